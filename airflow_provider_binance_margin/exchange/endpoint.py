@@ -1,0 +1,172 @@
+"""An endpoint that answers ``{"rows": [...], "total": n}``: what must be known of it, and how its pages are read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+#: What a column holds: "decimal" is a decimal number in a string, "timestamp" is milliseconds since 1970 in UTC.
+ColumnType: TypeAlias = Literal["decimal", "integer", "string", "boolean", "timestamp"]
+KeyValue: TypeAlias = int | str | None
+
+
+class Record(NamedTuple):
+    """One row of the exchange.
+
+    :param time: the row's time in ms since 1970 (UTC), None where the row has none
+    :param key: the values that make it this record and no other; empty where the row lacks one of them
+    :param order: the values it is sorted by after its time
+    :param line: the row as one line of JSON, with the exchange's own literals
+    """
+
+    time: int | None
+    key: tuple[KeyValue, ...]
+    order: tuple[KeyValue, ...]
+    line: bytes
+
+
+class Page(NamedTuple):
+    """One answer.
+
+    :param records: its rows, in the order received
+    :param total: how many rows the exchange says the whole window has, None where it does not say
+    """
+
+    records: list[Record]
+    total: int | None
+
+
+class _Body(msgspec.Struct):
+    rows: list[msgspec.Raw]
+    total: int | None = None
+
+
+_BODY = msgspec.json.Decoder(_Body)
+_ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class UnreadableAnswerError(ValueError):
+    """A body that is not what the endpoint answers; its text quotes nothing of it."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One paged, signed endpoint of the margin API.
+
+    :param name: the dataset's name in keys of objects
+    :param path: the path below the base URL
+    :param weight: request weight of one call, per address
+    :param max_size: rows on a full page
+    :param columns: documented fields in documented order, with their types
+    :param time_field: the field that a record's time is taken from
+    :param record_key: the fields that identify a record, whatever its time
+    :param isolated_field: the field that says whether a record is of an isolated account
+    """
+
+    name: str
+    path: str
+    weight: int
+    max_size: int
+    columns: Mapping[str, ColumnType]
+    time_field: str
+    record_key: Sequence[str]
+    isolated_field: str = "isIsolated"
+
+    def read_page(self, body: bytes) -> Page:
+        """Decode one answer; UnreadableAnswerError when it is cut off, no JSON, or has no list of rows."""
+        try:
+            body.decode()
+            decoded = _BODY.decode(body)
+            return Page([self._record(bytes(row)) for row in decoded.rows], decoded.total)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise UnreadableAnswerError("the answer is not a page of rows") from None
+
+    def _record(self, row: bytes) -> Record:
+        usual = self._usual_row(row)
+        if usual is None:
+            return self._unusual(_ROW.decode(row))
+        # Compact, complete and in documented order: the row is its own line already.
+        values = usual.groupdict()
+        order = tuple([convert(values[name]) for name, convert in self._converters])
+        return Record(int(values[self.time_field]), order, order, row)
+
+    @cached_property
+    def _usual_row(self) -> Callable[[bytes], re.Match[bytes] | None]:
+        wanted = {self.time_field, *self.record_key}
+        fields = (
+            f'"{name}":' + (f"(?P<{name}>{_USUAL[kind]})" if name in wanted else f"(?:{_USUAL[kind]})")
+            for name, kind in self.columns.items()
+        )
+        return re.compile(("{" + ",".join(fields) + "}").encode()).fullmatch
+
+    @cached_property
+    def _converters(self) -> list[tuple[str, Callable[[bytes], KeyValue]]]:
+        return [(name, _USUAL_VALUE[self.columns[name]]) for name in self.record_key]
+
+    def _unusual(self, row: dict[str, msgspec.Raw]) -> Record:
+        order = tuple(_value(bytes(row.get(name, b"null")), self.columns[name]) for name in self.record_key)
+        time = _value(bytes(row.get(self.time_field, b"null")), "timestamp")
+        return Record(
+            time=time if isinstance(time, int) else None,
+            key=() if None in order else order,
+            order=order,
+            line=self._line(row),
+        )
+
+    @cached_property
+    def _prefixes(self) -> dict[str, bytes]:
+        return {name: json.dumps(name).encode() + b":" for name in self.columns}
+
+    def _line(self, row: dict[str, msgspec.Raw]) -> bytes:
+        parts = [prefix + bytes(row[name]) for name, prefix in self._prefixes.items() if name in row]
+        if len(parts) < len(row):
+            unknown = sorted(name for name in row if name not in self._prefixes)
+            parts += [json.dumps(name, ensure_ascii=False).encode() + b":" + bytes(row[name]) for name in unknown]
+        line = b"{" + b",".join(parts) + b"}"
+        # Only white space between the tokens of a nested value can hold a line break: a string never does.
+        return line.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in line or b"\r" in line else line
+
+
+_INT64_MAX = 2**63 - 1
+_STRING = r'"[^"\\\x00-\x1f]*"'
+_NUMBER = r"(?:0|[1-9][0-9]{0,17})"
+#: what a column's literal looks like on nearly every row
+_USUAL: dict[ColumnType, str] = {
+    "decimal": _STRING,
+    "string": _STRING,
+    "integer": _NUMBER,
+    "timestamp": _NUMBER,
+    "boolean": "true|false",
+}
+_USUAL_VALUE: dict[ColumnType, Callable[[bytes], KeyValue]] = {
+    "decimal": lambda literal: literal[1:-1].decode(),
+    "string": lambda literal: literal[1:-1].decode(),
+    "integer": int,
+    "timestamp": int,
+    "boolean": lambda literal: int(literal == b"true"),
+}
+_CONSTANTS: dict[bytes, KeyValue] = {b"true": 1, b"false": 0, b"null": None}
+
+
+def _value(literal: bytes, kind: ColumnType) -> KeyValue:
+    """A literal as a value to compare and store: booleans as 0 and 1, numbers (in strings or not) as numbers."""
+    if literal in _CONSTANTS:
+        return _CONSTANTS[literal]
+    text = literal.decode()
+    if text.startswith('"'):
+        text = text[1:-1] if "\\" not in text else json.loads(text)
+    if kind in ("integer", "timestamp") and text.isascii() and text.isdigit():
+        return _integer(text)
+    return text
+
+
+def _integer(digits: str) -> KeyValue:
+    """A number that 64 bits hold, as every store does; a longer one as its digits."""
+    value = int(digits) if len(digits) <= len(str(_INT64_MAX)) else _INT64_MAX + 1
+    return value if value <= _INT64_MAX else digits

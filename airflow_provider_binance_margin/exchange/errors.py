@@ -1,0 +1,204 @@
+"""What can go wrong at the exchange, and what each error code asks for.
+
+    BinanceError
+    ├── BinanceTransientError        try again: network, 5xx, an answer that cannot be read
+    │   ├── BinanceIncompleteError   a window whose pages never agreed with its total
+    │   └── BinanceThrottledError    429: not before ``retry_after`` seconds
+    │       └── BinanceBannedError   418 or 403: nothing at all before ``retry_after`` seconds
+    ├── BinanceConfigError           somebody has to act: key, permission, address, account
+    │   ├── BinanceCredentialError   the key cannot be used or was rejected
+    │   └── BinanceClockError        the clock stays wrong after it was set by the server's
+    └── BinanceRequestError          the request itself is refused: asking again cannot help
+        └── BinanceSpanError         the window asked for is too long (or its dates are refused)
+
+Texts are our own: an answer's body, an address, a URL or a header is never quoted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class BinanceError(Exception):
+    """Anything that went wrong between this package and the exchange.
+
+    :param message: what was seen, what it means and what to do
+    :param code: the exchange's error code, where it gave one
+    :param status: the HTTP status of the answer, where there was one
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class BinanceTransientError(BinanceError):
+    """The exchange or the way to it failed for the moment; the same call may succeed later."""
+
+
+class BinanceIncompleteError(BinanceTransientError):
+    """A window's pages did not agree with the total the exchange states, however often it was read."""
+
+
+class BinanceThrottledError(BinanceTransientError):
+    """The exchange asks to wait.
+
+    :param retry_after: seconds from now before which nothing may be sent
+    """
+
+    def __init__(self, message: str, *, retry_after: float, code: int | None = None, status: int | None = None) -> None:
+        super().__init__(message, code=code, status=status)
+        self.retry_after = retry_after
+
+
+class BinanceBannedError(BinanceThrottledError):
+    """The exchange has shut this address out (418) or its firewall has (403) until ``retry_after`` has passed."""
+
+
+class BinanceConfigError(BinanceError):
+    """Retrying cannot help: connection, key, permissions or account must be changed first."""
+
+
+class BinanceCredentialError(BinanceConfigError):
+    """The API key or its secret cannot be used, or the exchange rejects it."""
+
+
+class BinanceClockError(BinanceConfigError):
+    """Requests are refused for their timestamp even after the server's time was taken over."""
+
+
+class BinanceRequestError(BinanceError):
+    """The exchange refuses what is asked for; the same request will be refused again."""
+
+
+class BinanceSpanError(BinanceRequestError):
+    """The exchange refuses the window's dates; a shorter window may be accepted."""
+
+
+class Advice(Enum):
+    """What to do about an answer."""
+
+    RETRY = "retry"
+    RETRY_SLOWLY = "retry slowly"
+    THROTTLE = "throttle"
+    RESYNC = "resync"
+    KEY = "key"
+    CONFIG = "config"
+    REQUEST = "request"
+    SPAN = "span"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What one error code means, in our words.
+
+    :param advice: what to do
+    :param text: what it means and how it is cured
+    """
+
+    advice: Advice
+    text: str
+
+
+_KEY_HELP = (
+    "check that the connection's key is the right one and still exists, that this machine's public address is on its "
+    "IP list, and that it may read (if a read-only key is refused, enable margin for it)"
+)
+_DATES = "the exchange refuses the dates of the window"
+
+#: code -> meaning. Names and classes follow the exchange's margin error table; texts are ours.
+MEANINGS: dict[int, Meaning] = {
+    -1000: Meaning(Advice.RETRY, "the exchange had an unknown error"),
+    -1001: Meaning(Advice.RETRY, "the exchange had an internal error"),
+    -1002: Meaning(Advice.KEY, f"the key is not authorised: {_KEY_HELP}"),
+    -1003: Meaning(Advice.THROTTLE, "too many requests from this address"),
+    -1004: Meaning(Advice.RETRY, "the exchange is busy"),
+    -1006: Meaning(Advice.RETRY, "the exchange got an unexpected answer inside"),
+    -1007: Meaning(Advice.RETRY, "the exchange timed out inside"),
+    -1008: Meaning(Advice.RETRY_SLOWLY, "the exchange is overloaded"),
+    -1015: Meaning(Advice.THROTTLE, "too many orders from this account"),
+    -1016: Meaning(Advice.REQUEST, "the service is no longer available: a newer version of this package may be needed"),
+    -1020: Meaning(Advice.REQUEST, "the operation is not supported"),
+    -1021: Meaning(Advice.RESYNC, "the timestamp is outside the receive window"),
+    -1022: Meaning(
+        Advice.KEY,
+        "the signature is not valid: the API secret or private key does not belong to this API key, or is of another "
+        "kind (HMAC, RSA, Ed25519) than the key was registered with",
+    ),
+    -1099: Meaning(Advice.KEY, f"the key was not found or is not authorised: {_KEY_HELP}"),
+    -1100: Meaning(Advice.SPAN, "a parameter holds illegal characters, or its dates are out of range"),
+    -1101: Meaning(Advice.REQUEST, "too many parameters"),
+    -1102: Meaning(Advice.REQUEST, "a parameter is missing, empty, malformed or beyond its limit"),
+    -1103: Meaning(Advice.REQUEST, "a parameter is unknown to the exchange"),
+    -1104: Meaning(Advice.REQUEST, "a parameter was not read by the exchange"),
+    -1105: Meaning(Advice.REQUEST, "a parameter is empty"),
+    -1106: Meaning(Advice.REQUEST, "a parameter was sent that is not wanted"),
+    -1108: Meaning(Advice.REQUEST, "a parameter is too large"),
+    -1111: Meaning(Advice.REQUEST, "a parameter is too precise"),
+    -1121: Meaning(Advice.REQUEST, "the exchange does not know the symbol: check isolated_symbol, e.g. BTCUSDT"),
+    -1127: Meaning(Advice.SPAN, "the window is longer than the exchange allows"),
+    -1128: Meaning(Advice.REQUEST, "the combination of parameters is not allowed"),
+    -1130: Meaning(Advice.REQUEST, "a parameter's value is not valid"),
+    -1131: Meaning(Advice.REQUEST, "recv_window must be below 60000"),
+    -2008: Meaning(Advice.KEY, f"the API key is unknown: {_KEY_HELP}"),
+    -2014: Meaning(
+        Advice.KEY, "the API key is malformed: check the connection's login for missing or extra characters"
+    ),
+    -2015: Meaning(Advice.KEY, f"the key, this address or the key's permissions were rejected: {_KEY_HELP}"),
+    -3000: Meaning(Advice.RETRY, "the exchange had an internal error"),
+    -3001: Meaning(Advice.CONFIG, "the account must enable two-factor authentication first"),
+    -3002: Meaning(Advice.REQUEST, "the exchange does not have this asset"),
+    -3003: Meaning(Advice.CONFIG, "the account has no margin account: open one at the exchange, or use another key"),
+    -3004: Meaning(Advice.CONFIG, "the account is not allowed to trade"),
+    -3007: Meaning(Advice.RETRY, "the account has a pending transaction"),
+    -3011: Meaning(Advice.SPAN, _DATES),
+    -3014: Meaning(Advice.CONFIG, "the account is banned from borrowing"),
+    -3018: Meaning(Advice.CONFIG, "the account is banned from transfers in"),
+    -3019: Meaning(Advice.CONFIG, "the account is banned from transfers out"),
+    -3021: Meaning(Advice.REQUEST, "margin accounts may not trade this pair"),
+    -3022: Meaning(Advice.CONFIG, "the account is banned from trading"),
+    -3025: Meaning(Advice.SPAN, _DATES),
+    -3026: Meaning(Advice.REQUEST, "a parameter is not valid"),
+    -3027: Meaning(Advice.REQUEST, "not a margin asset"),
+    -3028: Meaning(Advice.REQUEST, "not a margin pair: check isolated_symbol"),
+    -3037: Meaning(Advice.RETRY, "the exchange is clearing profit and loss"),
+    -3044: Meaning(Advice.RETRY, "the exchange is busy"),
+    -3999: Meaning(Advice.CONFIG, "the function is for invited users only"),
+    -4047: Meaning(Advice.SPAN, "the window is longer than the exchange allows"),
+    -7001: Meaning(Advice.REQUEST, "the date range is not supported"),
+    -11001: Meaning(
+        Advice.CONFIG,
+        "the account has no isolated margin account for this pair (closed ones vanish): check isolated_symbol",
+    ),
+}
+
+_BY_ADVICE: dict[Advice, type[BinanceError]] = {
+    Advice.RETRY: BinanceTransientError,
+    Advice.RETRY_SLOWLY: BinanceTransientError,
+    Advice.RESYNC: BinanceClockError,
+    Advice.KEY: BinanceCredentialError,
+    Advice.CONFIG: BinanceConfigError,
+    Advice.REQUEST: BinanceRequestError,
+    Advice.SPAN: BinanceSpanError,
+}
+
+
+def meaning_of(code: int | None, status: int) -> Meaning:
+    """What an answer's code and HTTP status ask for; an unknown code is fatal below 500 and transient from 500 on."""
+    if status == 451:  # noqa: PLR2004 - the status has no better name than its number
+        return Meaning(Advice.CONFIG, "the exchange does not serve this machine's region")
+    if code is not None and code in MEANINGS:
+        return MEANINGS[code]
+    if status >= 500 or status == 408:  # noqa: PLR2004
+        return Meaning(Advice.RETRY, "the exchange failed")
+    if code is None:
+        return Meaning(Advice.CONFIG, "the answer is not the exchange's: check the connection's host and any proxy")
+    return Meaning(Advice.REQUEST, "the code is unknown to this package; nothing was assumed about it")
+
+
+def error_for(meaning: Meaning, *, code: int | None, status: int) -> BinanceError:
+    """The exception for an answer that ends a call (throttling has exceptions of its own)."""
+    seen = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
+    return _BY_ADVICE[meaning.advice](f"{meaning.text} ({seen})", code=code, status=status)

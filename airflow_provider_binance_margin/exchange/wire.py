@@ -1,0 +1,56 @@
+"""What a call and its transport hand each other: a request or a wait one way, a reply the other."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to send: a GET. Its representation shows neither the query nor the headers.
+
+    :param url: the whole URL, ready to send as it is: encoding it again would break the signature
+    :param headers: the headers to send
+    """
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long to do nothing.
+
+    :param seconds: how long
+    :param reason: why, fit for a log; empty where it is only the pace
+    """
+
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back.
+
+    :param status: the HTTP status; None when the transport failed
+    :param headers: the headers, names in any case
+    :param body: the whole body; never shown
+    :param fault: the class name of the transport's fault, never its text: that holds the URL
+    """
+
+    status: int | None
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+    body: bytes = field(repr=False, default=b"")
+    fault: str = ""
+
+    def header(self, name: str) -> str | None:
+        """A header by its name, in whatever case the server wrote it."""
+        return next((value for key, value in self.headers.items() if key.lower() == name), None)
+
+
+Call: TypeAlias = Generator[Request | Wait, Reply | None, T]

@@ -1,0 +1,34 @@
+"""What Airflow shall do about an error: fail for good where trying again cannot help, else as the task says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
+
+from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceConfigError, BinanceRequestError
+from airflow_provider_binance_margin.lake.interval import IntervalError
+from airflow_provider_binance_margin.lake.layout import LayoutError
+
+
+class LakeError(Exception):
+    """The store of the lake refuses for good, or what is there must not be replaced; trying again cannot help."""
+
+
+_FINAL = (BinanceConfigError, BinanceRequestError, IntervalError, LayoutError, LakeError)
+
+
+@contextmanager
+def in_airflow_terms() -> Iterator[None]:
+    """Raise what cannot be helped by trying again as AirflowFailException, which is not retried."""
+    try:
+        yield
+    except _FINAL as error:
+        raise AirflowFailException(str(error)) from None
+    except BinanceBannedError as error:
+        raise AirflowFailException(
+            f"{error}. The task is not retried, since retries before that time would lengthen the ban: clear it after"
+        ) from None
+    except AirflowNotFoundException as error:
+        raise AirflowFailException(f"{error}: create the connection, or correct the id the task names") from None

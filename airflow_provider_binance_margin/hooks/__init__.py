@@ -1,0 +1,1 @@
+"""Airflow connection -> signed calls."""

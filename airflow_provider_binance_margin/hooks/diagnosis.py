@@ -1,0 +1,52 @@
+"""What a connection test says: in words, and never more than what is ours to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceError, BinanceThrottledError
+
+_UNNEEDED = {
+    "enableWithdrawals": "may withdraw",
+    "enableInternalTransfer": "may transfer",
+    "permitsUniversalTransfer": "may transfer between wallets",
+    "enableSpotAndMarginTrading": "may trade",
+    "enableMargin": "may borrow and repay",
+    "enableFutures": "may trade futures",
+    "enableVanillaOptions": "may trade options",
+}
+
+
+def diagnose(ask: Callable[[], Mapping[str, Any]]) -> tuple[bool, str]:
+    """The outcome of asking the exchange for the key's restrictions. Never raises.
+
+    :param ask: the call
+    :return: whether the connection works, and in words why not, or what should be changed about the key
+    """
+    try:
+        flags = ask()
+    except BinanceBannedError as error:
+        return False, f"The exchange has shut this machine's address out for now: {error}"
+    except BinanceThrottledError as error:
+        return False, f"The exchange asks to wait: {error}"
+    except BinanceError as error:
+        return False, f"The connection does not work: {error}."
+    except Exception as error:  # noqa: BLE001 - a connection test must answer, and must not quote what it cannot know
+        name = type(error).__name__
+        if "NotFound" in name:
+            return False, "There is no such connection."
+        return False, f"The connection could not be tested ({name})."
+    return True, " ".join(["The exchange accepts the key, its signature and this machine's clock.", *_warnings(flags)])
+
+
+def _warnings(flags: Mapping[str, Any]) -> list[str]:
+    warnings = []
+    powers = [text for flag, text in _UNNEEDED.items() if flags.get(flag) is True]
+    if powers:
+        warnings.append(f"Warning: the key {', '.join(powers)}; reading is all that is needed here.")
+    if flags.get("enableReading") is False:
+        warnings.append("Warning: the key may not read, so records cannot be loaded with it.")
+    if flags.get("ipRestrict") is False:
+        warnings.append("Warning: the key has no IP list, so whoever gets hold of it can use it from anywhere.")
+    return warnings

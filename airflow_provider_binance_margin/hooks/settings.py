@@ -1,0 +1,176 @@
+"""What an Airflow connection of type ``binance`` says, checked: for the hook and for what polls in the triggerer."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from airflow_provider_binance_margin.exchange.credentials import Credentials, load_credentials
+from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
+
+DEFAULT_HOST = "https://api.binance.com"
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
+_LONGEST_KEY_FILE = 65_536
+
+
+class ConnectionLike(Protocol):
+    """What is read of an Airflow connection."""
+
+    host: str | None
+    port: int | None
+    login: str | None
+    password: str | None
+
+    @property
+    def extra_dejson(self) -> dict[str, Any]:
+        """The extra, decoded."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A usable connection.
+
+    :param base_url: scheme, host and port
+    :param credentials: the API key and what signs for it
+    :param recv_window: ms for which a request stays valid
+    :param timeout: seconds for one answer
+    :param secrets: everything of the connection that no log may show
+    """
+
+    base_url: str
+    credentials: Credentials
+    recv_window: int
+    timeout: float
+    secrets: tuple[str, ...] = field(repr=False, default=())
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the host is this machine."""
+        return _is_loopback(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the host is neither the exchange's nor this machine."""
+        name = urlsplit(self.base_url).hostname or ""
+        return not (self.is_loopback or name == "binance.com" or name.endswith(".binance.com"))
+
+
+def secrets_of(conn: ConnectionLike) -> tuple[str, ...]:
+    """Everything of a connection that no log may show, even when the connection cannot be used."""
+    extra = _extra(conn)
+    given = [conn.login, conn.password, extra.get("private_key"), extra.get("private_key_passphrase")]
+    return tuple(text for text in given if isinstance(text, str) and text.strip())
+
+
+def read_settings(conn: ConnectionLike) -> Settings:
+    """Check a connection and load its key.
+
+    :raises BinanceConfigError: in words for each way a connection can be wrong, quoting no secret
+    """
+    extra = _extra(conn)
+    api_key = (conn.login or "").strip()
+    key_text = _text(extra, "private_key")
+    key_file = _text(extra, "key_file")
+    if key_text and key_file:
+        raise BinanceCredentialError("both private_key and key_file are given in the extra: keep one")
+    if key_file:
+        key_text = _read_key_file(key_file)
+    return Settings(
+        base_url=_base_url(conn.host, conn.port, sandbox=api_key.startswith("sandbox")),
+        credentials=load_credentials(
+            api_key,
+            secret=conn.password or None,
+            private_key=key_text,
+            passphrase=_text(extra, "private_key_passphrase"),
+        ),
+        recv_window=int(_number(extra, "recv_window", default=5000, least=1, most=59_999, whole=True)),
+        timeout=_number(extra, "timeout", default=15, least=0.1, most=600, whole=False),
+        secrets=(*secrets_of(conn), *([key_text] if key_text else [])),
+    )
+
+
+def _extra(conn: ConnectionLike) -> Mapping[str, Any]:
+    try:
+        extra = conn.extra_dejson
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise BinanceConfigError("the connection's extra is not JSON") from None
+    return extra if isinstance(extra, dict) else {}
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if not isinstance(value, str):
+        raise BinanceConfigError(f"the connection's extra {name} must be text")
+    return value
+
+
+def _number(extra: Mapping[str, Any], name: str, *, default: float, least: float, most: float, whole: bool) -> float:
+    given = extra.get(name)
+    if given is None or given == "":
+        return default
+    try:
+        value = float(given) if not isinstance(given, bool) else None
+    except (TypeError, ValueError, OverflowError):
+        value = None
+    if value is None or not least <= value <= most or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        raise BinanceConfigError(f"the connection's extra {name} must be {kind} from {least:g} to {most:g}")
+    return value
+
+
+def _read_key_file(path: str) -> str:
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(_LONGEST_KEY_FILE)
+    except (OSError, UnicodeError, ValueError) as error:
+        raise BinanceCredentialError(
+            f"the key file of the connection cannot be read ({type(error).__name__}): check key_file, which is a path "
+            "on the worker (and on the triggerer)"
+        ) from None
+    if not text.strip():
+        raise BinanceCredentialError("the key file of the connection is empty")
+    return text
+
+
+def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
+    given = (host or "").strip() or DEFAULT_HOST
+    try:
+        parts = urlsplit(given if "://" in given else f"https://{given}")
+        scheme, name, url_port = parts.scheme.lower(), parts.hostname or "", parts.port
+    except ValueError:
+        raise BinanceConfigError("the connection's host is not a URL such as https://api.binance.com") from None
+    if parts.username is not None or parts.password is not None:
+        raise BinanceConfigError("the connection's host holds a user or password: those belong into login and password")
+    if scheme not in ("https", "http"):
+        raise BinanceConfigError("the connection's host must begin with https://")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "?" in given or "#" in given:
+        raise BinanceConfigError("the connection's host is a base URL: it must have no path (such as /sapi) or query")
+    if not (_is_address(name) or (_HOST_NAME.fullmatch(name) and ".." not in name)):
+        raise BinanceConfigError("the connection's host is not the name of a host")
+    if scheme == "http" and not (_is_loopback(name) or sandbox):
+        raise BinanceConfigError(
+            "the connection's host begins with http://, which would send the key and all records in the clear: use "
+            "https:// (http:// is for this machine and for sandbox keys only)"
+        )
+    shown = f"[{name}]" if ":" in name else name
+    number = url_port or port
+    return f"{scheme}://{shown}" + (f":{number}" if number else "")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return "%" not in name
+
+
+def _is_loopback(name: str) -> bool:
+    return name.lower() == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)

@@ -1,0 +1,1 @@
+"""Operators that carry records from the exchange to a store."""

@@ -1,0 +1,125 @@
+"""One run: all its objects, side by side, with word of how far it is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_binance_margin.lake.interval import Choice, check_against
+from airflow_provider_binance_margin.lake.layout import LayoutError, render
+from airflow_provider_binance_margin.lake.proof import Subject
+from airflow_provider_binance_margin.transfers.loader import Job, Made
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.endpoint import Endpoint
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+log = logging.getLogger(__name__)
+
+OBJECTS_AT_ONCE = 4
+_MOST_KEYS = 100
+_PROGRESS_SECONDS = 10.0
+
+
+def jobs_of(endpoint: Endpoint, choice: Choice, template: str, scope: str) -> Iterator[Job]:
+    """The objects of a run, ascending.
+
+    :raises LayoutError: when two of them would be written under one key
+    """
+    seen: dict[str, Subject] = {}
+    for interval in choice.objects():
+        subject = Subject(endpoint.name, interval, scope)
+        key = render(template, interval, scope)
+        if key in seen:
+            raise LayoutError(
+                f"the key {template!r} is the same for {seen[key].interval} and {interval}: it must hold {{start}}, "
+                "with a format as fine as the grain"
+            )
+        seen[key] = subject
+        yield Job(subject, key)
+
+
+def await_settled(hook: BinanceHook, choice: Choice, settle: float) -> None:
+    """Wait until the run's last interval counts as closed by the exchange's clock.
+
+    The exchange is asked for its time only where this machine's clock leaves it in doubt: what is read is checked
+    against the exchange's clock in any case.
+    """
+    settled_at = choice.intervals[-1].end / 1000 + settle
+    now = hook.exchange_time()
+    if settled_at > now:
+        now = hook.ask_exchange_time()
+        check_against(now, choice)
+    if settled_at > now:
+        hook.wait(settled_at - now, f"{choice.intervals[-1]} counts as closed {settle:.0f} s after its end")
+
+
+@contextmanager
+def pools(hook: BinanceHook, max_workers: int) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
+    """A pool for calls and one for objects: with one for both, objects that wait for their pages could fill it.
+
+    Whatever ends the block ends what is queued; calls under way are waited for.
+    """
+    calls = ThreadPoolExecutor(max_workers, "binance-call")
+    objects = ThreadPoolExecutor(OBJECTS_AT_ONCE, "s3-object")
+    try:
+        yield calls, objects
+    finally:
+        hook.close()
+        objects.shutdown(cancel_futures=True)
+        calls.shutdown(cancel_futures=True)
+
+
+@dataclass
+class Tally:
+    """What a run has done so far, told in the log every ten seconds.
+
+    :param expected: how many objects it is to make
+    """
+
+    expected: int
+    done: int = 0
+    objects: int = 0
+    records: int = 0
+    requests: int = 0
+    bytes: int = 0
+    keys: list[str] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
+    _told_at: float = field(default_factory=time.monotonic)
+
+    def add(self, made: Made) -> None:
+        """Count one object."""
+        self.done += 1
+        self.records += made.records
+        self.requests += made.requests
+        if made.key is not None:
+            self.objects += 1
+            self.bytes += made.size
+            if len(self.keys) < _MOST_KEYS:
+                self.keys.append(made.key)
+        if time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
+            self._told_at = time.monotonic()
+            self._tell()
+
+    def _tell(self) -> None:
+        rate = self.done / (time.monotonic() - self._began)
+        left = (self.expected - self.done) / rate
+        log.info(
+            "%d of %d objects, %d records, %.1f objects a second, about %.0f s left.",
+            *(self.done, self.expected, self.records, rate, left),
+        )
+
+    def result(self) -> dict[str, Any]:
+        """The part of a task's result that is counted."""
+        return {
+            "records": self.records,
+            "objects": self.objects,
+            "requests": self.requests,
+            "bytes": self.bytes,
+            "keys": sorted(self.keys),
+        }
