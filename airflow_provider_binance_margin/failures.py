@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException
 
 from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceConfigError, BinanceRequestError
+from airflow_provider_binance_margin.lake.fields import FieldError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
 
@@ -16,7 +17,7 @@ class LakeError(Exception):
     """The store of the lake refuses for good, or what is there must not be replaced; trying again cannot help."""
 
 
-_FINAL = (BinanceConfigError, BinanceRequestError, IntervalError, LayoutError, LakeError)
+_FINAL = (BinanceConfigError, BinanceRequestError, IntervalError, LayoutError, FieldError, LakeError)
 
 
 @contextmanager

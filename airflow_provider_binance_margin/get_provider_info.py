@@ -61,6 +61,9 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
                 "python-module": f"{package}.transfers.force_liquidation_to_s3",
             }
         ],
+        "operators": [
+            {"integration-name": "Binance", "python-modules": [f"{package}.operators.force_liquidation_audit"]}
+        ],
         "connection-types": [
             {
                 "connection-type": "binance",

@@ -7,12 +7,14 @@ all pages must state one total, and the distinct records must number it; what do
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from airflow_provider_binance_margin.exchange.endpoint import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError, BinanceSpanError
+
+T = TypeVar("T")
 
 HOUR_MS = 3_600_000
 READINGS = 4
@@ -109,25 +111,36 @@ class Reader:
 
         :raises BinanceIncompleteError: when a window's pages never agree with its total
         """
-        reading, refused = Reading(), 0
+        return sum(self._windows(start, end, lambda first, last: self._window(first, last, sink)), Reading())
+
+    def count(self, start: int, end: int) -> int:
+        """What the exchange states for ``[start, end)`` (ms), with one call per window.
+
+        :raises BinanceIncompleteError: when it states nothing
+        """
+        totals = list(self._windows(start, end, lambda first, last: self._page(first, last, 1).total))
+        if None in totals:
+            raise BinanceIncompleteError(f"the exchange states no total for the window [{start}, {end}) ms")
+        return sum(total for total in totals if total is not None)
+
+    def _windows(self, start: int, end: int, do: Callable[[int, int], T]) -> Iterator[T]:
+        """Do something for each window, ascending; one that is refused for its length is tried again shorter."""
         while start < end:
             stop = min(start + self.span.ms, end)
             try:
-                reading += self._window(start, stop, sink)
+                yield do(start, stop)
             except BinanceSpanError:
                 if not self.span.halve(stop - start):
                     raise
-                refused += 1
             else:
                 start = stop
-        return replace(reading, requests=reading.requests + refused)
 
     def _window(self, start: int, end: int, sink: Sink) -> Reading:
         sink.start_window()
         requests, last, seen = 0, "", ""
         for attempt in range(1, READINGS + 1):
             sink.restart_window()
-            read = self._pages(start, end, sink) if self.require_total else self._until_empty(start, end, sink)
+            read = self._reading(start, end, sink)
             requests += read.requests
             found, conflicts = sink.distinct(), sink.conflicts()
             total = next(iter(read.totals)) if len(read.totals) == 1 else None
@@ -142,6 +155,13 @@ class Reader:
             "Records are moving, or the exchange counts otherwise; try later, or set require_total=False to accept "
             "two equal readings instead"
         )
+
+    def _reading(self, start: int, end: int, sink: Sink) -> _Pages:
+        try:
+            return self._pages(start, end, sink) if self.require_total else self._until_empty(start, end, sink)
+        except BinanceSpanError:
+            sink.restart_window()  # the shorter windows to come would have the same rows
+            raise
 
     def _pages(self, start: int, end: int, sink: Sink) -> _Pages:
         """The first page, then as many as its total asks for."""

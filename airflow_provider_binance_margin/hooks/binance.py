@@ -142,13 +142,17 @@ class BinanceHook(BaseHook):
         isolated_symbol: str | None = None,
         require_total: bool = True,
         fetch_pages: FetchPages = map,
+        size: int | None = None,
     ) -> Reader:
-        """What reads whole intervals of an endpoint; see `exchange.paging.Reader`."""
+        """What reads whole intervals of an endpoint; see `exchange.paging.Reader`.
+
+        :param size: rows on a page; the endpoint's most if not given
+        """
         from airflow_provider_binance_margin.exchange.paging import Reader
 
         def fetch(start: int, end: int, current: int) -> Page:
             window = {"startTime": start, "endTime": end - 1, "isolatedSymbol": isolated_symbol}
-            return self._page(endpoint, {**window, "current": current, "size": endpoint.max_size})
+            return self._page(endpoint, {**window, "current": current, "size": size or endpoint.max_size})
 
         return Reader(fetch, span, require_total, fetch_pages)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import socket
 import time
+from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_binance_margin import __version__
@@ -31,7 +37,7 @@ def make_session(connections: int, *, use_environment: bool) -> requests.Session
     session.trust_env = use_environment
     session.auth = _as_it_is  # without one, requests would look for the host in a netrc file
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = HTTPAdapter(pool_connections=2, pool_maxsize=connections, max_retries=0)
+    adapter = _Adapter(pool_connections=2, pool_maxsize=connections, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
@@ -42,13 +48,11 @@ def send(session: requests.Session, request: Request, timeout: float) -> Reply:
     prepared = session.prepare_request(requests.Request("GET", request.url.partition("?")[0]))
     prepared.url = request.url  # requests would normalise the query: the bytes signed must be the bytes sent
     prepared.headers.update({**_HEADERS, **request.headers})
-    deadline = time.monotonic() + timeout
     environment = session.merge_environment_settings(prepared.url, {}, True, None, None)  # noqa: FBT003 - stream
+    adapter = session.get_adapter(request.url)  # past the session: it looks into redirects even where it follows none
     try:
-        with session.send(
-            prepared, timeout=(min(_CONNECT_TIMEOUT, timeout), timeout), allow_redirects=False, **environment
-        ) as response:
-            return Reply(response.status_code, response.headers, _body(response, deadline))
+        with adapter.send(prepared, timeout=(min(_CONNECT_TIMEOUT, timeout), timeout), **environment) as response:
+            return Reply(response.status_code, response.headers, _body(response))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         return Reply(None, fault=type(error).__name__)
 
@@ -57,13 +61,71 @@ def _as_it_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
 
 
-def _body(response: requests.Response, deadline: float) -> bytes:
+def _body(response: requests.Response) -> bytes:
     chunks, size = [], 0
     for chunk in response.iter_content(65_536):
         chunks.append(chunk)
         size += len(chunk)
-        if time.monotonic() > deadline:
-            raise requests.ReadTimeout("the answer takes too long")
         if size > _LONGEST_BODY:
             raise requests.exceptions.ContentDecodingError("the answer is too long")
     return b"".join(chunks)
+
+
+# A timeout of `requests` holds for each piece that arrives, so a server that drips would be listened to for ever. Here
+# the connections read each answer, from its status line to the end of its body, against one deadline.
+
+
+class _TimedReader(io.RawIOBase):
+    """The reading end of a socket, for one answer."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw, self._sock = raw, sock
+        self._deadline = time.monotonic() + (sock.gettimeout() or _CONNECT_TIMEOUT)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._sock.settimeout(left)
+        count: int | None = self._raw.readinto(buffer)  # type: ignore[attr-defined]  # typeshed does not know it
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock))  # type: ignore[attr-defined]
+
+
+class _Connection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager

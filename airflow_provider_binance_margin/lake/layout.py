@@ -11,7 +11,7 @@ import re
 from airflow_provider_binance_margin.lake.interval import Interval, utc
 
 #: what the suffix of a key may be: the suffix is the format
-SUFFIXES = (".jsonl", ".jsonl.gz")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 ACCOUNT = "account"
 
 _FIELD = re.compile(r"\{(?:(start|end)(?::([^{}]+))?|(scope))\}")

@@ -23,7 +23,8 @@ class ForceLiquidationToS3Operator(RecordsToS3Operator):
 
     :param s3_bucket: the bucket; the AWS connection's own if neither this nor a full URL is given (templated)
     :param s3_key: the key, or a full ``s3://`` URL. ``{start}``, ``{end}`` (each may have a strftime format) and
-        ``{scope}`` are filled; the suffix is the format: ``.jsonl`` or ``.jsonl.gz`` (templated)
+        ``{scope}`` are filled; the suffix is the format: ``.jsonl``, ``.jsonl.gz``, ``.csv``, ``.csv.gz`` or
+        ``.parquet`` (templated)
     :param start: explicit start of the interval, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
     :param end: explicit end, exclusive (templated)
     :param grain: the length of one object, in UTC: ``"hour"``, ``"day"`` or ``"month"``; None for one object per run
@@ -36,6 +37,8 @@ class ForceLiquidationToS3Operator(RecordsToS3Operator):
     :param max_span: the longest window asked of the exchange at once; longer ones are cut; timedelta or seconds
     :param replace: False leaves an existing object of the same interval and scope alone and counts it as done
     :param max_workers: calls in flight at most; objects are finished four side by side
+    :param emit_partitions: whether the outlets' events carry one partition key per grain (``2026-01``, ``2026-01-15``,
+        ``2026-01-15T07``; Airflow 3.3). Such events do not wake DAGs that are scheduled plainly on the asset
     :param s3_extra_args: handed to S3 with each put: encryption, ACL, storage class
     :param binance_conn_id: the connection to the exchange (templated)
     :param aws_conn_id: the connection to S3; None for boto's own chain (templated)

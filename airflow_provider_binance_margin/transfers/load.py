@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_binance_margin.lake.interval import Choice, check_against
+from airflow_provider_binance_margin.lake.interval import Choice, Interval, check_against
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
 from airflow_provider_binance_margin.lake.proof import Subject
-from airflow_provider_binance_margin.transfers.loader import Job, Made
+from airflow_provider_binance_margin.transfers.loader import CLOCK_STEP, Job, Made
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.endpoint import Endpoint
@@ -23,25 +23,27 @@ log = logging.getLogger(__name__)
 
 OBJECTS_AT_ONCE = 4
 _MOST_KEYS = 100
+#: objects that are remembered one by one; of more, only the sums are
+MOST_NAMED = 1000
 _PROGRESS_SECONDS = 10.0
 
 
 def jobs_of(endpoint: Endpoint, choice: Choice, template: str, scope: str) -> Iterator[Job]:
     """The objects of a run, ascending.
 
-    :raises LayoutError: when two of them would be written under one key
+    :raises LayoutError: at once, when two of them would be written under one key
     """
-    seen: dict[str, Subject] = {}
+    seen: dict[str, Interval] = {}
     for interval in choice.objects():
-        subject = Subject(endpoint.name, interval, scope)
-        key = render(template, interval, scope)
-        if key in seen:
+        other = seen.setdefault(render(template, interval, scope), interval)
+        if other is not interval:
             raise LayoutError(
-                f"the key {template!r} is the same for {seen[key].interval} and {interval}: it must hold {{start}}, "
+                f"the key {template!r} is the same for {other} and {interval}: it must hold {{start}}, "
                 "with a format as fine as the grain"
             )
-        seen[key] = subject
-        yield Job(subject, key)
+    return (
+        Job(Subject(endpoint.name, interval, scope), render(template, interval, scope)) for interval in choice.objects()
+    )
 
 
 def await_settled(hook: BinanceHook, choice: Choice, settle: float) -> None:
@@ -56,7 +58,10 @@ def await_settled(hook: BinanceHook, choice: Choice, settle: float) -> None:
         now = hook.ask_exchange_time()
         check_against(now, choice)
     if settled_at > now:
-        hook.wait(settled_at - now, f"{choice.intervals[-1]} counts as closed {settle:.0f} s after its end")
+        # that time is told in whole seconds: a second more, or what is read next could seem to be read too early
+        hook.wait(
+            settled_at - now + CLOCK_STEP, f"{choice.intervals[-1]} counts as closed {settle:.0f} s after its end"
+        )
 
 
 @contextmanager
@@ -79,16 +84,18 @@ def pools(hook: BinanceHook, max_workers: int) -> Iterator[tuple[ThreadPoolExecu
 class Tally:
     """What a run has done so far, told in the log every ten seconds.
 
+    :param bucket: where to
     :param expected: how many objects it is to make
     """
 
+    bucket: str
     expected: int
     done: int = 0
     objects: int = 0
     records: int = 0
     requests: int = 0
     bytes: int = 0
-    keys: list[str] = field(default_factory=list)
+    named: list[Made] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _told_at: float = field(default_factory=time.monotonic)
 
@@ -100,8 +107,8 @@ class Tally:
         if made.key is not None:
             self.objects += 1
             self.bytes += made.size
-            if len(self.keys) < _MOST_KEYS:
-                self.keys.append(made.key)
+            if len(self.named) < MOST_NAMED:
+                self.named.append(made)
         if time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
             self._told_at = time.monotonic()
             self._tell()
@@ -121,5 +128,5 @@ class Tally:
             "objects": self.objects,
             "requests": self.requests,
             "bytes": self.bytes,
-            "keys": sorted(self.keys),
+            "keys": sorted(made.key for made in self.named if made.key)[:_MOST_KEYS],
         }

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 OnEmpty: TypeAlias = Literal["write", "none", "skip"]
 _IN_MEMORY = 1 << 20
 _READINGS = 3
+#: seconds by which the exchange's clock may seem to step back, since it is told in whole ones
+CLOCK_STEP = 1.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ class Loader:
                 left = self._unsettled(job, asked_at)
                 if left <= 0:
                     return self._write(job, spool, reading, asked_at, existing)
-            self._hook.wait(left, "the interval settles (by the exchange's clock, which this machine's is ahead of)")
+            self._hook.wait(
+                left + CLOCK_STEP, "the interval settles (by the exchange's clock, which this machine's is ahead of)"
+            )
         raise LakeError(
             f"the interval {job.subject.interval} never counts as closed: the exchange's clock stands still"
         )
@@ -132,7 +136,7 @@ class Loader:
         first, last = spool.times()
         with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             body = cast("IO[bytes]", file)
-            written = write_rows(spool.lines(), suffix, body)
+            written = write_rows(spool.lines(), suffix, self._endpoint.columns, body)
             metadata = proof_metadata(
                 job.subject,
                 self._rules.run,
@@ -162,8 +166,8 @@ class Loader:
         known = stated_records(existing.metadata) if existing else 0
         if known > records and not self._rules.allow_shrink:
             raise LakeError(
-                f"s3://{self._store.bucket}/{job.key} holds {known} records, and the exchange now answers {records}: it "
-                "may not remember that far back any more, so the object stays as it is. Set allow_shrink=True if the "
+                f"s3://{self._store.bucket}/{job.key} holds {known} records, and the exchange now answers {records}: "
+                "it may not remember that far back any more, so the object stays as it is. Set allow_shrink=True if the "
                 "smaller answer is the right one"
             )
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TRIES = 3
+_CHUNK = 1 << 20
 _OF_A_HEAD = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "RequestPayer", "ExpectedBucketOwner")
 _CHANGED_MEANWHILE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 _KNOWS_NO_CONDITIONS = ("NotImplemented", "501")
@@ -112,6 +113,18 @@ class ObjectStore:
             if self._put(key, payload, existing):
                 return payload.body.seek(0, 2)
         raise StoreError(f"s3://{self.bucket}/{key} was changed by somebody else at each of {_TRIES} tries to write it")
+
+    def download(self, key: str, file: IO[bytes]) -> None:
+        """Write an object's bytes to a file."""
+        args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
+        try:
+            body = self._client.get_object(Bucket=self.bucket, Key=key, **args)["Body"]
+            for chunk in body.iter_chunks(_CHUNK):
+                file.write(chunk)
+        except ClientError as error:
+            self._fail(error, "GET", key, "it needs s3:GetObject")
+        except BotoCoreError as error:
+            _fail_to_reach(error)
 
     def _put(self, key: str, payload: Payload, existing: Existing | None) -> bool:
         """One put; False when the object changed meanwhile."""

@@ -1,0 +1,143 @@
+"""What an object states, held against what the exchange states: one verdict per interval."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import IO, Any, Literal, TypeAlias
+
+from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
+from airflow_provider_binance_margin.lake.proof import Subject, stated_records
+
+#: "complete": as many records as the exchange states. "missing", "short" and "corrupt": to be loaded again. "foreign":
+#: another's object is in the way. "long": more than the exchange states, which it may have forgotten. "claim": empty,
+#: and fetched so long after its end that the exchange may have forgotten what there was.
+Verdict: TypeAlias = Literal["complete", "missing", "short", "long", "foreign", "corrupt", "claim"]
+TO_BE_LOADED: tuple[Verdict, ...] = ("missing", "short", "corrupt")
+FAULTS: tuple[Verdict, ...] = (*TO_BE_LOADED, "foreign")
+_MOST_LISTED = 100
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found for one interval.
+
+    :param records: what the object states, None without an object
+    :param total: what the exchange states
+    """
+
+    interval: Interval
+    key: str
+    verdict: Verdict
+    records: int | None
+    total: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For the task's result."""
+        return {
+            "start": iso(self.interval.start),
+            "end": iso(self.interval.end),
+            "key": self.key,
+            "records": self.records,
+            "total": self.total,
+        }
+
+
+def judge(
+    subject: Subject, metadata: Mapping[str, str] | None, total: int, *, expect_empty: bool, fresh_ms: int
+) -> Verdict:
+    """The verdict on one object by what it states about itself.
+
+    :param metadata: of the object; None without one
+    :param total: what the exchange states
+    :param expect_empty: whether an interval without records has an object
+    :param fresh_ms: an empty object fetched later than this after its interval's end proves nothing
+    """
+    if metadata is None:
+        return "missing" if total or expect_empty else "complete"
+    if not subject.describes(metadata):
+        return "foreign"
+    records = stated_records(metadata)
+    if records != total:
+        return "short" if records < total else "long"
+    if not records and _fetched_at(metadata) - subject.interval.end > fresh_ms:
+        return "claim"
+    return "complete"
+
+
+def _fetched_at(metadata: Mapping[str, str]) -> int:
+    try:
+        when = parse(metadata.get("fetched-at"))
+    except ValueError:
+        when = None
+    return ms(when) if when is not None else 0
+
+
+def content_agrees(file: IO[bytes], suffix: str, metadata: Mapping[str, str]) -> bool:
+    """Whether an object's bytes hold what its metadata state.
+
+    JSON lines are held against the checksum and the number of records; CSV and Parquet, from which the exchange's own
+    lines cannot be made again, against the number.
+    """
+    try:
+        if suffix.startswith(".jsonl"):
+            return _of_lines(_unpacked(file, suffix)) == (stated_records(metadata), metadata.get("records-sha256"))
+        rows = _parquet_rows(file) if suffix == ".parquet" else _csv_rows(_unpacked(file, suffix))
+        return rows == stated_records(metadata)
+    except (OSError, EOFError, ValueError):  # damaged gzip, a cut file, no Parquet
+        return False
+
+
+def _unpacked(file: IO[bytes], suffix: str) -> IO[bytes]:
+    return gzip.GzipFile(fileobj=file) if suffix.endswith(".gz") else file  # type: ignore[return-value]
+
+
+def _of_lines(file: IO[bytes]) -> tuple[int, str]:
+    digest, lines = hashlib.sha256(), 0
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        lines += chunk.count(b"\n")
+    return lines, digest.hexdigest()
+
+
+def _csv_rows(file: IO[bytes]) -> int:
+    """Rows below the header; a line break within quotes ends none."""
+    breaks = quotes = 0
+    for line in file:
+        quotes += line.count(b'"')
+        breaks += quotes % 2 == 0
+    return breaks - 1
+
+
+def _parquet_rows(file: IO[bytes]) -> int:
+    from pyarrow import parquet
+
+    rows = 0
+    for batch in parquet.ParquetFile(file).iter_batches(batch_size=20_000):
+        rows += batch.num_rows
+    return rows
+
+
+def report(findings: Iterable[Finding]) -> dict[str, Any]:
+    """The result of an audit: counts, at most 100 of each verdict, and the intervals to be loaded again.
+
+    :return: ``gaps`` is a list of ``{"start": ..., "end": ...}``, touching ones joined
+    """
+    counts: dict[str, int] = dict.fromkeys(("complete", "missing", "short", "long", "foreign", "corrupt", "claim"), 0)
+    listed: dict[str, list[dict[str, Any]]] = {verdict: [] for verdict in counts if verdict != "complete"}
+    gaps: list[Interval] = []
+    for finding in findings:
+        counts[finding.verdict] += 1
+        if finding.verdict != "complete":
+            listed[finding.verdict].append(finding.as_json())
+        if finding.verdict in TO_BE_LOADED:
+            gaps.append(finding.interval)
+    return {
+        "checked": sum(counts.values()),
+        "counts": counts,
+        "gaps": [{"start": iso(gap.start), "end": iso(gap.end)} for gap in join(gaps)],
+        **{verdict: sorted(found, key=lambda f: str(f["start"]))[:_MOST_LISTED] for verdict, found in listed.items()},
+    }

@@ -1,0 +1,1 @@
+"""Operators that look after a lake."""

@@ -1,0 +1,122 @@
+"""Is the lake complete? What every such operator does, whatever the endpoint."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from tempfile import SpooledTemporaryFile
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_binance_margin.failures import in_airflow_terms
+from airflow_provider_binance_margin.lake.interval import Choice, iso
+from airflow_provider_binance_margin.lake.layout import suffix_of
+from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator, seconds
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_binance_margin.exchange.paging import Reader
+    from airflow_provider_binance_margin.lake.audit import Finding
+    from airflow_provider_binance_margin.transfers.loader import Job, OnEmpty
+    from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
+
+_IN_MEMORY = 1 << 20
+
+
+class RecordsAuditOperator(LakeOperator):
+    """Hold a lake's objects against what the exchange states for their intervals.
+
+    Subclasses name the endpoint; `ForceLiquidationAuditOperator` describes the parameters.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_gap: Literal["fail", "report"] = "fail",
+        on_empty: OnEmpty = "write",
+        verify_content: bool = False,
+        fresh: timedelta | float = timedelta(days=7),
+        settle: timedelta | float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.on_gap = on_gap
+        self.on_empty = on_empty
+        self.verify_content = verify_content
+        self.fresh = fresh
+        self.settle = settle
+        if on_gap not in ("fail", "report"):
+            raise ValueError(f'on_gap must be "fail" or "report", not {on_gap!r}')
+        if on_empty not in ("write", "none", "skip"):
+            raise ValueError(f'on_empty must be "write", "none" or "skip", as it was for loading, not {on_empty!r}')
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Audit the run's interval and return the report."""
+        with in_airflow_terms():
+            choice = self._choice(context)
+            result = self._audit(choice)
+        self._tell(result)
+        faults = {verdict: result["counts"][verdict] for verdict in ("missing", "short", "corrupt", "foreign")}
+        if self.on_gap == "fail" and any(faults.values()):
+            found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
+            raise AirflowFailException(
+                f"The lake is not complete from {result['start']} to {result['end']}: {found} of {result['checked']} "
+                "intervals. The log lists them; load them again with ForceLiquidationToS3Operator"
+            )
+        return result
+
+    def _audit(self, choice: Choice) -> dict[str, Any]:
+        from airflow_provider_binance_margin.exchange.paging import Span
+        from airflow_provider_binance_margin.lake.audit import report
+        from airflow_provider_binance_margin.transfers.load import await_settled, jobs_of, pools
+        from airflow_provider_binance_margin.transfers.side_by_side import side_by_side
+
+        scope, (bucket, template) = self._scope(), self._target()
+        hook, store = self._connect(bucket)
+        span = Span(int(seconds(self.max_span) * 1000))
+        reader = hook.reader(self.endpoint, span, isolated_symbol=self.isolated_symbol, size=1)
+        with pools(hook, self.max_workers) as (calls, _):
+            await_settled(hook, choice, seconds(self.settle))
+            jobs = jobs_of(self.endpoint, choice, template, scope)
+            result = report(side_by_side(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
+        bounds = {"start": iso(choice.intervals[0].start), "end": iso(choice.intervals[-1].end)}
+        return {**bounds, "source": choice.source, **result}
+
+    def _look(self, reader: Reader, store: ObjectStore, job: Job) -> Finding:
+        """One interval: one look at the object, one question to the exchange."""
+        from airflow_provider_binance_margin.lake.audit import Finding, Verdict, judge
+        from airflow_provider_binance_margin.lake.proof import stated_records
+
+        existing = store.head(job.key)
+        metadata = existing.metadata if existing else None
+        total = reader.count(job.subject.interval.start, job.subject.interval.end)
+        verdict: Verdict = judge(
+            job.subject,
+            metadata,
+            total,
+            expect_empty=self.on_empty == "write",
+            fresh_ms=int(seconds(self.fresh) * 1000),
+        )
+        if existing and self.verify_content and verdict != "foreign" and not self._is_intact(store, job.key, existing):
+            verdict = "corrupt"
+        records = None if metadata is None else stated_records(metadata)
+        return Finding(job.subject.interval, job.key, verdict, records, total)
+
+    @staticmethod
+    def _is_intact(store: ObjectStore, key: str, existing: Existing) -> bool:
+        from airflow_provider_binance_margin.lake.audit import content_agrees
+
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+            store.download(key, cast("IO[bytes]", file))
+            file.seek(0)
+            return content_agrees(cast("IO[bytes]", file), suffix_of(key), existing.metadata)
+
+    def _tell(self, result: dict[str, Any]) -> None:
+        self.log.info("Audited %d intervals: %s", result["checked"], result["counts"])
+        for verdict in ("missing", "short", "corrupt", "foreign", "long", "claim"):
+            for found in result[verdict]:
+                self.log.warning(
+                    "%s: [%s, %s) has %s records, the exchange states %s: %s",
+                    *(verdict, found["start"], found["end"], found["records"], found["total"], found["key"]),
+                )

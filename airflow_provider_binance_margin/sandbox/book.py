@@ -1,0 +1,126 @@
+"""The account's records, by account and time: counting is a bisection, a page is a slice."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_binance_margin.sandbox.rows import pack, scope_of, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+CROSS = ""
+ALL = "*"
+
+
+class Shelf:
+    """Records in order of time, equal times in order of arrival."""
+
+    def __init__(self) -> None:
+        self.times = array("q")
+        self.rows: list[bytes] = []
+
+    def put(self, time: int, row: bytes) -> None:
+        """One record in its place."""
+        place = bisect_right(self.times, time)
+        self.times.insert(place, time)
+        self.rows.insert(place, row)
+
+    def sort(self) -> None:
+        """Order after records were appended."""
+        order = sorted(range(len(self.times)), key=self.times.__getitem__)
+        self.times = array("q", [self.times[place] for place in order])
+        self.rows = [self.rows[place] for place in order]
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The places of the records from `start` to `end`, both included."""
+        return bisect_left(self.times, start), bisect_right(self.times, end)
+
+    def take(self, time: int, row: bytes) -> None:
+        """Remove this very record."""
+        low, high = self.span(time, time)
+        place = next(place for place in range(low, high) if self.rows[place] is row)
+        del self.times[place], self.rows[place]
+
+
+class Book:
+    """All records of the account, with one shelf for each scope and one for all together."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[str, Shelf] = {ALL: Shelf()}
+        self.symbols: set[str] = set()
+        self.pairs: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._shelves[ALL].rows)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """One more record."""
+        time, scope, row = entry(record)
+        for shelf in self._both(scope):
+            shelf.put(time, row)
+        self.know(record)
+
+    def load(self, entries: Iterable[tuple[int, str, bytes]]) -> int:
+        """Many more records at once, each as (time, scope, packed row); their number is returned."""
+        before = len(self)
+        touched = {ALL}
+        try:
+            for time, scope, row in entries:
+                touched.add(scope)
+                for shelf in self._both(scope):
+                    shelf.times.append(time)
+                    shelf.rows.append(row)
+        finally:  # also when one of them is no record
+            for name in touched:
+                self._shelves[name].sort()
+        return len(self) - before
+
+    def know(self, record: Mapping[str, Any]) -> None:
+        """Take note of a record's pair."""
+        self.symbols.add(str(record["symbol"]))
+        if record.get("isIsolated"):
+            self.pairs.add(str(record["symbol"]))
+
+    def count(self, scope: str, start: int, end: int) -> int:
+        """How many records of a scope lie in [start, end]."""
+        low, high = self._shelf(scope).span(start, end)
+        return high - low
+
+    def page(self, scope: str, start: int, end: int, current: int, size: int) -> list[bytes]:
+        """One page of the records in [start, end], newest first."""
+        shelf = self._shelf(scope)
+        low, high = shelf.span(start, end)
+        top = high - (current - 1) * size
+        return shelf.rows[max(low, top - size) : top][::-1] if top > low else []
+
+    def all(self, scope: str, start: int, end: int) -> list[dict[str, Any]]:
+        """The records in [start, end], oldest first."""
+        shelf = self._shelf(scope)
+        low, high = shelf.span(start, end)
+        return [unpack(row) for row in shelf.rows[low:high]]
+
+    def take(self, scope: str, start: int, end: int, *, newest: bool) -> dict[str, Any] | None:
+        """Remove the newest or the oldest record in [start, end] and return it."""
+        shelf = self._shelf(scope)
+        low, high = shelf.span(start, end)
+        if low == high:
+            return None
+        row = shelf.rows[high - 1 if newest else low]
+        record = unpack(row)
+        for each in self._both(scope_of(record)):
+            each.take(int(record["updatedTime"]), row)
+        return record
+
+    def _shelf(self, scope: str) -> Shelf:
+        return self._shelves.setdefault(scope, Shelf())
+
+    def _both(self, scope: str) -> tuple[Shelf, Shelf]:
+        return self._shelves[ALL], self._shelf(scope)
+
+
+def entry(record: Mapping[str, Any]) -> tuple[int, str, bytes]:
+    """A record as the book keeps it."""
+    return int(record["updatedTime"]), scope_of(record), pack(record)

@@ -1,0 +1,104 @@
+"""The handles of a sandbox that runs in another process."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, Request, build_opener
+
+from airflow_provider_binance_margin.sandbox.answers import dumps
+from airflow_provider_binance_margin.sandbox.log import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+TIMEOUT = 60
+
+
+class SandboxControl:
+    """Does to the sandbox at `url` what the methods of `Sandbox` of the same names do."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        # a proxy set for this machine has no business between two of its processes
+        self._opener = build_opener(ProxyHandler({}))
+
+    def add(self, record: Mapping[str, Any] | None = None, **how: Any) -> list[dict[str, Any]]:
+        """Add one record as given, or made-up ones."""
+        added: list[dict[str, Any]] = self._call("POST", "records", {"record": record, **how})
+        return added
+
+    def load(self, records: Iterable[Mapping[str, Any]]) -> int:
+        """Add complete records."""
+        return int(self._call("POST", "records", list(records))["loaded"])
+
+    def clear(self) -> None:
+        """Forget all records."""
+        self._call("DELETE", "records")
+
+    def records(self, start_ms: int, end_ms: int, isolated_symbol: str | None = None) -> list[dict[str, Any]]:
+        """What there is in [start, end), oldest first."""
+        found: list[dict[str, Any]] = self._call("GET", "records" + _interval(start_ms, end_ms, isolated_symbol))
+        return found
+
+    def count(self, start_ms: int, end_ms: int, isolated_symbol: str | None = None) -> int:
+        """How many records there are in [start, end)."""
+        return int(self._call("GET", "count" + _interval(start_ms, end_ms, isolated_symbol))["count"])
+
+    def fault(self, name: str, **options: Any) -> None:
+        """Let something go wrong."""
+        self._call("POST", "faults", {"name": name, **options})
+
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more."""
+        self._call("DELETE", "faults")
+
+    @property
+    def requests(self) -> list[Entry]:
+        """All requests since the log was cleared."""
+        return [Entry(**entry) for entry in self._call("GET", "log")]
+
+    @property
+    def connections(self) -> int:
+        """How many connections the requests in the log came by."""
+        return len({entry.connection for entry in self.requests})
+
+    def clear_log(self) -> None:
+        """Forget all requests."""
+        self._call("DELETE", "log")
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Change settings, and tell all of them."""
+        told: dict[str, Any] = self._call("POST", "settings", changes)
+        return told
+
+    def reset(self) -> None:
+        """As new: no records, faults, log, used weight or bans, and default settings."""
+        self._call("POST", "reset")
+
+    def health(self) -> dict[str, Any]:
+        """That the sandbox is there, and its clock."""
+        told: dict[str, Any] = self._call("GET", "health")
+        return told
+
+    def now_ms(self) -> int:
+        """The exchange's clock."""
+        return int(self.health()["now_ms"])
+
+    def _call(self, method: str, path: str, content: object = None) -> Any:
+        body = None if content is None else dumps(content)
+        headers = {"Content-Type": "application/json"}
+        request = Request(f"{self.url}/sandbox/{path}", body, headers, method=method)  # noqa: S310
+        try:
+            with self._opener.open(request, timeout=TIMEOUT) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            with error:
+                raise ValueError(json.load(error)["error"]) from None
+
+
+def _interval(start_ms: int, end_ms: int, isolated_symbol: str | None) -> str:
+    symbol = {} if isolated_symbol is None else {"isolatedSymbol": isolated_symbol}
+    return "?" + urlencode({"startTime": start_ms, "endTime": end_ms, **symbol})

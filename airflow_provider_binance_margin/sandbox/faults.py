@@ -1,0 +1,82 @@
+"""Faults on request: a name out of `mishaps.KINDS`, its options, and when it happens.
+
+Faults stand before the exchange in the order in which they were asked for, and one that is never reached is not used
+up: two faults of one request each, "429" and "500", are met by the first and by the second request.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_binance_margin.sandbox.mishaps import KINDS
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.sandbox.answers import Answer
+    from airflow_provider_binance_margin.sandbox.mishaps import Kind, Scene, Serve
+
+WHEN = ("times", "skip", "path", "current")
+
+
+@dataclass
+class Fault:
+    """A fault and when it happens: to requests for `path` and page `current`, after `skip` of them, `times` times."""
+
+    name: str
+    kind: Kind
+    options: dict[str, Any]
+    times: int | None = 1
+    skip: int = 0
+    path: str | None = None
+    current: int | None = None
+
+    def takes(self, scene: Scene) -> bool:
+        """Whether this request is one of its own; counts it if so."""
+        if self.times == 0 or self.path not in {None, scene.path} or self.current not in {None, scene.current}:
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+class Faults:
+    """The faults to come, in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def add(self, name: str, options: dict[str, Any]) -> None:
+        """One more fault; an unknown name or option is an error at once."""
+        if name not in KINDS:
+            raise ValueError(f"no such fault: {name!r}; there are {', '.join(KINDS)}")
+        kind, preset = KINDS[name]
+        merged = {**preset, **options}
+        when = {key: merged.pop(key) for key in WHEN if key in merged}
+        inspect.signature(kind).bind(None, None, **merged)
+        self._faults.append(Fault(name, kind, merged, **when))
+
+    def clear(self) -> None:
+        """No more faults."""
+        self._faults.clear()
+
+    def play(self, scene: Scene, serve: Serve) -> Answer:
+        """The exchange's answer behind all faults that take this request."""
+        if not self._faults:
+            return serve()
+        answer = _play(scene, serve, tuple(self._faults))
+        self._faults = [fault for fault in self._faults if fault.times != 0]
+        return answer
+
+
+def _play(scene: Scene, serve: Serve, faults: tuple[Fault, ...]) -> Answer:
+    for place, fault in enumerate(faults):
+        if fault.takes(scene):
+            scene.played.append(fault.name)
+            behind = partial(_play, scene, serve, faults[place + 1 :])
+            return fault.kind(scene, behind, **fault.options)
+    return serve()
