@@ -21,13 +21,18 @@ _FINAL = (BinanceConfigError, BinanceRequestError, IntervalError, LayoutError, F
 
 
 @contextmanager
-def in_airflow_terms() -> Iterator[None]:
-    """Raise what cannot be helped by trying again as AirflowFailException, which is not retried."""
+def in_airflow_terms(*, ban_is_final: bool = True) -> Iterator[None]:
+    """Raise what cannot be helped by trying again as AirflowFailException, which is not retried.
+
+    :param ban_is_final: whether that holds for a ban too, since nothing would keep the retries until its end
+    """
     try:
         yield
     except _FINAL as error:
         raise AirflowFailException(str(error)) from None
     except BinanceBannedError as error:
+        if not ban_is_final:
+            raise
         raise AirflowFailException(
             f"{error}. The task is not retried, since retries before that time would lengthen the ban: clear it after"
         ) from None

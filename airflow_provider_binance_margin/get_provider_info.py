@@ -61,6 +61,8 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
                 "python-module": f"{package}.transfers.force_liquidation_to_s3",
             }
         ],
+        "sensors": [{"integration-name": "Binance", "python-modules": [f"{package}.sensors.force_liquidation"]}],
+        "triggers": [{"integration-name": "Binance", "python-modules": [f"{package}.triggers.force_liquidation"]}],
         "operators": [
             {"integration-name": "Binance", "python-modules": [f"{package}.operators.force_liquidation_audit"]}
         ],

@@ -81,9 +81,9 @@ def s3_url():
         server.wait(10)
 
 
-@pytest.fixture
-def s3(s3_url):
-    """A bucket of the test's own, seen through boto3: not through the code under test."""
+@pytest.fixture(scope="session")
+def s3_client(s3_url):
+    """The S3 server, seen through boto3: not through the code under test."""
     import boto3
 
     client = boto3.client(
@@ -93,10 +93,16 @@ def s3(s3_url):
         aws_access_key_id="test",
         aws_secret_access_key="test-secret-key",
     )
-    bucket = Bucket(client, f"lake-{uuid.uuid4().hex[:12]}", s3_url)
-    client.create_bucket(Bucket=bucket.name)
-    yield bucket
+    yield client
     client.close()
+
+
+@pytest.fixture
+def s3(s3_client, s3_url):
+    """A bucket of the test's own."""
+    bucket = Bucket(s3_client, f"lake-{uuid.uuid4().hex[:12]}", s3_url)
+    s3_client.create_bucket(Bucket=bucket.name)
+    return bucket
 
 
 class Bucket:

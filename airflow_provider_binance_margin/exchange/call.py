@@ -64,9 +64,9 @@ class Caller(Generic[T]):
         """
         attempt, resynced = 1, False
         while True:
-            yield from self.host.clearance(self.weight, self.longest_wait)
             if self.host.clock_is_stale():
                 yield from self.set_clock()
+            yield from self.host.clearance(self.weight, self.longest_wait)  # last: the time's answer may forbid it
             reply = yield self._signed(params)
             assert reply is not None
             outcome = self._judge(reply)
@@ -95,7 +95,7 @@ class Caller(Generic[T]):
         if reply.status == 200:  # noqa: PLR2004
             try:
                 return self.decode(reply.body)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return _refusal_in(reply.body, reply.status, unreadable=True)
         return _refusal_in(reply.body, reply.status, unreadable=False)
 
@@ -134,7 +134,8 @@ class Caller(Generic[T]):
         assert reply is not None
         self.host.heard(reply.status, reply.header)
         if reply.status in (403, 418, 429):
-            self.host.throttled(reply.status, reply.header("retry-after"), banned_until_ms=None)
+            _, banned_until_ms = _error_code(reply.body)
+            self.host.throttled(reply.status, reply.header("retry-after"), banned_until_ms=banned_until_ms)
         elif reply.status == 200:  # noqa: PLR2004
             server_ms = _server_time(reply.body)
             if server_ms is not None:

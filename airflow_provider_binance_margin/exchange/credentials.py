@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 KeyKind: TypeAlias = Literal["HMAC", "RSA", "Ed25519"]
+
+_PRIVATE_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.DOTALL)
+_IS_PUBLIC = "this is a public key: the connection needs the private one that belongs to it"
 
 
 @dataclass(frozen=True)
@@ -50,20 +54,27 @@ def load_credentials(
     api_key = (api_key or "").strip()
     if not api_key:
         raise BinanceCredentialError("no API key: put it into the connection's login")
-    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+    if not _is_one_word(api_key):
         raise BinanceCredentialError("the API key (the connection's login) holds characters that no API key has")
+    secret, private_key = (secret or "").strip(), (private_key or "").strip()
     if secret and private_key:
         raise BinanceCredentialError("both an API secret and a private key are given: keep the one this API key has")
     if private_key:
         return _with_private_key(api_key, private_key, passphrase)
-    if not secret or not secret.strip():
+    if not secret:
         raise BinanceCredentialError(
             "neither an API secret nor a private key is given: put the secret into the connection's password, "
             "or the key into its extra private_key or key_file"
         )
     if "PRIVATE KEY-----" in secret:
         raise BinanceCredentialError("the password holds a private key: it belongs into the extra private_key")
-    return Credentials(api_key, "HMAC", _hmac_signer(secret.strip().encode()))
+    if not _is_one_word(secret):
+        raise BinanceCredentialError("the API secret (the connection's password) holds characters that no secret has")
+    return Credentials(api_key, "HMAC", _hmac_signer(secret.encode()))
+
+
+def _is_one_word(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _hmac_signer(secret: bytes) -> Callable[[bytes], str]:
@@ -76,7 +87,8 @@ def _with_private_key(api_key: str, text: str, passphrase: str | None) -> Creden
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    key = _parse(text.strip(), passphrase.encode() if passphrase else None)
+    # JSON and environment variables tend to carry line breaks as \\n
+    key = _parse(text.replace("\\r", "\r").replace("\\n", "\n"), passphrase or None)
     if isinstance(key, Ed25519PrivateKey):
         return Credentials(api_key, "Ed25519", lambda payload: _quoted(key.sign(payload)))
     if isinstance(key, RSAPrivateKey):
@@ -90,17 +102,15 @@ def _quoted(signature: bytes) -> str:
     return quote(base64.b64encode(signature).decode(), safe="")
 
 
-def _parse(text: str, passphrase: bytes | None) -> PrivateKeyTypes:
+def _parse(text: str, passphrase: str | None) -> PrivateKeyTypes:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
-    if "PUBLIC KEY-----" in text:
-        raise BinanceCredentialError("this is a public key: the connection needs the private one that belongs to it")
     pem = "-----BEGIN" in text
     load = load_pem_private_key if pem else load_der_private_key
-    data = _with_line_breaks(text).encode() if pem else _from_base64(text)
+    data = _from_pem(text) if pem else _from_base64(text)
     try:
-        return load(data, passphrase)
+        return load(data, passphrase.encode() if passphrase else None)
     except TypeError:
         # cryptography's own words for: a passphrase is missing, or given for a key that has none
         raise BinanceCredentialError(
@@ -109,6 +119,8 @@ def _parse(text: str, passphrase: bytes | None) -> PrivateKeyTypes:
             else "a passphrase is given, but the private key is not encrypted: take the passphrase away"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
+        if not pem and _is_public(data):
+            raise BinanceCredentialError(_IS_PUBLIC) from None
         raise BinanceCredentialError(
             "the private key cannot be read: "
             + (
@@ -119,15 +131,31 @@ def _parse(text: str, passphrase: bytes | None) -> PrivateKeyTypes:
         ) from None
 
 
-def _with_line_breaks(pem: str) -> str:
-    r"""A PEM whose line breaks were written as ``\n`` (as JSON and environment variables tend to) or lost to spaces."""
-    pem = pem.replace("\\n", "\n").replace("\r", "")
-    if "\n" in pem.strip():
-        return pem
-    head, _, rest = pem.partition("-----BEGIN ")
-    label, _, rest = rest.partition("-----")
-    body, _, _ = rest.partition("-----END")
-    return f"{head}-----BEGIN {label}-----\n" + "\n".join(body.split()) + f"\n-----END {label}-----\n"
+def _is_public(der: bytes) -> bool:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    try:
+        load_der_public_key(der)
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _from_pem(text: str) -> bytes:
+    """The private key's block alone, with the line breaks it must have: some or all may have been lost to spaces."""
+    block = _PRIVATE_PEM.search(text)
+    if block is None and "PUBLIC KEY-----" in text:
+        raise BinanceCredentialError(_IS_PUBLIC)
+    if block is None or not block[2].isascii():
+        raise BinanceCredentialError(
+            "the private key cannot be read: paste the whole key, with its BEGIN and END lines, and nothing between"
+        )
+    label, words, headers = block[1], block[2].split(), []
+    while len(words) > 1 and words[0].endswith(":"):  # "Proc-Type: 4,ENCRYPTED", of OpenSSL's own encryption
+        headers.append(f"{words.pop(0)} {words.pop(0)}")
+    lines = [f"-----BEGIN {label}-----", *headers, *([""] if headers else []), *words, f"-----END {label}-----", ""]
+    return "\n".join(lines).encode()
 
 
 def _from_base64(text: str) -> bytes:

@@ -98,17 +98,22 @@ class Host:
                 self._used = (int(used), now)
 
     def throttled(self, status: int, retry_after: str | None, *, banned_until_ms: int | None) -> None:
-        """Take note that nothing may be sent for a time: of 429, of 418 and of 403, which are bans."""
-        seconds = self._seconds(retry_after)
-        if seconds is None and banned_until_ms is not None:
-            seconds = banned_until_ms / 1000 - (self.exchange_time() or self.clock.time())
-        if seconds is None or seconds < 0:
+        """Take note that nothing may be sent for a time: of 429, of 418 and of 403, which are bans.
+
+        Where header and text name two ends, the later one counts; so it does where an earlier answer named another.
+        """
+        named = [self._seconds(retry_after)]
+        if banned_until_ms is not None:
+            named.append(banned_until_ms / 1000 - (self.exchange_time() or self.clock.time()))
+        seconds = max((some for some in named if some is not None), default=-1.0)
+        if seconds < 0:
             seconds = _DEFAULT_WAIT.get(status, _DEFAULT_WAIT[429])
         with self._lock:
-            until = self.clock.monotonic() + min(max(seconds, 1.0), _LONGEST_BAN)
-            self._not_before = max(self._not_before, until)
-            self._banned = status in (403, 418) or banned_until_ms is not None
-            self._tokens = min(self._tokens, 0.0)
+            now = self.clock.monotonic()
+            banned = status in (403, 418) or banned_until_ms is not None
+            self._banned = banned or (self._banned and now < self._not_before)
+            self._not_before = max(self._not_before, now + min(max(seconds, 1.0), _LONGEST_BAN))
+            self._tokens, self._tokens_at = min(self._tokens, 0.0), self._not_before  # then no burst, but the pace
 
     def _seconds(self, retry_after: str | None) -> float | None:
         text = (retry_after or "").strip()
@@ -125,9 +130,13 @@ class Host:
         :raises BinanceBannedError: at once while a ban lasts
         :raises BinanceThrottledError: when the exchange asks for a longer wait than `longest_wait`
         """
+        yield from self._permission(longest_wait)  # first, so that a call that is refused takes nothing from the pace
         pace = self._reserve(weight)
         if pace > 0:
             yield Wait(pace)
+            yield from self._permission(longest_wait)
+
+    def _permission(self, longest_wait: float) -> Generator[Wait, object, None]:
         while (left := self._not_before - self.clock.monotonic()) > 0:
             if self._banned or left > longest_wait:
                 self.raise_throttled()
@@ -150,8 +159,8 @@ class Host:
             used, heard_at = self._used
             share = used / LIMIT if now - heard_at < _MINUTE else 0.0
             ease = min(1.0, max(2 * (1 - share), 0.01))
-            self._tokens = min(self._tokens + (now - self._tokens_at) * RATE * ease, BURST * ease)
-            self._tokens_at = now
+            self._tokens = min(self._tokens + max(now - self._tokens_at, 0.0) * RATE * ease, BURST * ease)
+            self._tokens_at = max(now, self._tokens_at)
             self._tokens -= weight
             return max(-self._tokens / (RATE * ease), 0.0)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.call import Caller
     from airflow_provider_binance_margin.exchange.host import Host
     from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Span
+    from airflow_provider_binance_margin.exchange.watch import Seen, Watch
     from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request
     from airflow_provider_binance_margin.hooks.settings import Settings
 
@@ -155,6 +156,28 @@ class BinanceHook(BaseHook):
             return self._page(endpoint, {**window, "current": current, "size": size or endpoint.max_size})
 
         return Reader(fetch, span, require_total, fetch_pages)
+
+    def watch(
+        self,
+        endpoint: Endpoint,
+        start: int,
+        end: int | None,
+        *,
+        settle: float,
+        max_span: float,
+        isolated_symbol: str | None = None,
+    ) -> Watch:
+        """What counts the records that appear in an endpoint's window (ms); see `exchange.watch.Watch`."""
+        from airflow_provider_binance_margin.exchange.paging import Span
+        from airflow_provider_binance_margin.exchange.watch import Watch
+
+        caller = replace(self._caller(endpoint.path, endpoint.weight, endpoint.read_page), attempts=1)
+        span, settle_ms = Span(int(max_span * 1000)), int(settle * 1000)
+        return Watch(caller, start, end, span=span, settle_ms=settle_ms, isolated_symbol=isolated_symbol)
+
+    def look(self, watch: Watch) -> Seen:
+        """Look once: one request of one row. A failure is raised, not retried: the next look is the next try."""
+        return self._drive(watch.look(), self.settings.timeout)
 
     def isolated_symbols(self) -> list[str]:
         """The pairs that have an isolated margin account today, sorted; closed ones are no longer listed.

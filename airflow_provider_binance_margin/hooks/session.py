@@ -48,7 +48,7 @@ def send(session: requests.Session, request: Request, timeout: float) -> Reply:
     prepared = session.prepare_request(requests.Request("GET", request.url.partition("?")[0]))
     prepared.url = request.url  # requests would normalise the query: the bytes signed must be the bytes sent
     prepared.headers.update({**_HEADERS, **request.headers})
-    environment = session.merge_environment_settings(prepared.url, {}, True, None, None)  # noqa: FBT003 - stream
+    environment: dict[str, Any] = {**session.merge_environment_settings(prepared.url, {}, True, None, None)}  # noqa: FBT003 - stream
     adapter = session.get_adapter(request.url)  # past the session: it looks into redirects even where it follows none
     try:
         with adapter.send(prepared, timeout=(min(_CONNECT_TIMEOUT, timeout), timeout), **environment) as response:
@@ -90,7 +90,7 @@ class _TimedReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the answer takes too long")
         self._sock.settimeout(left)
-        count: int | None = self._raw.readinto(buffer)  # type: ignore[attr-defined]  # typeshed does not know it
+        count: int | None = self._raw.readinto(buffer)
         return count
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class _TimedReader(io.RawIOBase):
 class _TimedResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock))  # type: ignore[attr-defined]
+        self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
 
 
 class _Connection(HTTPConnection):

@@ -99,13 +99,17 @@ def parse(value: Any) -> datetime | None:
         return None
     try:
         when = value if isinstance(value, datetime) else datetime.fromisoformat(value.strip())
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         raise IntervalError(
             f"{str(value)[:60]!r} is not a point in time: give a datetime or ISO 8601 text such as 2026-01-15T00:00:00Z"
         ) from None
+    return _believable(when if when.tzinfo else when.replace(tzinfo=UTC))
+
+
+def _believable(when: datetime) -> datetime:
     if when.year not in _YEARS:
         raise IntervalError(f"the year {when.year} cannot be meant: there are no records of it")
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+    return when
 
 
 def floor(value: int, grain: Grain) -> int:
@@ -181,7 +185,7 @@ def resolve(context: Mapping[str, Any], *, start: Any = None, end: Any = None, g
             "length, and runs that were started by hand or by an asset none.)"
         )
     for interval in choice.intervals:
-        _check(interval, choice, _zone_of_dag(context))
+        _check(interval, choice)
     return choice
 
 
@@ -192,7 +196,7 @@ def _from_arguments(start: Any, end: Any, grain: Grain | None) -> Choice | None:
     if first is None or last is None:
         given, missing = ("start", "end") if last is None else ("end", "start")
         raise IntervalError(f"{given} is given and {missing} is not: give both, or neither to load the run's interval")
-    zone = next((str(d.tzinfo) for d in (first, last) if d.utcoffset()), "UTC")
+    zone = next((_name(d.tzinfo) for d in (first, last) if d.utcoffset()), "UTC")
     return Choice((Interval(ms(first), ms(last)),), "arguments", grain, zone)
 
 
@@ -218,65 +222,72 @@ def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> Choice |
             "timezone=\"UTC\", since the lake's hours, days and months are UTC's"
         )
     # without a form the partition is taken to be one grain; what is no whole grain is refused below
-    return Choice((Interval(first, next_grain(floor(first, length), length)),), "partition", grain)
+    interval = Interval(first, next_grain(floor(first, length), length))
+    return Choice((interval,), "partition", grain, _zone_of_schedule(context))
 
 
 def _date_of_key(key: str, form: Grain) -> datetime:
     try:
-        return datetime.strptime(key, _KEY_FORMATS[form]).replace(tzinfo=UTC)
+        date = datetime.strptime(key, _KEY_FORMATS[form]).replace(tzinfo=UTC)
     except ValueError:
         raise IntervalError(f"the partition key {key!r} is not a date") from None
+    return _believable(date)
 
 
-def _bounds(context: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
+def _bounds(context: Mapping[str, Any]) -> Interval | None:
     first, last = parse(context.get("data_interval_start")), parse(context.get("data_interval_end"))
-    return None if first is None or last is None else (first, last)
+    return None if first is None or last is None else Interval(ms(first), ms(last))
 
 
 def _from_data_interval(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
     bounds = _bounds(context)
-    if bounds is None or bounds[0] == bounds[1]:
+    if bounds is None or bounds.start == bounds.end:
         return None
-    return Choice((Interval(ms(bounds[0]), ms(bounds[1])),), "data_interval", grain)
+    return Choice((bounds,), "data_interval", grain, _zone_of_schedule(context))
 
 
 def _from_asset_events(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
-    try:
-        events = context.get("triggering_asset_events") or {}
-        found = [w for group in events.values() for event in group if (w := _window_in(event.extra))]
-    except AttributeError:
+    events = context.get("triggering_asset_events")
+    if not isinstance(events, Mapping):
         return None
+    found = [w for group in events.values() for event in group if (w := _window_in(getattr(event, "extra", None)))]
     if not found:
         return None
     return Choice(join(widen(w, grain) if grain else w for w in found), "asset_events", grain)
 
 
 def _window_in(extra: Any) -> Interval | None:
-    """The window an event carries: the operator's own in `extra`, a watcher's in ``extra["payload"]``."""
+    """The window an event carries: the operator's own in `extra`, a watcher's in ``extra["payload"]``.
+
+    None where it carries none: what another producer means by start and end must not fail the run.
+    """
     if not isinstance(extra, Mapping):
         return None
     payload = extra.get("payload") if extra.get("from_trigger") else extra
     if not isinstance(payload, Mapping):
         return None
-    first, last = parse(payload.get("start")), parse(payload.get("end"))
-    return None if first is None or last is None or first >= last else Interval(ms(first), ms(last))
+    try:
+        first, last = parse(payload.get("start")), parse(payload.get("end"))
+    except IntervalError:
+        return None
+    return None if first is None or last is None or ms(first) >= ms(last) else Interval(ms(first), ms(last))
 
 
 def _last_grain(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
     bounds = _bounds(context)
     if bounds is None or grain is None:
         return None
-    end = floor(ms(bounds[1]), grain)
+    end = floor(bounds.end, grain)
     return Choice((Interval(floor(end - 1, grain), end),), "last_grain", grain)
 
 
-def _check(interval: Interval, choice: Choice, dag_zone: str) -> None:
+def _check(interval: Interval, choice: Choice) -> None:
     if interval.start >= interval.end:
         kind = "is empty" if interval.start == interval.end else "is reversed"
         raise IntervalError(f"the interval {interval} from {choice.source} {kind}: its start must be before its end")
     grain = choice.grain
     if grain and interval != widen(interval, grain):
-        zone = choice.zone if choice.zone != "UTC" else dag_zone
+        zone = choice.zone
         reason = f"; its bounds come from the zone {zone}, whose midnight is not UTC's" if zone != "UTC" else ""
         raise IntervalError(
             f"the interval {interval} from {choice.source} does not consist of whole {grain}s in UTC{reason}. Give the "
@@ -284,9 +295,14 @@ def _check(interval: Interval, choice: Choice, dag_zone: str) -> None:
         )
 
 
-def _zone_of_dag(context: Mapping[str, Any]) -> str:
-    zone = getattr(context.get("dag"), "timezone", None)
-    return "UTC" if zone is None else str(getattr(zone, "name", zone))
+def _zone_of_schedule(context: Mapping[str, Any]) -> str:
+    """The timetable's zone, where it has one: the DAG's, that of its start date, may be another."""
+    dag = context.get("dag")
+    return _name(getattr(getattr(dag, "timetable", None), "timezone", None) or getattr(dag, "timezone", None) or "UTC")
+
+
+def _name(zone: Any) -> str:
+    return str(getattr(zone, "name", zone))
 
 
 def check_against(now: float, choice: Choice, *, ahead: float = 300.0) -> None:

@@ -14,8 +14,13 @@ from airflow_provider_binance_margin.lake.interval import Interval, utc
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 ACCOUNT = "account"
 
-_FIELD = re.compile(r"\{(?:(start|end)(?::([^{}]+))?|(scope))\}")
+# Of strftime's directives those that are the same on every worker, whatever its zone, language and platform.
+_DIRECTIVE = re.compile("%[YymdHMSfjGVuUWw]")
+_FORM = rf"[^{{}}%]*(?:{_DIRECTIVE.pattern}[^{{}}%]*)+"
+_FIELD = re.compile(rf"\{{(?:(start|end)(?::({_FORM}))?|(scope))\}}")
 _URL = re.compile(r"s3://([^/]+)/(.+)", re.DOTALL)
+_ANY_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
+_LONGEST = 1024
 
 
 class LayoutError(ValueError):
@@ -47,23 +52,30 @@ def check_template(template: str) -> None:
     rest = _FIELD.sub("", template)
     if "{" in rest or "}" in rest:
         raise LayoutError(
-            f"the key {template!r} holds a brace that cannot be filled: only {{start}}, {{end}} (also with a format, "
-            "as {start:%Y-%m-%d}) and {scope} are"
+            f"the key {template!r} holds a brace that cannot be filled: only {{start}}, {{end}} (also with a format of "
+            "%Y %m %d %H %M %S %f %j %G %V %u, as {start:%Y-%m-%d}) and {scope} are"
         )
 
 
 def render(template: str, interval: Interval, scope: str) -> str:
-    """The key of one object. Bounds without a format render as ``20260115T070000Z``, or ``...T070000.745Z``."""
+    """The key of one object. Bounds without a format render as ``20260115T070000Z``, or ``...T070000.745Z``.
+
+    :raises LayoutError: when it is longer than S3 takes
+    """
 
     def fill(match: re.Match[str]) -> str:
         bound, form, _ = match.groups()
         if not bound:
             return scope
         value = interval.start if bound == "start" else interval.end
-        return utc(value).strftime(form) if form else compact(value)
+        return _DIRECTIVE.sub(lambda each: utc(value).strftime(each[0]), form) if form else compact(value)
 
     check_template(template)
-    return _FIELD.sub(fill, template)
+    key = _FIELD.sub(fill, template)
+    length = len(key.encode(errors="surrogatepass"))
+    if length > _LONGEST:
+        raise LayoutError(f"the key {key[:60]!r}... has {length} bytes, and S3 takes {_LONGEST} at most")
+    return key
 
 
 def compact(value: int) -> str:
@@ -78,7 +90,7 @@ def split_url(bucket: str | None, key: str) -> tuple[str, str]:
     :raises LayoutError: when both or neither name a bucket
     """
     url = _URL.fullmatch(key)
-    if url is None and key.startswith("s3://"):
+    if url is None and _ANY_URL.match(key):
         raise LayoutError(f"{key!r} is not a full s3:// URL: it needs a bucket and a key")
     if url is not None and bucket:
         raise LayoutError(f"the bucket is named twice: in s3_bucket ({bucket!r}) and in the s3:// URL of s3_key")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso
+
+_NUMBER = re.compile("[0-9]{1,18}")
+# S3 takes 2 KB of metadata in all, of which the rest needs less than a half
+_LONGEST_RUN_ID = 750
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,10 @@ class Run:
     def as_metadata(self) -> dict[str, str]:
         """As S3 metadata."""
         number = "" if self.clear_number is None else str(self.clear_number)
-        return {"run-id": _ascii(self.run_id), "clear-number": number}
+        run_id = _ascii(self.run_id)
+        if len(run_id) > _LONGEST_RUN_ID:
+            run_id = f"sha256:{hashlib.sha256(self.run_id.encode()).hexdigest()}"
+        return {"run-id": run_id, "clear-number": number}
 
     def wrote(self, metadata: Mapping[str, str]) -> bool:
         """Whether an object with this metadata was written by this very run since it was last cleared."""
@@ -98,7 +107,7 @@ def proof_metadata(
 def stated_records(metadata: Mapping[str, str]) -> int:
     """How many records an object says it holds; 0 where it does not say."""
     number = metadata.get("records", "")
-    return int(number) if number.isascii() and number.isdigit() else 0
+    return int(number) if _NUMBER.fullmatch(number) else 0
 
 
 def whose(metadata: Mapping[str, str]) -> str:
@@ -110,5 +119,5 @@ def whose(metadata: Mapping[str, str]) -> str:
 
 
 def _ascii(text: str) -> str:
-    """Text that an HTTP header can carry: printable ASCII, the rest percent-encoded."""
-    return quote(text, safe=" !#$&'()*+,/:;=?@[]^_`{|}~\"<>")
+    """Text that an HTTP header can carry: printable ASCII, the rest (blanks too, which may be lost) percent-encoded."""
+    return quote(text, safe="!#$&'()*+,/:;=?@[]^_`{|}~\"<>")

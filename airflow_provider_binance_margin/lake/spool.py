@@ -67,6 +67,7 @@ class Spool:
 
     def close(self) -> None:
         """Give back memory and disk."""
+        self._lines_of.cache_clear()  # which refers to the spool itself: else it would wait for the garbage collector
         self._db.close()
 
     # -- filling: what exchange.paging asks of a sink --------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_binance_margin.failures import in_airflow_terms
 from airflow_provider_binance_margin.lake.interval import Choice, iso
 from airflow_provider_binance_margin.lake.layout import suffix_of
 from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator, seconds
@@ -37,7 +36,6 @@ class RecordsAuditOperator(LakeOperator):
         on_empty: OnEmpty = "write",
         verify_content: bool = False,
         fresh: timedelta | float = timedelta(days=7),
-        settle: timedelta | float = 60.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -45,17 +43,17 @@ class RecordsAuditOperator(LakeOperator):
         self.on_empty = on_empty
         self.verify_content = verify_content
         self.fresh = fresh
-        self.settle = settle
         if on_gap not in ("fail", "report"):
             raise ValueError(f'on_gap must be "fail" or "report", not {on_gap!r}')
         if on_empty not in ("write", "none", "skip"):
             raise ValueError(f'on_empty must be "write", "none" or "skip", as it was for loading, not {on_empty!r}')
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def work(self, context: Context) -> dict[str, Any]:
         """Audit the run's interval and return the report."""
-        with in_airflow_terms():
-            choice = self._choice(context)
-            result = self._audit(choice)
+        return self._audit(self.choose(context))
+
+    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - Airflow's context
+        """Tell what was found, and fail if it is to."""
         self._tell(result)
         faults = {verdict: result["counts"][verdict] for verdict in ("missing", "short", "corrupt", "foreign")}
         if self.on_gap == "fail" and any(faults.values()):
@@ -69,15 +67,15 @@ class RecordsAuditOperator(LakeOperator):
     def _audit(self, choice: Choice) -> dict[str, Any]:
         from airflow_provider_binance_margin.exchange.paging import Span
         from airflow_provider_binance_margin.lake.audit import report
-        from airflow_provider_binance_margin.transfers.load import await_settled, jobs_of, pools
+        from airflow_provider_binance_margin.transfers.load import jobs_of, pools
         from airflow_provider_binance_margin.transfers.side_by_side import side_by_side
 
-        scope, (bucket, template) = self._scope(), self._target()
-        hook, store = self._connect(bucket)
+        scope, (bucket, template) = self.scope(), self.target()
+        hook, store = self.connect(bucket)
         span = Span(int(seconds(self.max_span) * 1000))
         reader = hook.reader(self.endpoint, span, isolated_symbol=self.isolated_symbol, size=1)
         with pools(hook, self.max_workers) as (calls, _):
-            await_settled(hook, choice, seconds(self.settle))
+            self.await_settled(hook, choice)
             jobs = jobs_of(self.endpoint, choice, template, scope)
             result = report(side_by_side(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
         bounds = {"start": iso(choice.intervals[0].start), "end": iso(choice.intervals[-1].end)}

@@ -43,6 +43,8 @@ class ForceLiquidationToS3Operator(RecordsToS3Operator):
     :param binance_conn_id: the connection to the exchange (templated)
     :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
     :param verify: as for `S3Hook`
+    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end; Airflow's
+        ``[operators] default_deferrable`` if not given
     """
 
     endpoint: ClassVar[Endpoint] = FORCE_LIQUIDATION

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
+from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
+from airflow_provider_binance_margin.failures import in_airflow_terms
 from airflow_provider_binance_margin.lake.interval import GRAINS, Choice, Grain, resolve
 from airflow_provider_binance_margin.lake.layout import (
     ACCOUNT,
@@ -19,6 +21,7 @@ from airflow_provider_binance_margin.lake.layout import (
     suffix_of,
 )
 from airflow_provider_binance_margin.lake.parquet import parquet_is_installed
+from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +33,19 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS = 64
 _HOUR = 3600.0
+_NOT_WORTH_DEFERRING = 5.0
+
+
+class NotYetError(Exception):
+    """The work cannot be done before some time has passed.
+
+    :param seconds: how long
+    :param reason: why
+    """
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
 
 
 class LakeOperator(BaseOperator):
@@ -63,6 +79,8 @@ class LakeOperator(BaseOperator):
         binance_conn_id: str = "binance_default",
         aws_conn_id: str | None = "aws_default",
         verify: bool | str | None = None,
+        settle: timedelta | float = 60.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -78,7 +96,10 @@ class LakeOperator(BaseOperator):
         self.binance_conn_id = binance_conn_id
         self.aws_conn_id = aws_conn_id
         self.verify = verify
+        self.settle = settle
+        self.deferrable = deferrable
         self._hook: BinanceHook | None = None
+        default_retry_policy(self)
         self._check_options()
 
     def _check_options(self) -> None:
@@ -87,10 +108,59 @@ class LakeOperator(BaseOperator):
             raise ValueError(f"grain must be one of {', '.join(GRAINS)} or None, not {self.grain!r}")
         if not 1 <= self.max_workers <= _MOST_WORKERS:
             raise ValueError(f"max_workers must be from 1 to {_MOST_WORKERS}, not {self.max_workers!r}")
+        if seconds(self.settle) < 0:
+            raise ValueError("settle must not be negative")
         if seconds(self.max_span) < _HOUR:
             raise ValueError("max_span must be an hour or more")
         if isinstance(self.s3_key, str) and not any(mark in self.s3_key for mark in ("{{", "{%", "{#")):
             _check_key(self.s3_key)
+
+    # -- doing it, now or when it can be done ----------------------------------------------------------------------
+
+    def execute(self, context: Context) -> Any:
+        """Do the task's work; what has to be waited for is waited for here or, if deferrable, in the triggerer."""
+        try:
+            with in_airflow_terms(ban_is_final=not (self.deferrable or obeys_policy(self))):
+                result = self.work(context)
+        except NotYetError as error:
+            self._wait_in_triggerer(error.seconds, str(error))
+        except BinanceThrottledError as error:
+            if not self.deferrable:
+                raise
+            self._wait_in_triggerer(error.retry_after, str(error))
+        return self.conclude(context, result)
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """What the task is there for."""
+        raise NotImplementedError
+
+    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - for subclasses
+        """What follows from the result."""
+        return result
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 - it was only a wait
+        """Start anew after a wait: nothing rides in what was deferred."""
+        return self.execute(context)
+
+    def await_settled(self, hook: BinanceHook, choice: Choice) -> None:
+        """Go on when the run's last interval counts as closed."""
+        from airflow_provider_binance_margin.transfers.load import unsettled
+
+        settle = seconds(self.settle)
+        left = unsettled(hook, choice, settle)
+        reason = f"{choice.intervals[-1]} counts as closed {settle:.0f} s after its end"
+        if left > _NOT_WORTH_DEFERRING and self.deferrable:
+            raise NotYetError(left, reason)
+        if left > 0:
+            hook.wait(left, reason)
+
+    def _wait_in_triggerer(self, wait: float, reason: str) -> NoReturn:
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        self.log.info("Waiting %.0f s in the triggerer: %s", wait, reason)
+        moment = datetime.now(UTC) + timedelta(seconds=wait + 1)
+        self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute_complete")
+        raise AssertionError("defer raises")
 
     def on_kill(self) -> None:
         """Cancel what is waiting and queued."""
@@ -99,10 +169,11 @@ class LakeOperator(BaseOperator):
 
     # -- what is meant: everything here is checked before the first request ----------------------------------------
 
-    def _choice(self, context: Context) -> Choice:
+    def choose(self, context: Context) -> Choice:
+        """What the run must load or look at."""
         return resolve(context, start=self.start, end=self.end, grain=self.grain)
 
-    def _target(self) -> tuple[str | None, str]:
+    def target(self) -> tuple[str | None, str]:
         """Bucket and key template; no bucket where the AWS connection is to name one."""
         if "://" not in self.s3_key and not self.s3_bucket:
             bucket, key = None, self.s3_key
@@ -111,7 +182,8 @@ class LakeOperator(BaseOperator):
         _check_key(key)
         return bucket, key
 
-    def _scope(self) -> str:
+    def scope(self) -> str:
+        """The isolated symbol, or "account"."""
         symbol = self.isolated_symbol
         if symbol is None:
             return ACCOUNT
@@ -119,7 +191,7 @@ class LakeOperator(BaseOperator):
             raise LayoutError(f"isolated_symbol must be a pair such as BTCUSDT, or None: {symbol!r} is not")
         return symbol
 
-    def _connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
+    def connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
         """The exchange and the bucket."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 

@@ -46,8 +46,8 @@ def jobs_of(endpoint: Endpoint, choice: Choice, template: str, scope: str) -> It
     )
 
 
-def await_settled(hook: BinanceHook, choice: Choice, settle: float) -> None:
-    """Wait until the run's last interval counts as closed by the exchange's clock.
+def unsettled(hook: BinanceHook, choice: Choice, settle: float) -> float:
+    """Seconds until the run's last interval counts as closed by the exchange's clock, 0 if it does.
 
     The exchange is asked for its time only where this machine's clock leaves it in doubt: what is read is checked
     against the exchange's clock in any case.
@@ -57,11 +57,8 @@ def await_settled(hook: BinanceHook, choice: Choice, settle: float) -> None:
     if settled_at > now:
         now = hook.ask_exchange_time()
         check_against(now, choice)
-    if settled_at > now:
-        # that time is told in whole seconds: a second more, or what is read next could seem to be read too early
-        hook.wait(
-            settled_at - now + CLOCK_STEP, f"{choice.intervals[-1]} counts as closed {settle:.0f} s after its end"
-        )
+    # that time is told in whole seconds: a second more, or what is read next could seem to be read too early
+    return settled_at - now + CLOCK_STEP if settled_at > now else 0.0
 
 
 @contextmanager

@@ -167,8 +167,8 @@ class Loader:
         if known > records and not self._rules.allow_shrink:
             raise LakeError(
                 f"s3://{self._store.bucket}/{job.key} holds {known} records, and the exchange now answers {records}: "
-                "it may not remember that far back any more, so the object stays as it is. Set allow_shrink=True if the "
-                "smaller answer is the right one"
+                "it may not remember that far back any more, so the object stays as it is. Set allow_shrink=True if "
+                "the smaller answer is the right one"
             )
 
     def _tell(self, job: Job, spool: Spool, reading: Reading) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -11,8 +12,10 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     NoCredentialsError,
+    NoRegionError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
 )
 
 from airflow_provider_binance_margin.failures import LakeError
@@ -26,7 +29,8 @@ log = logging.getLogger(__name__)
 _TRIES = 3
 _CHUNK = 1 << 20
 _OF_A_HEAD = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "RequestPayer", "ExpectedBucketOwner")
-_CHANGED_MEANWHILE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+#: of a put with a condition; NoSuchKey is said of an object that has gone since it was looked at
+_CHANGED_MEANWHILE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404")
 _KNOWS_NO_CONDITIONS = ("NotImplemented", "501")
 _REFUSED = {
     "AccessDenied": "is not allowed",
@@ -78,9 +82,10 @@ class ObjectStore:
 
     def __init__(self, hook: S3Hook, bucket: str, extra_args: Mapping[str, Any]) -> None:
         self.bucket = bucket
-        self._client: S3Client = hook.get_conn()
+        self._client = _connect(hook)
         self._extra_args = {**hook.extra_args, **extra_args}
         self._conditional = True
+        self._lock = threading.Lock()
 
     def head(self, key: str) -> Existing | None:
         """What is under a key, or None.
@@ -110,7 +115,8 @@ class ObjectStore:
         for _ in range(_TRIES):
             existing = self.head(key)
             judge(existing)
-            if self._put(key, payload, existing):
+            condition = {"IfMatch": existing.etag} if existing else {"IfNoneMatch": "*"}
+            if self._put(key, payload, condition if self._conditional else {}):
                 return payload.body.seek(0, 2)
         raise StoreError(f"s3://{self.bucket}/{key} was changed by somebody else at each of {_TRIES} tries to write it")
 
@@ -126,18 +132,17 @@ class ObjectStore:
         except BotoCoreError as error:
             _fail_to_reach(error)
 
-    def _put(self, key: str, payload: Payload, existing: Existing | None) -> bool:
+    def _put(self, key: str, payload: Payload, condition: Mapping[str, str]) -> bool:
         """One put; False when the object changed meanwhile."""
-        condition = {} if not self._conditional else {"IfMatch": existing.etag} if existing else {"IfNoneMatch": "*"}
         try:
             self._put_once(key, payload, condition)
         except ParamValidationError:
-            return self._without_conditions(key, payload, existing, condition)
+            return self._without_conditions(key, payload, condition)
         except ClientError as error:
             if condition and _code(error) in _CHANGED_MEANWHILE:
                 return False
             if condition and _code(error) in _KNOWS_NO_CONDITIONS:
-                return self._without_conditions(key, payload, existing, condition)
+                return self._without_conditions(key, payload, condition)
             self._fail(error, "PUT", key, "it needs s3:PutObject")
         except BotoCoreError as error:
             _fail_to_reach(error)
@@ -146,18 +151,21 @@ class ObjectStore:
     def _put_once(self, key: str, payload: Payload, condition: Mapping[str, str]) -> None:
         payload.body.seek(0)
         extra: dict[str, Any] = {**self._extra_args, **condition}
-        extra["Metadata"] = {**extra.get("Metadata", {}), **payload.metadata}
+        given = extra.get("Metadata", {})
+        extra["Metadata"] = {name: given[name] for name in given if name.lower() not in payload.metadata}
+        extra["Metadata"] |= payload.metadata
         extra.setdefault("ContentType", payload.content_type)
         self._client.put_object(Bucket=self.bucket, Key=key, Body=payload.body, **extra)
 
-    def _without_conditions(
-        self, key: str, payload: Payload, existing: Existing | None, condition: Mapping[str, str]
-    ) -> bool:
+    def _without_conditions(self, key: str, payload: Payload, condition: Mapping[str, str]) -> bool:
         if not condition:
             raise LakeError("S3 does not take s3_extra_args as given: check their names and values against put_object")
-        self._conditional = False
-        log.warning("The store knows no conditional put: two runs writing one key at once are not noticed.")
-        return self._put(key, payload, existing)
+        self._put(key, payload, {})
+        with self._lock:
+            told, self._conditional = not self._conditional, False
+        if not told:
+            log.warning("The store knows no conditional put: two runs writing one key at once are not noticed.")
+        return True
 
     def _fail(self, error: ClientError, verb: str, key: str, needs: str) -> NoReturn:
         code = _code(error)
@@ -165,6 +173,16 @@ class ObjectStore:
         if code in _REFUSED:
             raise LakeError(f"{what} {_REFUSED[code]} ({code}): check bucket, connection and policy; {needs}") from None
         raise StoreError(f"{what} failed ({code})") from None
+
+
+def _connect(hook: S3Hook) -> S3Client:
+    try:
+        return hook.get_conn()
+    except (ValueError, NoRegionError, PartialCredentialsError, ProfileNotFound) as error:
+        raise LakeError(
+            f"S3 cannot be used with the connection {hook.aws_conn_id!r} ({type(error).__name__}): check its "
+            "endpoint_url (a whole URL), region and credentials"
+        ) from None
 
 
 def _code(error: ClientError) -> str:

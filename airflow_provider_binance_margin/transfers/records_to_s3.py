@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from posixpath import commonpath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
 
-from airflow_provider_binance_margin.failures import in_airflow_terms
 from airflow_provider_binance_margin.lake.interval import Choice, iso, partition_key
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator, seconds
@@ -48,7 +46,6 @@ class RecordsToS3Operator(LakeOperator):
         on_empty: OnEmpty = "write",
         allow_shrink: bool | str = False,
         require_total: bool = True,
-        settle: timedelta | float = 60.0,
         replace: bool = True,
         emit_partitions: bool = False,
         **kwargs: Any,
@@ -57,43 +54,43 @@ class RecordsToS3Operator(LakeOperator):
         self.on_empty = on_empty
         self.allow_shrink = allow_shrink
         self.require_total = require_total
-        self.settle = settle
         self.replace = replace
         self.emit_partitions = emit_partitions
         self.console_url = ""
+        self._choice: Choice | None = None
         self._tally: Tally | None = None
         if on_empty not in ("write", "none", "skip"):
             raise ValueError(f'on_empty must be "write", "none" or "skip", not {on_empty!r}')
-        if seconds(settle) < 0:
-            raise ValueError("settle must not be negative")
         if emit_partitions and self.grain is None:
             raise ValueError("emit_partitions needs a grain: one partition is one hour, day or month")
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def work(self, context: Context) -> dict[str, Any]:
         """Load the run's interval and return the small result: counts, bounds and at most 100 keys."""
-        with in_airflow_terms():
-            choice = self._choice(context)
-            for interval in choice.intervals:
-                self.log.info("Loading %s, scope %s, from %s.", interval, self._scope(), choice.source)
-            result = self._load(choice, _run_of(context))
+        choice = self._choice = self.choose(context)
+        for interval in choice.intervals:
+            self.log.info("Loading %s, scope %s, from %s.", interval, self.scope(), choice.source)
+        return self._load(choice, _run_of(context))
+
+    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        """Tell the outlets, or skip."""
         self.log.info("Loaded: %s", {name: value for name, value in result.items() if name != "keys"})
         if not result["records"] and self.on_empty == "skip":
             raise AirflowSkipException(f"There are no records from {result['start']} to {result['end']}.")
-        self._tell_outlets(context, choice, result)
+        self._tell_outlets(context, result)
         return result
 
     def _load(self, choice: Choice, run: Run) -> dict[str, Any]:
         from airflow_provider_binance_margin.exchange.paging import Span
-        from airflow_provider_binance_margin.transfers.load import OBJECTS_AT_ONCE, Tally, await_settled, jobs_of, pools
+        from airflow_provider_binance_margin.transfers.load import OBJECTS_AT_ONCE, Tally, jobs_of, pools
         from airflow_provider_binance_margin.transfers.loader import Loader, Rules
         from airflow_provider_binance_margin.transfers.side_by_side import pages_side_by_side, side_by_side
 
         rules = Rules(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
-        scope, (bucket, template) = self._scope(), self._target()
+        scope, (bucket, template) = self.scope(), self.target()
         jobs = jobs_of(self.endpoint, choice, template, scope)
-        hook, store = self._connect(bucket)
+        hook, store = self.connect(bucket)
         with pools(hook, self.max_workers) as (calls, objects):
-            await_settled(hook, choice, rules.settle)
+            self.await_settled(hook, choice)
             reader = hook.reader(
                 self.endpoint,
                 Span(int(seconds(self.max_span) * 1000)),
@@ -112,7 +109,7 @@ class RecordsToS3Operator(LakeOperator):
 
     # -- what others are told --------------------------------------------------------------------------------------
 
-    def _tell_outlets(self, context: Context, choice: Choice, result: Mapping[str, Any]) -> None:
+    def _tell_outlets(self, context: Context, result: Mapping[str, Any]) -> None:
         """The summary, and, where asked for, one partition key per grain: of all grains, those of earlier tries too."""
         summary = {name: value for name, value in result.items() if name != "keys"}
         for outlet in self.outlets:
@@ -120,10 +117,12 @@ class RecordsToS3Operator(LakeOperator):
                 continue
             event = context["outlet_events"][outlet]
             event.extra = summary
+            choice = self._choice
             # Airflow before 3.3 has no partitions; in a partitioned run the timetable's own key stands
             if (
                 self.emit_partitions
                 and self.grain
+                and choice
                 and choice.source != "partition"
                 and hasattr(event, "add_partitions")
             ):

@@ -1,0 +1,1 @@
+"""Sensors: has a record appeared?"""

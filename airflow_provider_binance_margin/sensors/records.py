@@ -1,0 +1,211 @@
+"""Has a record appeared? What every such sensor does, whatever the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_binance_margin.exchange.endpoint import Endpoint
+from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError, BinanceTransientError
+from airflow_provider_binance_margin.failures import in_airflow_terms
+from airflow_provider_binance_margin.lake.interval import Grain, ms, parse, resolve
+from airflow_provider_binance_margin.retry_policy import default_retry_policy
+from airflow_provider_binance_margin.transfers.lake_operator import seconds
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_binance_margin.exchange.watch import Watch
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+    from airflow_provider_binance_margin.triggers.records import RecordsTrigger
+
+
+class RecordsSensor(BaseSensorOperator):
+    """Wait until records have appeared in a window; subclasses name endpoint and trigger.
+
+    `ForceLiquidationSensor` describes the parameters.
+    """
+
+    endpoint: ClassVar[Endpoint]
+
+    template_fields: Sequence[str] = ("start", "end", "isolated_symbol", "binance_conn_id")
+    ui_color = "#f3ba2f"
+
+    def __init__(
+        self,
+        *,
+        start: Any = None,
+        end: Any = None,
+        grain: Grain | None = None,
+        isolated_symbol: str | None = None,
+        min_records: int = 1,
+        on_empty: Literal["skip", "fail", "pass"] = "skip",
+        settle: timedelta | float = 60.0,
+        max_span: timedelta | float = timedelta(days=7),
+        binance_conn_id: str = "binance_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.start = start
+        self.end = end
+        self.grain = grain
+        self.isolated_symbol = isolated_symbol
+        self.min_records = min_records
+        self.on_empty = on_empty
+        self.settle = settle
+        self.max_span = max_span
+        self.binance_conn_id = binance_conn_id
+        self.deferrable = deferrable
+        self._watch: Watch | None = None
+        self._hook: BinanceHook | None = None
+        default_retry_policy(self)
+        if on_empty not in ("skip", "fail", "pass"):
+            raise ValueError(f'on_empty must be "skip", "fail" or "pass", not {on_empty!r}')
+        if min_records < 1:
+            raise ValueError(f"min_records must be 1 or more, not {min_records!r}")
+
+    # -- a worker looks ------------------------------------------------------------------------------------------
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        if self.reschedule and self._is_overdue(context):
+            return PokeReturnValue(is_done=False)
+        with in_airflow_terms():
+            outcome = self._look(context)
+        if outcome is None or outcome["status"] == "waiting":
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(outcome))
+
+    def _look(self, context: Context) -> dict[str, Any] | None:
+        """What there is to see; None when the exchange could not be asked, which the next look may."""
+        from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
+
+        start, _ = self._window(context)
+        try:
+            hook, watch = self._connect(context)
+            outcome = outcome_of(hook.look(watch), start, self.min_records)
+        except BinanceTransientError as error:
+            self.log.warning("This look failed, there will be others: %s", error)
+            if self.reschedule and isinstance(error, BinanceThrottledError):
+                self._come_back_after(error.retry_after)
+            return None
+        self.log.info(describe(outcome, self.min_records))
+        return outcome
+
+    def _connect(self, context: Context) -> tuple[BinanceHook, Watch]:
+        from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+        if self._hook is None or self._watch is None:
+            start, end = self._window(context)
+            self._hook = BinanceHook(self.binance_conn_id)
+            self._watch = self._hook.watch(
+                self.endpoint,
+                start,
+                end,
+                settle=seconds(self.settle),
+                max_span=seconds(self.max_span),
+                isolated_symbol=self.isolated_symbol,
+            )
+        return self._hook, self._watch
+
+    def _window(self, context: Context) -> tuple[int, int | None]:
+        """The window in ms; its end is None where only its start is given."""
+        start = parse(self.start)
+        if start is not None and parse(self.end) is None:
+            return ms(start), None
+        intervals = resolve(context, start=self.start, end=self.end, grain=self.grain).intervals
+        return intervals[0].start, intervals[-1].end
+
+    def _come_back_after(self, retry_after: float) -> None:
+        """Sleep through a ban without a worker: the process of the next look would not know of it."""
+        if retry_after > self.poke_interval:
+            from airflow.sdk.exceptions import AirflowRescheduleException
+
+            moment = datetime.now(UTC) + timedelta(seconds=min(retry_after, self.timeout))
+            raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
+
+    def _is_overdue(self, context: Context) -> bool:
+        """Whether a rescheduled sensor's time is up, so that nothing need be asked any more."""
+        first = context["ti"].get_first_reschedule_date(context)
+        return first is not None and (datetime.now(UTC) - first).total_seconds() > self.timeout
+
+    def on_kill(self) -> None:
+        """End a wait."""
+        if self._hook is not None:
+            self._hook.close()
+
+    # -- the triggerer looks -------------------------------------------------------------------------------------
+
+    def execute(self, context: Context) -> Any:
+        """Look here until there is something to tell, or once, and then in the triggerer."""
+        if not self.deferrable:
+            return super().execute(context)
+        looked = self.poke(context)
+        if looked.is_done:
+            return looked.xcom_value
+        start, end = self._window(context)
+        self.defer(trigger=self._trigger(start, end), method_name="execute_complete", timeout=self._time_left())
+        raise AssertionError("defer raises")
+
+    def _trigger(self, start: int, end: int | None) -> RecordsTrigger:
+        raise NotImplementedError
+
+    def trigger_options(self) -> dict[str, Any]:
+        """What a trigger is told of this sensor's options."""
+        return {
+            "binance_conn_id": self.binance_conn_id,
+            "isolated_symbol": self.isolated_symbol,
+            "min_records": self.min_records,
+            "settle": seconds(self.settle),
+            "max_span": seconds(self.max_span),
+            "poke_interval": self.poke_interval,
+            "exponential_backoff": bool(self.exponential_backoff),
+            "max_wait": None if self.max_wait is None else seconds(self.max_wait),
+        }
+
+    def _time_left(self) -> timedelta:
+        timeout = timedelta(seconds=self.timeout)
+        return timeout if self.execution_timeout is None else min(timeout, self.execution_timeout)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:  # noqa: ARG002 - Airflow's names
+        """Conclude from what the trigger saw."""
+        from airflow_provider_binance_margin.sensors.outcome import describe, error_of
+
+        if event["status"] == "failed":
+            with in_airflow_terms():
+                raise error_of(event)
+        self.log.info(describe(event, self.min_records))
+        return self._conclude(event)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As for every sensor, but a time that was up by `execution_timeout` is called that."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSensorTimeout:
+            if self._time_left() < timedelta(seconds=self.timeout):
+                raise AirflowTaskTimeout(f"Timeout: execution_timeout of {self.execution_timeout}") from None
+            raise
+
+    # -- what it means -------------------------------------------------------------------------------------------
+
+    def _conclude(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
+        """The result, unless the window has closed without enough records and that is not to pass."""
+        from airflow_provider_binance_margin.sensors.outcome import describe
+
+        if outcome["status"] == "closed" and self.on_empty == "skip":
+            raise AirflowSkipException(describe(outcome, self.min_records))
+        if outcome["status"] == "closed" and self.on_empty == "fail":
+            raise AirflowFailException(describe(outcome, self.min_records))
+        return {name: value for name, value in outcome.items() if name != "status"}

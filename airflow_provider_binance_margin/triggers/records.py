@@ -1,0 +1,113 @@
+"""Waits until records have appeared: what every such trigger does, whatever the endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_binance_margin.exchange.endpoint import Endpoint
+from airflow_provider_binance_margin.exchange.errors import (
+    BinanceError,
+    BinanceThrottledError,
+    BinanceTransientError,
+)
+from airflow_provider_binance_margin.exchange.paging import Span
+from airflow_provider_binance_margin.exchange.watch import Watch
+from airflow_provider_binance_margin.sensors.outcome import describe, failure_of, outcome_of
+
+
+class RecordsTrigger(BaseTrigger):
+    """Looks once every poke interval and fires one event: found, closed, or failed for good.
+
+    What may pass (network, 5xx, 429, a ban) is logged and waited out, a ban until its end.
+
+    :param binance_conn_id: the connection
+    :param start: first millisecond of the window
+    :param end: first millisecond after it; None for a window that stays open
+    :param isolated_symbol: the endpoint's own filter
+    :param min_records: how many records must have appeared
+    :param settle: seconds after its end at which the window counts as closed
+    :param max_span: seconds; the longest window asked for at once
+    :param poke_interval: seconds between looks
+    :param exponential_backoff: whether the interval doubles with each look
+    :param max_wait: seconds; the longest interval
+    """
+
+    endpoint: ClassVar[Endpoint]
+
+    def __init__(
+        self,
+        *,
+        binance_conn_id: str,
+        start: int,
+        end: int | None,
+        isolated_symbol: str | None,
+        min_records: int,
+        settle: float,
+        max_span: float,
+        poke_interval: float,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's triggers are untyped
+        self.binance_conn_id = binance_conn_id
+        self.start = start
+        self.end = end
+        self.isolated_symbol = isolated_symbol
+        self.min_records = min_records
+        self.settle = settle
+        self.max_span = max_span
+        self.poke_interval = poke_interval
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """What it takes to make this trigger again; no secrets."""
+        names = (
+            *("binance_conn_id", "start", "end", "isolated_symbol", "min_records", "settle", "max_span"),
+            *("poke_interval", "exponential_backoff", "max_wait"),
+        )
+        kind = type(self)
+        return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until there is something to tell."""
+        from airflow_provider_binance_margin.triggers.connection import connected
+
+        try:
+            async with connected(self.binance_conn_id) as connection:
+                watch = Watch(
+                    connection.caller(self.endpoint),
+                    self.start,
+                    self.end,
+                    span=Span(int(self.max_span * 1000)),
+                    settle_ms=int(self.settle * 1000),
+                    isolated_symbol=self.isolated_symbol,
+                )
+                looks = 0
+                while True:
+                    try:
+                        outcome = outcome_of(await connection.drive(watch.look()), self.start, self.min_records)
+                    except BinanceTransientError as error:
+                        self.log.warning("This look failed, there will be others: %s", error)
+                        await asyncio.sleep(max(self._interval(looks), _retry_after(error)))
+                    else:
+                        self.log.info(describe(outcome, self.min_records))
+                        if outcome["status"] != "waiting":
+                            break
+                        await asyncio.sleep(self._interval(looks))
+                    looks += 1
+        except BinanceError as error:
+            outcome = failure_of(error)
+        yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
+
+    def _interval(self, looks: int) -> float:
+        interval = self.poke_interval * (2 ** min(looks, 30) if self.exponential_backoff else 1)
+        return interval if self.max_wait is None else min(interval, self.max_wait)
+
+
+def _retry_after(error: BinanceTransientError) -> float:
+    return error.retry_after if isinstance(error, BinanceThrottledError) else 0.0
