@@ -151,13 +151,15 @@ _USUAL_VALUE: dict[ColumnType, Callable[[bytes], KeyValue]] = {
     "timestamp": int,
     "boolean": lambda literal: int(literal == b"true"),
 }
-_CONSTANTS: dict[bytes, KeyValue] = {b"true": 1, b"false": 0, b"null": None}
+_BOOLEANS: dict[bytes, KeyValue] = {b"true": 1, b"false": 0}
 
 
 def _value(literal: bytes, kind: ColumnType) -> KeyValue:
     """A literal as a value to compare and store: booleans as 0 and 1, numbers (in strings or not) as numbers."""
-    if literal in _CONSTANTS:
-        return _CONSTANTS[literal]
+    if literal == b"null":
+        return None
+    if kind == "boolean" and literal in _BOOLEANS:
+        return _BOOLEANS[literal]
     text = literal.decode()
     if text.startswith('"'):
         text = text[1:-1] if "\\" not in text else json.loads(text)

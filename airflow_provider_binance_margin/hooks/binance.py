@@ -304,7 +304,10 @@ class BinanceHook(BaseHook):
 
 
 def _ms(when: datetime | int | None) -> int | None:
-    return ms(when) if isinstance(when, datetime) else when
+    if not isinstance(when, datetime):
+        return when
+    known = parse(when)  # which takes one without a zone as UTC
+    return None if known is None else ms(known)
 
 
 def _row(line: bytes) -> dict[str, Any]:
