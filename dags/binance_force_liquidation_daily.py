@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, Asset
 
 from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
 
@@ -27,6 +27,9 @@ START = pendulum.datetime(2026, 11, 1, tz="UTC")
 
 # The account's isolated pairs, those that were closed too: the exchange forgets to list them, but not their records.
 ISOLATED_SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+
+# What is loaded is told to DAGs that are scheduled on this asset.
+LAKE = Asset("binance_force_liquidation")
 
 with DAG(
     "binance_force_liquidation_daily",
@@ -47,7 +50,7 @@ with DAG(
     doc_md=__doc__,
     tags=["binance", "margin", "example"],
 ) as dag:
-    account = ForceLiquidationToS3Operator(task_id="account", s3_bucket=BUCKET, grain="day")
+    account = ForceLiquidationToS3Operator(task_id="account", s3_bucket=BUCKET, grain="day", outlets=[LAKE])
 
     isolated = ForceLiquidationToS3Operator.partial(task_id="isolated", s3_bucket=BUCKET, grain="day").expand(
         isolated_symbol=ISOLATED_SYMBOLS

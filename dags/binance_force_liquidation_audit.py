@@ -1,0 +1,52 @@
+"""Is the lake complete? Every Monday, the last 90 days; what is missing is loaded again by the operator that loads.
+
+The audit asks the exchange for each day's total, one request of one row each, and holds it against what the day's
+object states. With ``on_gap="report"`` the task succeeds and hands on what is to be loaded; with ``"fail"`` it would alert.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+
+try:
+    from airflow.sdk import CronDataIntervalTimetable
+except ImportError:  # before Airflow 3.2
+    from airflow.timetables.interval import CronDataIntervalTimetable  # type: ignore[assignment]
+
+BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
+
+with DAG(
+    "binance_force_liquidation_audit",
+    description="Holds the lake against the exchange's totals, and loads what is missing",
+    schedule=CronDataIntervalTimetable("0 0 * * 1", timezone="UTC"),
+    start_date=pendulum.datetime(2026, 11, 2, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    doc_md=__doc__,
+    tags=["binance", "margin", "example"],
+) as dag:
+    audit = ForceLiquidationAuditOperator(
+        task_id="audit",
+        s3_bucket=BUCKET,
+        grain="day",
+        start="{{ data_interval_end.subtract(days=90) | ts }}",
+        end="{{ data_interval_end | ts }}",
+        on_gap="report",
+    )
+
+    @task
+    def gaps(report: dict[str, Any]) -> list[dict[str, str]]:
+        """The intervals to load again, each as arguments of the operator; with none, nothing is loaded."""
+        found: list[dict[str, str]] = report["gaps"]
+        return found
+
+    ForceLiquidationToS3Operator.partial(task_id="load_gaps", s3_bucket=BUCKET, grain="day").expand_kwargs(
+        gaps(audit.output)  # type: ignore[arg-type]  # Airflow hands over the value when it runs
+    )

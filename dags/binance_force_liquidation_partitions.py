@@ -1,0 +1,70 @@
+"""Hourly partitions, and one daily run when all 24 hours of a day are there. Airflow 3.3 and later.
+
+The hourly DAG's runs are partitions of the asset: each loads the hour that has ended (``run_offset=-1``) and names it
+``2026-01-15T07``. The daily DAG waits for the 24 of a day, whatever order they come in, and loads the day into the lake
+that people query. Backfill the hours, and the days follow by themselves::
+
+    airflow backfill create --dag-id binance_force_liquidation_hourly --from-date 2026-01-15 --to-date 2026-01-16
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, Asset
+
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+
+try:
+    from airflow.sdk import CronPartitionTimetable, DayWindow, PartitionedAssetTimetable, RollupMapper, StartOfDayMapper
+except ImportError:  # before Airflow 3.3 there are no partitions, and no DAGs here
+    CronPartitionTimetable = None  # type: ignore[assignment,misc]
+
+BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
+HOURS = Asset("binance_force_liquidation_hours")
+OPTIONS = {"retries": 3, "retry_delay": timedelta(minutes=1)}
+
+if CronPartitionTimetable is not None:
+    with DAG(
+        "binance_force_liquidation_hourly",
+        description="Forced liquidations by hour, as partitions",
+        schedule=CronPartitionTimetable("0 * * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%dT%H"),
+        start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
+        catchup=False,
+        max_active_runs=4,
+        default_args=OPTIONS,
+        doc_md=__doc__,
+        tags=["binance", "margin", "example"],
+    ):
+        ForceLiquidationToS3Operator(
+            task_id="hour",
+            s3_bucket=BUCKET,
+            # One prefix holds one grain, else records would be in the lake twice.
+            s3_key="binance/hourly/scope={scope}/dt={start:%Y-%m-%d}/hour={start:%H}/{start}_{end}.jsonl.gz",
+            grain="hour",
+            outlets=[HOURS],
+        )
+
+    with DAG(
+        "binance_force_liquidation_day_of_hours",
+        description="The day, once its 24 hours are there",
+        schedule=PartitionedAssetTimetable(
+            assets=HOURS,
+            default_partition_mapper=RollupMapper(
+                upstream_mapper=StartOfDayMapper(input_format="%Y-%m-%dT%H", output_format="%Y-%m-%d"),
+                window=DayWindow(),
+            ),
+        ),
+        start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
+        catchup=False,
+        default_args=OPTIONS,
+        doc_md=__doc__,
+        tags=["binance", "margin", "example"],
+    ):
+        ForceLiquidationToS3Operator(
+            task_id="day",
+            s3_bucket=BUCKET,
+            s3_key="binance/daily/scope={scope}/dt={start:%Y-%m-%d}/{start}_{end}.jsonl.gz",
+            grain="day",
+        )
