@@ -1,7 +1,7 @@
 """Is the lake complete? Every Monday, the last 90 days; what is missing is loaded again by the operator that loads.
 
 The audit asks the exchange for each day's total, one request of one row each, and holds it against what the day's
-object states. With ``on_gap="report"`` the task succeeds and hands on what is to be loaded; with ``"fail"`` it would alert.
+object states. With ``on_gap="report"`` the task succeeds and hands on what is to be loaded; with ``"fail"`` it fails.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _CHATTY = (
     "httpcore.http2",
     "httpcore.proxy",
 )
-_SECRET = re.compile(r"(signature=|x-mbx-apikey\W+)[^&\s\"'>)\]]+", re.IGNORECASE)
+_SECRET = re.compile(r"(signature=|x-mbx-apikey\W+(?:b['\"])?)[^&\s\"'>)\]]+", re.IGNORECASE)
 _masked: set[str] = set()
 _lock = threading.Lock()
 
@@ -29,7 +29,10 @@ class _SignatureFilter(logging.Filter):
     """Rewrites a record so that no signature and no API key is left in it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a mistake in a library's log call is the handler's to report
+            message = f"{record.msg} {record.args}"
         redacted = _SECRET.sub(r"\1***", message)
         if redacted != message:
             record.msg, record.args = redacted, ()
@@ -59,4 +62,5 @@ def mask(secrets: Iterable[str]) -> None:
 
 
 def _key_lines(text: str) -> list[str]:
-    return [line for line in text.replace("\\n", "\n").split("\n") if len(line) >= 16 and "-----" not in line]  # noqa: PLR2004
+    words = text.replace("\\n", "\n").replace("\\r", "\n").split()
+    return [word for word in words if len(word) >= 16 and "-----" not in word]  # noqa: PLR2004

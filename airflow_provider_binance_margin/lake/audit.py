@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Literal, TypeAlias
@@ -63,17 +64,18 @@ def judge(
     records = stated_records(metadata)
     if records != total:
         return "short" if records < total else "long"
-    if not records and _fetched_at(metadata) - subject.interval.end > fresh_ms:
+    fetched = _fetched_at(metadata)
+    if not records and (fetched is None or fetched - subject.interval.end > fresh_ms):
         return "claim"
     return "complete"
 
 
-def _fetched_at(metadata: Mapping[str, str]) -> int:
+def _fetched_at(metadata: Mapping[str, str]) -> int | None:
     try:
         when = parse(metadata.get("fetched-at"))
     except ValueError:
-        when = None
-    return ms(when) if when is not None else 0
+        return None
+    return None if when is None else ms(when)
 
 
 def content_agrees(file: IO[bytes], suffix: str, metadata: Mapping[str, str]) -> bool:
@@ -87,7 +89,7 @@ def content_agrees(file: IO[bytes], suffix: str, metadata: Mapping[str, str]) ->
             return _of_lines(_unpacked(file, suffix)) == (stated_records(metadata), metadata.get("records-sha256"))
         rows = _parquet_rows(file) if suffix == ".parquet" else _csv_rows(_unpacked(file, suffix))
         return rows == stated_records(metadata)
-    except (OSError, EOFError, ValueError):  # damaged gzip, a cut file, no Parquet
+    except (OSError, EOFError, ValueError, zlib.error):  # damaged gzip, a cut file, no Parquet
         return False
 
 
@@ -104,11 +106,11 @@ def _of_lines(file: IO[bytes]) -> tuple[int, str]:
 
 
 def _csv_rows(file: IO[bytes]) -> int:
-    """Rows below the header; a line break within quotes ends none."""
+    """Rows below the header; a line break within quotes ends none, and what has no line break at its end is none."""
     breaks = quotes = 0
     for line in file:
         quotes += line.count(b'"')
-        breaks += quotes % 2 == 0
+        breaks += quotes % 2 == 0 and line.endswith(b"\n")
     return breaks - 1
 
 
@@ -116,7 +118,7 @@ def _parquet_rows(file: IO[bytes]) -> int:
     from pyarrow import parquet
 
     rows = 0
-    for batch in parquet.ParquetFile(file).iter_batches(batch_size=20_000):
+    for batch in parquet.ParquetFile(file, page_checksum_verification=True).iter_batches(batch_size=20_000):
         rows += batch.num_rows
     return rows
 

@@ -46,7 +46,7 @@ def write_parquet(rows: Iterator[Row], columns: Mapping[str, str], file: Any) ->
     schema = pa.schema(
         [*zip(names, (types[kind] for kind in columns.values()), strict=True), (extra_of(names), pa.string())]
     )
-    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with parquet.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         while batch := list(islice(rows, _ROWS_AT_ONCE)):
             arrays = [_array(batch, name, types[kind], columns) for name, kind in columns.items()]
             extras = [

@@ -99,6 +99,8 @@ class ObjectStore:
             if _code(error) in ("404", "NoSuchKey", "NotFound"):
                 return None
             self._fail(error, "HEAD", key, "it needs s3:GetObject, and s3:ListBucket to tell a missing object")
+        except ParamValidationError:
+            raise LakeError(f"s3://{self.bucket}/{key} is no bucket and key that S3 could have") from None
         except BotoCoreError as error:
             _fail_to_reach(error)
         metadata = {name.lower(): value for name, value in answer["Metadata"].items()}

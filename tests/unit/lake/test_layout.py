@@ -1,0 +1,257 @@
+"""Keys: what a template renders to, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import locale
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from airflow_provider_binance_margin.lake.formats import FORMATS
+from airflow_provider_binance_margin.lake.interval import Interval
+from airflow_provider_binance_margin.lake.layout import (
+    SUFFIXES,
+    LayoutError,
+    check_template,
+    default_key,
+    render,
+    split_url,
+    suffix_of,
+)
+
+
+def at(*fields):
+    return int(datetime(*fields, tzinfo=UTC).timestamp()) * 1000
+
+
+DAY = Interval(at(2026, 1, 15), at(2026, 1, 16))
+ODD = Interval(at(2026, 1, 15, 7) + 745, at(2026, 1, 15, 8) + 5)
+
+PIECES = ["{", "}", "{start", "{end", "{scope}", ":%Y", ":", "%", "!r", "0", ".x", "[0]", "/", "\0", "\n", "é", "."]
+templates = st.lists(st.sampled_from(PIECES), max_size=50).map("".join) | st.text(max_size=200)
+
+
+# -- filling ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "interval", "expected"),
+    [
+        pytest.param("{start}_{end}.jsonl", DAY, "20260115T000000Z_20260116T000000Z.jsonl", id="bounds"),
+        pytest.param("{start}_{end}.jsonl", ODD, "20260115T070000.745Z_20260115T080000.005Z.jsonl", id="milliseconds"),
+        pytest.param("dt={start:%Y-%m-%d}/hour={end:%H}/x.csv", ODD, "dt=2026-01-15/hour=08/x.csv", id="formats"),
+        pytest.param("{start:%Y%m%dT%H%M%S.%f}.jsonl", ODD, "20260115T070000.745000.jsonl", id="fraction"),
+        pytest.param("{start:%j}-{start:%G-W%V-%u}.jsonl", DAY, "015-2026-W03-4.jsonl", id="day of year, ISO week"),
+        pytest.param("{scope}/{scope}.parquet", DAY, "BTCUSDT/BTCUSDT.parquet", id="scope twice"),
+        pytest.param("{start:%Y年}/x.jsonl.gz", DAY, "2026年/x.jsonl.gz", id="Chinese between directives"),
+        pytest.param("{start:at %H:%M}.jsonl", DAY, "at 00:00.jsonl", id="colons and blanks"),
+        pytest.param("100%/x.jsonl", DAY, "100%/x.jsonl", id="a percent sign outside is plain text"),
+        pytest.param(".jsonl", DAY, ".jsonl", id="nothing but a suffix"),
+    ],
+)
+def test_what_a_template_renders_to(template, interval, expected):
+    """Bounds in UTC, with milliseconds only where there are some."""
+    assert render(template, interval, "BTCUSDT") == expected
+
+
+def test_the_default_key():
+    """It is in the README and in people's lakes: it must never change."""
+    assert render(default_key("force_liquidation"), DAY, "account") == (
+        "binance/margin/force_liquidation/scope=account/dt=2026-01-15/20260115T000000Z_20260116T000000Z.jsonl.gz"
+    )
+
+
+@pytest.mark.parametrize("scope", ["币安人生USDT", "{start}", "{scope}", r"\1", r"\g<0>", "%Y"], ids=ascii)
+def test_a_scope_is_put_in_as_it_is(scope):
+    """Whatever it is made of: nothing of it is filled or interpreted."""
+    assert render("scope={scope}/{start}.jsonl", DAY, scope) == f"scope={scope}/20260115T000000Z.jsonl"
+
+
+@given(st.integers(1_483_228_800_000, 4_133_980_799_999), st.integers(1, 10**10), st.integers(1, 10**10))
+def test_two_intervals_never_share_the_default_key(start, one, other):
+    """Not even those that differ by a millisecond at one end."""
+    keys = {render(default_key("x"), Interval(start, start + length), "account") for length in (one, other)}
+
+    assert len(keys) == len({one, other})
+
+
+@pytest.mark.parametrize("environment", [{"TZ": "Asia/Shanghai"}, {"PYTHONUTF8": "0", "LC_ALL": "POSIX"}], ids=str)
+def test_a_key_depends_on_no_workers_environment(environment):
+    """Neither its zone nor its language: two workers of one DAG write the same keys."""
+    template = "{start:%Y年%m-%d-%H-%M-%S-%f-%j-%y-%G-%V-%u-%w-%U-%W}.jsonl"
+    code = (
+        "import locale; locale.setlocale(locale.LC_ALL, ''); "
+        "from airflow_provider_binance_margin.lake.layout import render; "
+        "from airflow_provider_binance_margin.lake.interval import Interval; "
+        f"print(ascii(render({template!a}, Interval({DAY.start}, {DAY.end}), 'a')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environment}, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.strip() == ascii(render(template, DAY, "a"))
+
+
+def test_a_key_depends_on_no_locale_set_meanwhile():
+    """Another package may set the process's language at any time."""
+    before = locale.setlocale(locale.LC_TIME)
+    try:
+        for language in ("C.UTF-8", "C", "POSIX"):
+            locale.setlocale(locale.LC_TIME, language)
+            assert render("{start:%Y-%m-%d}.jsonl", DAY, "a") == "2026-01-15.jsonl"
+    finally:
+        locale.setlocale(locale.LC_TIME, before)
+
+
+# -- braces that are not ours ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "{}", "{0}", "{{", "}}", "{", "}", "{{start}}", "{start", "start}", "{start.__class__}", "{start[0]}",
+        "{start!r}", "{start!s:%Y}", "{start:}", "{start:{end}}", "{sta{end}rt}", "{scope:x}", "{scope.x}", "{scope!r}",
+        "{Start}",
+        "{ start }", "{start }", "{ds}", "{partition_key}", "{interval}", "{start}{", "{{{scope}}}", "${start}}",
+        "{\n}", "{start:%Y{scope}}", "{end:%Y}}",
+    ],
+)  # fmt: skip
+def test_any_other_brace_is_refused(field):
+    """Before the first request, naming what is allowed."""
+    with pytest.raises(LayoutError, match="holds a brace that cannot be filled") as caught:
+        check_template(f"x/{field}/x.jsonl")
+
+    assert all(ours in str(caught.value) for ours in ("{start}", "{end}", "{start:%Y-%m-%d}", "{scope}"))
+    with pytest.raises(LayoutError):
+        render(f"x/{field}/x.jsonl", DAY, "a")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param("%s", id="seconds by the worker's zone"),
+        pytest.param("%c", id="the locale's date and time"),
+        pytest.param("%x", id="the locale's date"),
+        pytest.param("%X", id="the locale's time"),
+        pytest.param("%p", id="the locale's AM and PM"),
+        pytest.param("%A", id="the locale's days"),
+        pytest.param("%B", id="the locale's months"),
+        pytest.param("%-d", id="one platform's"),
+        pytest.param("%_d", id="padding"),
+        pytest.param("%Ey", id="the locale's era"),
+        pytest.param("%5000000d", id="width"),
+        pytest.param("%Q", id="unknown, which would stand in the key"),
+        pytest.param("%Y-%", id="cut off"),
+        pytest.param("%", id="nothing but a percent sign"),
+        pytest.param("%\x00", id="null"),
+        pytest.param("%n", id="a line break"),
+        pytest.param("YYYY-MM-DD", id="another language's, the same for every interval"),
+        pytest.param(" ", id="a blank"),
+    ],
+)
+def test_a_format_that_is_no_function_of_the_bound_is_refused(form):
+    """A key must be the same on every worker, and another one for another interval."""
+    with pytest.raises(LayoutError, match=r"%Y-%m-%d"):
+        check_template(f"{{start:{form}}}.jsonl")
+
+
+# -- suffixes --------------------------------------------------------------------------------------------------------
+
+
+def test_every_suffix_has_a_format():
+    """A key that is accepted can be written."""
+    assert sorted(SUFFIXES) == sorted(FORMATS)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_suffix_is_the_format(suffix):
+    """The longest one that fits counts."""
+    assert suffix_of(f"a.csv/b.jsonl.x{suffix}") == suffix
+
+
+@pytest.mark.parametrize(
+    "key", ["", "x", "x.json", "x.JSONL", "x.jsonl ", "x.jsonl\n", "x.jsonl/", "x.gz", "x.jsonl.zip", "jsonl",
+            "{start:%Y.jsonl}"],
+)  # fmt: skip
+def test_any_other_suffix_is_refused(key):
+    """With the list of those there are."""
+    with pytest.raises(LayoutError, match="ends in no known format") as caught:
+        check_template(key)
+
+    assert all(suffix in str(caught.value) for suffix in SUFFIXES)
+
+
+@example("{start:%s}.jsonl")
+@example("{start:%Y\ud800}.jsonl")
+@given(templates.flatmap(lambda text: st.sampled_from([text, text + ".jsonl"])))
+def test_whatever_the_template_it_is_refused_or_rendered(template):
+    """Nothing else is ever raised, and what is accepted leaves no brace."""
+    try:
+        check_template(template)
+    except LayoutError:
+        return
+    key = render(template, ODD, "账户")
+    assert not {"{", "}"} & set(key)
+    assert key.endswith(suffix_of(template))
+
+
+@pytest.mark.parametrize(("letters", "fits"), [(1024, True), (1025, False)], ids=["1024 bytes", "1025 bytes"])
+@pytest.mark.parametrize("letter", ["x", "é", "币"])
+def test_a_key_longer_than_s3_takes_is_refused(letter, letters, fits):
+    """Which counts bytes, not letters."""
+    room = letters - len(".jsonl")
+    template = letter * (room // len(letter.encode())) + "x" * (room % len(letter.encode())) + ".jsonl"
+
+    if fits:
+        assert len(render(template, DAY, "a").encode()) == letters
+        return
+    with pytest.raises(LayoutError, match="1025 bytes"):
+        render(template, DAY, "a")
+
+
+# -- where to --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "expected"),
+    [
+        pytest.param("lake", "a/b.jsonl", ("lake", "a/b.jsonl"), id="bucket and key"),
+        pytest.param(None, "s3://lake/a/b.jsonl", ("lake", "a/b.jsonl"), id="URL"),
+        pytest.param("", "s3://lake/a/b.jsonl", ("lake", "a/b.jsonl"), id="URL, bucket rendered to nothing"),
+        pytest.param(None, "s3://lake/{start}_{end}.jsonl", ("lake", "{start}_{end}.jsonl"), id="URL with fields"),
+        pytest.param(None, "s3://lake//a.jsonl", ("lake", "/a.jsonl"), id="a key that starts with a slash"),
+        pytest.param(None, "s3://lake/a\nb", ("lake", "a\nb"), id="line break"),
+        pytest.param("lake", "a:b//c.jsonl", ("lake", "a:b//c.jsonl"), id="colon and slashes apart"),
+    ],
+)
+def test_bucket_and_key_or_a_full_url(bucket, key, expected):
+    """Either way they are the same two."""
+    assert split_url(bucket, key) == expected
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "words"),
+    [
+        pytest.param("lake", "s3://lake/a.jsonl", "named twice", id="the same bucket twice"),
+        pytest.param("other", "s3://lake/a.jsonl", "named twice", id="two buckets"),
+        pytest.param(None, "a/b.jsonl", "no bucket: give s3_bucket", id="no bucket"),
+        pytest.param("", "a/b.jsonl", "no bucket: give s3_bucket", id="empty bucket"),
+        pytest.param(None, "s3://lake", "not a full s3:// URL", id="no key"),
+        pytest.param(None, "s3://lake/", "not a full s3:// URL", id="empty key"),
+        pytest.param(None, "s3:///a.jsonl", "not a full s3:// URL", id="no bucket in the URL"),
+        pytest.param("lake", "s3://", "not a full s3:// URL", id="nothing in the URL"),
+        pytest.param("lake", "S3://lake/a.jsonl", "not a full s3:// URL", id="upper case"),
+        pytest.param("lake", "s3a://lake/a.jsonl", "not a full s3:// URL", id="Hadoop's"),
+        pytest.param("lake", "gs://lake/a.jsonl", "not a full s3:// URL", id="another store"),
+        pytest.param("lake", "https://lake.s3.amazonaws.com/a.jsonl", "not a full s3:// URL", id="over HTTP"),
+        pytest.param(None, "file:///tmp/a.jsonl", "not a full s3:// URL", id="a file"),
+    ],
+)
+def test_what_names_no_place_is_refused(bucket, key, words):
+    """And an address is never taken for a key."""
+    with pytest.raises(LayoutError, match=words):
+        split_url(bucket, key)

@@ -1,0 +1,206 @@
+"""What an object states about itself: readable for everybody, exact for us, small enough for S3."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_binance_margin.lake.interval import Interval
+from airflow_provider_binance_margin.lake.proof import Run, Subject, proof_metadata, stated_records, whose
+
+SUBJECT = Subject("force_liquidation", Interval(1_768_435_200_000, 1_768_521_600_000), "account")
+RUN = Run("scheduled__2026-01-16T00:00:00+00:00", 0)
+STATED = {
+    "records": 352,
+    "total": 352,
+    "proof": "total",
+    "sha256": "ab" * 32,
+    "first": 1_768_435_200_000,
+    "last": 1_768_521_599_999,
+    "fetched_at": 1_768_525_200_123,
+    "provider_version": "0.1.0",
+}
+WEIRD = [
+    "手动触发__2026", "a\nb\r\nX-Evil: 1", "100%", "%41", "a b", " a ", "tab\tx", "\\back\\slash", 'quo"te', "é",
+    "\x00\x7f", "a  b", "+&=?#/", "🎉", "",
+]  # fmt: skip
+
+
+def metadata(subject=SUBJECT, run=RUN, **stated):
+    return proof_metadata(subject, run, **{**STATED, **stated})
+
+
+def as_s3_gives_it_back(sent):
+    """Over HTTP: white space around a value is lost, inside it may become one blank, and names are in lower case."""
+    return {name.lower(): " ".join(value.split()) for name, value in sent.items()}
+
+
+def test_what_an_object_states():
+    """These names and forms are what audits read: they must never change."""
+    assert metadata() == {
+        "dataset": "force_liquidation",
+        "interval-start": "2026-01-15T00:00:00Z",
+        "interval-end": "2026-01-16T00:00:00Z",
+        "scope": "account",
+        "run-id": "scheduled__2026-01-16T00:00:00+00:00",
+        "clear-number": "0",
+        "records": "352",
+        "total": "352",
+        "proof": "total",
+        "records-sha256": "ab" * 32,
+        "first-updated-time": "2026-01-15T00:00:00Z",
+        "last-updated-time": "2026-01-15T23:59:59.999Z",
+        "fetched-at": "2026-01-16T01:00:00.123Z",
+        "provider-version": "0.1.0",
+    }
+
+
+def test_an_empty_object_states_no_times():
+    """And epoch is a time."""
+    empty = metadata(records=0, total=0, first=None, last=None)
+
+    assert (empty["first-updated-time"], empty["last-updated-time"]) == ("", "")
+    assert metadata(first=0)["first-updated-time"] == "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("text", WEIRD, ids=ascii)
+def test_whatever_the_names_the_metadata_are_plain_ascii_and_come_back(text):
+    """Nothing in a name can end a header, be lost on the way, or be taken for another name."""
+    subject, run = replace(SUBJECT, scope=text), Run(text, 3)
+
+    sent = metadata(subject, run)
+    received = as_s3_gives_it_back(sent)
+
+    assert all(value.isascii() and (value.isprintable() or not value) for value in sent.values())
+    assert received == sent
+    assert (unquote(received["scope"]), unquote(received["run-id"])) == (text, text)
+    assert subject.describes(received)
+    assert run.wrote(received)
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(WEIRD)
+
+
+@given(names, names)
+def test_two_names_are_never_one(one, other):
+    """Not by encoding: an object of one scope or run is never taken for another's."""
+    ours = as_s3_gives_it_back(metadata(replace(SUBJECT, scope=one), Run(one, 0)))
+
+    assert replace(SUBJECT, scope=other).describes(ours) is (one == other)
+    assert Run(other, 0).wrote(ours) is (one == other)
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    ["a" * 250, "手" * 250, "🎉" * 250, "%" * 250, "\n" * 250, "🎉" * 9999],
+    ids=["ASCII", "Chinese", "emoji", "percent signs", "line breaks", "endless"],
+)
+def test_the_metadata_fit_into_s3(run_id):
+    """S3 takes 2 KB of names and values in all; a run's name may have 250 letters of any script."""
+    longest = metadata(
+        replace(SUBJECT, scope="币安人生" * 5 + "USDT", interval=Interval(1_768_435_200_001, 1_768_521_600_001)),
+        Run(run_id, 10**6),
+        records=10**12,
+        total=10**12,
+        first=1,
+        provider_version="10.10.10.dev10+g0123456789",
+    )
+
+    assert sum(len(name) + len(value) for name, value in longest.items()) <= 2048 - 256
+    assert Run(run_id, 10**6).wrote(longest)
+    assert not Run(run_id + "x", 10**6).wrote(longest)
+
+
+def test_a_run_id_that_fits_is_there_to_be_read():
+    """Airflow's longest in ASCII is shown as it is."""
+    assert metadata(run=Run("a" * 250, 0))["run-id"] == "a" * 250
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(replace(SUBJECT, dataset="interest"), id="dataset"),
+        pytest.param(replace(SUBJECT, scope="BTCUSDT"), id="scope"),
+        pytest.param(replace(SUBJECT, scope="Account"), id="case"),
+        pytest.param(replace(SUBJECT, interval=Interval(SUBJECT.interval.start + 1, SUBJECT.interval.end)), id="start"),
+        pytest.param(replace(SUBJECT, interval=Interval(SUBJECT.interval.start, SUBJECT.interval.end + 1)), id="end"),
+    ],
+)
+def test_an_object_is_about_one_subject(other):
+    """Dataset, interval to the millisecond, and scope."""
+    assert SUBJECT.describes(metadata())
+    assert not other.describes(metadata())
+
+
+@pytest.mark.parametrize("missing", ["dataset", "interval-start", "interval-end", "scope"])
+def test_what_does_not_say_it_all_is_another_object(missing):
+    """Nothing is guessed."""
+    assert not SUBJECT.describes({name: value for name, value in metadata().items() if name != missing})
+    assert not SUBJECT.describes({**metadata(), missing: ""})
+    assert not SUBJECT.describes({})
+
+
+@pytest.mark.parametrize(
+    ("run", "wrote"),
+    [
+        pytest.param(RUN, True, id="a retry"),
+        pytest.param(Run(RUN.run_id, 1), False, id="cleared since"),
+        pytest.param(Run("scheduled__2026-01-17", 0), False, id="another run"),
+        pytest.param(Run(RUN.run_id, None), False, id="an Airflow that does not say"),
+    ],
+)
+def test_only_a_retry_is_spared_what_is_done(run, wrote):
+    """A run that was cleared, or one of whose clears nothing is known, loads again."""
+    assert run.wrote(metadata()) is wrote
+
+
+def test_unknown_clears_are_never_taken_for_known_ones():
+    """Nor for each other."""
+    unknown = Run("r", None)
+
+    assert metadata(run=unknown)["clear-number"] == ""
+    assert not unknown.wrote(metadata(run=unknown))
+    assert not Run("r", 0).wrote(metadata(run=unknown))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("352", 352), ("0", 0), ("007", 7), ("", 0), ("-1", 0), ("1.5", 0), ("many", 0), ("٣", 0), ("²", 0), (" 5", 0),
+     ("1_0", 0), ("0x10", 0), ("9" * 5000, 0), ("1e3", 0), (str(10**12), 10**12)],
+    ids=lambda value: ascii(value)[:12],
+)  # fmt: skip
+def test_how_many_records_an_object_says_it_holds(text, expected):
+    """What is no number says nothing."""
+    assert stated_records({"records": text}) == expected
+
+
+def test_an_object_without_a_number_says_nothing():
+    """It may be replaced by anything."""
+    assert stated_records({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("given_", "words"),
+    [
+        pytest.param({}, "something this package did not write", id="foreign"),
+        pytest.param({"scope": "a"}, "something this package did not write", id="no interval"),
+        pytest.param({"interval-start": "x"}, "? [x, ?) of scope ?", id="half of ours"),
+        pytest.param(
+            SUBJECT.as_metadata(),
+            "force_liquidation [2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) of scope account",
+            id="ours",
+        ),
+        pytest.param(
+            replace(SUBJECT, scope="币安人生USDT").as_metadata(),
+            "force_liquidation [2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) of scope 币安人生USDT",
+            id="Chinese",
+        ),
+    ],
+)
+def test_whose_an_object_is_in_words(given_, words):
+    """For the error that says why it stays."""
+    assert whose(given_) == words

@@ -1,0 +1,465 @@
+"""The spool: whatever arrives in whatever order, the same lines come out, each once, and little memory is used."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.paging import Sink
+from airflow_provider_binance_margin.lake.spool import Spool
+
+FIELDS = ("symbol", "orderId", "isIsolated")
+
+
+def row(time=0, symbol="BTCUSDT", order_id=1, isolated=0, *, note=""):
+    """A row as the exchange's endpoint makes it: its line says all of it."""
+    order = (symbol, order_id, isolated)
+    line = json.dumps([time, *order, note]).encode()
+    return (time, () if None in order else order, order, line)
+
+
+def lines_of(*rows):
+    return [each[3] for each in rows]
+
+
+def spooled(*pages):
+    """All lines after one window of these pages."""
+    with Spool(3) as spool:
+        spool.start_window()
+        for page in pages:
+            spool.add(page)
+        return list(spool.lines())
+
+
+class Model:
+    """What a spool must do, in plain Python."""
+
+    def __init__(self):
+        self.done, self.window = [], []
+
+    def start_window(self):
+        self.done, self.window = self.done + self.window, []
+
+    def restart_window(self):
+        self.window = []
+
+    def add(self, page):
+        self.window += page
+
+    def distinct(self):
+        return len({each[1] or each[3] for each in self.window})
+
+    def conflicts(self):
+        return len({each[3] for each in self.window}) - self.distinct()
+
+    def lines(self):
+        kept = {each[3]: each for each in self.done + self.window}
+        return [each[3] for each in sorted(kept.values(), key=self.place)]
+
+    @staticmethod
+    def place(each):
+        """Numbers before text, nothing before all."""
+        time, _, order, line = each
+        values = [(0, value) if isinstance(value, int) else (1, (value or "").encode()) for value in order]
+        return (-1 if time is None else time, values, line)
+
+    def times(self):
+        known = [each[0] for each in self.done + self.window if each[0] is not None]
+        return (min(known), max(known)) if known else (None, None)
+
+    def holds(self, column, value):
+        return value is not None and any(each[2][column] == value for each in self.done + self.window)
+
+
+symbols = st.sampled_from(["BTCUSDT", "ETHUSDT", "币安人生USDT", "", None]) | st.text(
+    st.characters(exclude_categories=["Cs"]), max_size=3
+)
+order_ids = st.sampled_from([1, 2, 10, 2**63 - 1, "9223372036854775808", "12345678901234567890123", "1", None])
+rows = st.builds(
+    row,
+    st.sampled_from([None, 0, 1, 2, 1_768_435_200_000, 2**63 - 1]),
+    symbols,
+    order_ids,
+    st.sampled_from([0, 1, None, "maybe"]),
+    note=st.sampled_from(["", "changed", "changed again"]),
+)
+pages = st.lists(rows, max_size=6)
+steps = st.lists(st.sampled_from(["start", "restart"]) | pages, max_size=12)
+
+
+# -- against the model -----------------------------------------------------------------------------------------------
+
+
+@example(["restart", "start", "restart"])
+@given(steps)
+def test_a_spool_is_a_sorted_set_of_rows(sequence):
+    """Whatever its windows, how often they are read anew, and what rows lack: at each step as the plain model."""
+    model = Model()
+    with Spool(3) as spool:
+        for step in sequence:
+            for each in (model, spool):
+                if step == "start":
+                    each.start_window()
+                elif step == "restart":
+                    each.restart_window()
+                else:
+                    each.add(iter(step))
+            assert (spool.distinct(), spool.conflicts()) == (model.distinct(), model.conflicts())
+        assert list(spool.lines()) == model.lines() == list(spool.lines())
+        assert spool.times() == model.times()
+        for column, value in ((0, "BTCUSDT"), (1, 1), (1, "1"), (2, 1), (2, 0), (2, None)):
+            assert spool.holds(column, value) == model.holds(column, value)
+
+
+@given(
+    st.lists(rows, max_size=12).flatmap(lambda some: st.tuples(st.just(some), st.permutations(some), st.integers(1, 5)))
+)
+def test_the_order_of_arrival_and_the_size_of_pages_change_nothing(case):
+    """Records move between pages: the object's bytes must not."""
+    some, moved, size = case
+
+    assert (
+        spooled(*[moved[at : at + size] for at in range(0, len(moved), size)]) == spooled(some) == spooled(some, moved)
+    )
+
+
+def test_it_is_the_sink_that_paging_asks_for():
+    """The two rooms know nothing of each other, so this is where they are held together."""
+    assert {name for name in vars(Sink) if not name.startswith("_")} <= set(dir(Spool))
+
+
+# -- order -----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_ordered_by_time_then_by_what_identifies_them():
+    """Numbers as numbers, text letter by letter, and last by the line itself."""
+    expected = [
+        row(1, "ZZZ"),
+        row(2, "AAA", 9),
+        row(2, "AAA", 10, 0),
+        row(2, "AAA", 10, 1),
+        row(2, "AAA", "9223372036854775808"),
+        row(2, "AAB", 1),
+        row(2, "a", 1),
+        row(2, "币", 1, note="a"),
+        row(2, "币", 1, note="b"),
+        row(10, "AAA"),
+    ]
+
+    assert spooled(expected[::-1]) == spooled(expected[::2], expected[1::2]) == lines_of(*expected)
+
+
+def test_a_millisecond_in_which_much_happens_is_whole():
+    """A crash liquidates everybody at once, and all of it must be there, in one order."""
+    tie = [row(5, f"S{i % 7}", i) for i in range(1000)]
+
+    assert spooled(*[tie[i::13] for i in range(13)]) == lines_of(*sorted(tie, key=lambda r: (r[2][0], r[2][1])))
+
+
+def test_a_row_without_a_time_comes_first_and_counts_for_no_bound():
+    """It is kept: nothing the exchange sent is dropped."""
+    rows_ = [row(5), row(None, order_id=2), row(0, order_id=3)]
+    with Spool(3) as spool:
+        spool.add(rows_)
+
+        assert list(spool.lines()) == lines_of(rows_[1], rows_[2], rows_[0])
+        assert spool.times() == (0, 5)
+
+
+# -- once ------------------------------------------------------------------------------------------------------------
+
+
+def test_one_id_may_be_of_two_symbols():
+    """Ids are a symbol's own; cross and isolated are apart too."""
+    same_id = [row(1, "BTCUSDT", 7), row(1, "ETHUSDT", 7), row(1, "BTCUSDT", 7, 1)]
+    with Spool(3) as spool:
+        spool.add(same_id)
+
+        assert (spool.distinct(), spool.conflicts()) == (3, 0)
+
+
+def test_a_number_is_not_its_digits():
+    """An id sent as text that does not fit into 64 bits stays apart from every number."""
+    ids = [2**63 - 1, "9223372036854775807", "9223372036854775808", "92233720368547758080000"]
+    with Spool(3) as spool:
+        spool.add([row(order_id=each) for each in ids])
+
+        assert spool.distinct() == 4
+        assert list(spool.lines()) == lines_of(*(row(order_id=each) for each in ids))
+
+
+OLD, NEW, NEWER = row(1, note="old"), row(2, note="new"), row(3, note="newer")
+OTHER = row(9, order_id=99)
+
+
+@pytest.mark.parametrize(
+    ("pages_", "conflicts"),
+    [
+        pytest.param([[OLD, NEW]], 1, id="in one page"),
+        pytest.param([[OLD], [NEW]], 1, id="in two pages"),
+        pytest.param([[NEW], [OTHER], [OLD]], 1, id="another page between"),
+        pytest.param([[OLD, NEW, NEWER]], 2, id="three in one page"),
+        pytest.param([[OLD], [NEW], [NEWER]], 2, id="three in three pages"),
+        pytest.param([[OLD, NEW, OLD, NEW, OLD]], 1, id="again and again in one page"),
+        pytest.param([[OLD, NEW], [NEW, OLD], [OTHER, NEW]], 1, id="again in later pages"),
+        pytest.param([[OLD], [NEW], [NEW], [NEWER], [NEW], [OLD]], 2, id="again and again, one by one"),
+    ],
+)
+def test_different_rows_under_one_id_are_all_kept_and_count_as_one(pages_, conflicts):
+    """A record that changed while it was read: which one is right is not ours to say."""
+    with Spool(3) as spool:
+        spool.start_window()
+        for page in pages_:
+            spool.add(page)
+        all_rows = {each for page in pages_ for each in page}
+
+        assert spool.distinct() == len({each[1] for each in all_rows})
+        assert spool.conflicts() == conflicts
+        assert list(spool.lines()) == lines_of(*sorted(all_rows))
+
+
+def test_rows_that_cannot_be_identified_are_told_apart_by_their_line():
+    """Each once, and none is a conflict."""
+    nameless = [row(1, order_id=None), row(1, order_id=None, note="x"), row(1, symbol=None)]
+    with Spool(3) as spool:
+        spool.add(nameless)
+        spool.add(nameless[::-1])
+
+        assert (spool.distinct(), spool.conflicts()) == (3, 0)
+        assert sorted(spool.lines()) == sorted(lines_of(*nameless))
+
+
+def test_what_the_endpoint_makes_of_odd_rows_is_taken():
+    """Long ids, nulls, missing fields, Chinese symbols and nested values arrive as the exchange's own literals."""
+    body = (
+        '{"total":5,"rows":[{"symbol":"币安人生USDT","orderId":12345678901234567890123,"isIsolated":false,"updatedTime":2},'
+        '{"symbol":"BTCUSDT","orderId":null,"updatedTime":null},{},{"orderId":9223372036854775807,"symbol":"A",'
+        '"isIsolated":true,"updatedTime":99999999999999999999},{"symbol":"a\\u0000b","orderId":-1,"isIsolated":true,"x":{"y":[1]}}]}'
+    ).encode()
+    with Spool(3) as spool:
+        spool.add(FORCE_LIQUIDATION.read_page(body).records)
+
+        assert spool.distinct() == 5
+        assert spool.times() == (2, 2)
+        assert [json.loads(line) for line in spool.lines()] == [
+            {},
+            {"orderId": 9223372036854775807, "symbol": "A", "isIsolated": True, "updatedTime": 99999999999999999999},
+            {"orderId": None, "symbol": "BTCUSDT", "updatedTime": None},
+            {"orderId": -1, "symbol": "a\0b", "isIsolated": True, "x": {"y": [1]}},
+            {"orderId": 12345678901234567890123, "symbol": "币安人生USDT", "isIsolated": False, "updatedTime": 2},
+        ]
+
+
+# -- windows ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_window_that_is_read_again_leaves_nothing_behind():
+    """Neither lines nor ids nor conflicts nor times; what other windows brought stays."""
+    with Spool(3) as spool:
+        spool.start_window()
+        spool.add([row(5, order_id=1), row(6, order_id=2)])
+        spool.start_window()
+        spool.add([OLD, NEW, row(7, order_id=3), row(99, "GONE", 4)])
+        assert list(spool.lines())
+        spool.restart_window()
+
+        assert (spool.distinct(), spool.conflicts()) == (0, 0)
+        assert (spool.times(), spool.holds(0, "GONE")) == ((5, 6), False)
+        spool.add([row(7, order_id=3)])
+        assert (spool.distinct(), spool.conflicts()) == (1, 0)
+        assert list(spool.lines()) == lines_of(row(5, order_id=1), row(6, order_id=2), row(7, order_id=3))
+
+
+def test_a_window_may_be_read_again_and_again():
+    """Also before anything came, twice in a row, and after its lines were looked at."""
+    with Spool(3) as spool:
+        spool.restart_window()
+        spool.start_window()
+        for attempt in range(5):
+            spool.restart_window()
+            spool.restart_window()
+            spool.add([row(attempt, note=str(attempt)), row(attempt, order_id=2)])
+            spool.add([])
+            assert list(spool.lines()) == lines_of(row(attempt, note=str(attempt)), row(attempt, order_id=2))
+
+
+def test_a_row_that_two_windows_answer_is_there_once():
+    """Each window must meet its own total, and the object holds the row once."""
+    with Spool(3) as spool:
+        for _ in range(2):
+            spool.start_window()
+            spool.add([OLD, OTHER])
+            assert (spool.distinct(), spool.conflicts()) == (2, 0)
+
+        assert list(spool.lines()) == lines_of(OLD, OTHER)
+
+
+def test_a_row_that_differs_between_windows_is_there_twice():
+    """It is no conflict of either window, and nothing is lost."""
+    with Spool(3) as spool:
+        spool.start_window()
+        spool.add([OLD])
+        spool.start_window()
+        spool.add([NEW])
+
+        assert (spool.distinct(), spool.conflicts()) == (1, 0)
+        assert list(spool.lines()) == lines_of(OLD, NEW)
+
+
+def test_an_empty_spool_gives_nothing():
+    """And says so."""
+    with Spool(3) as spool:
+        spool.start_window()
+        spool.add([])
+        spool.add(iter(()))
+
+        assert list(spool.lines()) == []
+        assert (spool.distinct(), spool.conflicts(), spool.times()) == (0, 0, (None, None))
+        assert not spool.holds(0, "BTCUSDT")
+
+
+def test_one_column_is_enough():
+    """Another endpoint may identify its records by one id."""
+    with Spool(1) as spool:
+        spool.add([(2, (7,), (7,), b"b"), (1, (8,), (8,), b"a"), (2, (7,), (7,), b"c"), (None, (), (None,), b"d")])
+
+        assert (spool.distinct(), spool.conflicts()) == (3, 1)
+        assert list(spool.lines()) == [b"d", b"a", b"b", b"c"]
+
+
+# -- resources -------------------------------------------------------------------------------------------------------
+
+
+def test_it_may_be_filled_and_emptied_by_another_thread():
+    """Objects are finished in a pool."""
+    found = []
+    with Spool(3) as spool:
+        for work in (lambda: spool.add([NEW, OLD]), lambda: found.extend(spool.lines())):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join(30)
+
+    assert found == lines_of(OLD, NEW)
+
+
+def test_two_spools_know_nothing_of_each_other():
+    """Four objects are made side by side."""
+    with Spool(3) as one, Spool(3) as other:
+        one.add([OLD])
+        other.add([NEW])
+
+        assert (list(one.lines()), list(other.lines())) == (lines_of(OLD), lines_of(NEW))
+
+
+def test_closing_gives_the_memory_back_at_once():
+    """Not when the garbage collector comes by: a run makes hundreds of objects."""
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        spool = Spool(3)
+        for page in range(70):
+            spool.add([row(page * 100 + i, order_id=page * 100 + i, note="x" * 200) for i in range(100)])
+        assert sum(1 for _ in spool.lines()) == 7000
+        spool.close()
+        spool.close()
+        left = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+    assert left < 200_000
+
+
+def test_an_error_in_between_closes_it_too(tmp_path):
+    """So that a failed reading holds neither memory nor disk."""
+    spool = Spool(3)
+    with pytest.raises(KeyError), spool:
+        raise KeyError
+
+    with pytest.raises(Exception, match="closed"):
+        spool.add([OLD])
+
+
+BIG = """
+import os, random, sys
+from pathlib import Path
+from airflow_provider_binance_margin.lake.spool import Spool
+
+PAGE = (
+    '{"avgPrice":"%.8f","executedQty":"%.8f","orderId":%d,"price":"%.8f","qty":"%.8f","side":"%s","symbol":"%s",'
+    '"timeInForce":"GTC","isIsolated":false,"updatedTime":%d}'
+)
+
+def rows(count, seed):
+    make = random.Random(seed)
+    time = 1_768_521_600_000
+    for _ in range(count):
+        time -= make.randrange(4)
+        id, symbol = make.randrange(10**11), make.choice(["BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDC"])
+        a, b, c, d = [make.random() * 10**5 for _ in range(4)]
+        yield time, (symbol, id, 0), (symbol, id, 0), (PAGE % (a, b, id, c, d, "SELL", symbol, time)).encode()
+
+def peak():
+    return int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmHWM")).split()[1])
+
+def disk():
+    names = ["/proc/self/fd/" + number for number in os.listdir("/proc/self/fd")]
+    # what sqlite has removed from its folder already is still open
+    names = [name for name in names if os.path.islink(name) and os.readlink(name).startswith(sys.argv[1])]
+    return sum(os.stat(name).st_size for name in names)
+
+def run(count):
+    raw, used = 0, 0
+    with Spool(3) as spool:
+        spool.start_window()
+        page = []
+        for each in rows(count, 1):
+            raw += len(each[3]) + 1
+            page.append(each)
+            if len(page) == 100:
+                spool.add(page)
+                page = []
+        spool.add(page)
+        lines = sum(1 for _ in spool.lines())
+        return raw, disk(), lines, spool.distinct()
+
+run(1000)
+before = peak()
+raw, used, lines, distinct = run(300_000)
+print(peak() - before, used / raw, lines, distinct, disk(), len(os.listdir(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+def test_a_great_object_stays_on_disk(tmp_path):
+    """300,000 rows add at most 16 MiB to the process; their temporary file is smaller than they, and gone after."""
+    environment = {**os.environ, "SQLITE_TMPDIR": str(tmp_path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", BIG, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    kib, share, lines, distinct, left, files = map(float, done.stdout.split())
+
+    assert (lines, distinct) == (300_000, 300_000)
+    assert kib < 16 * 1024
+    assert 0.1 < share < 0.8
+    assert (left, files) == (0, 0)
+    assert list(Path(tmp_path).iterdir()) == []
