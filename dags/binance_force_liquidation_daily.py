@@ -26,7 +26,7 @@ BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
 START = pendulum.datetime(2026, 11, 1, tz="UTC")
 
 # The account's isolated pairs, those that were closed too: the exchange forgets to list them, but not their records.
-ISOLATED_SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+ISOLATED_SYMBOLS = ["BTCUSDT", "ETHUSDT", "币安人生USDT"]
 
 # What is loaded is told to DAGs that are scheduled on this asset.
 LAKE = Asset("binance_force_liquidation")

@@ -1,4 +1,4 @@
-"""`make demo`: a real Airflow loads two weeks of a local Binance into a local S3, and every record is counted."""
+"""`make demo`: a real Airflow loads two weeks and two years of a local Binance into a local S3, all counted."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo_lake import ACCOUNT, Stored, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
+from demo_more import LIVE_DAG_ID, POLL_SECONDS, example_dags, live, wide_run
 from demo_screen import Screen
 from local_stack import Backfill, Stack, StackError
 from local_stack.signals import ended_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
-
-    from local_stack.backfill import Reprocess
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG_ID = "binance_force_liquidation_daily"
 BUCKET = "demo-lake"
 SETTINGS = {"AIRFLOW_VAR_BINANCE_LAKE_BUCKET": BUCKET}
 DAYS = 14
+WIDE_DAYS = 731
 MAX_ACTIVE_RUNS = 4
-BACKFILL_SECONDS = 600.0
+BACKFILL_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,15 @@ class Demo:
         """Everything in its order; tells whether every record arrived, once."""
         start = time.monotonic()
         self._start()
-        self._backfill("Backfill", self._days)
+        backfill = self._backfill()
         if retried := self._stack.airflow.api.retried(DAG_ID):
             self._screen.say(f"  {retried} tasks needed more than one try; their logs say why", "yellow")
         first = self._stored()
         right = self._check(first)
         if self._options.again:
-            right = self._again(first) and right
+            right = self._again(backfill, first) and right
+        right = self._wide() and right
+        self._live()
         self._screen.summary()
         self._tell_total(time.monotonic() - start)
         if self._options.keep:
@@ -73,7 +74,8 @@ class Demo:
         migration = stack.airflow.begin_migration()
         with screen.step("S3 server and sandbox of Binance"):
             s3_client(stack.start_s3()).create_bucket(Bucket=BUCKET)
-            stack.start_sandbox()
+            stack.start_sandbox("--days", str(WIDE_DAYS))
+            example_dags(self._options.dags, self._options.workdir / "dags")
         with screen.step("Airflow: database"):
             stack.airflow.end_migration(migration)
         with screen.step("Airflow: API server, scheduler, DAG processor, triggerer"):
@@ -88,22 +90,20 @@ class Demo:
         self._screen.say(f"  sandbox  {stack.sandbox_url}/sandbox/health")
         self._screen.say(f"  S3       {stack.s3_url} (bucket {BUCKET}, any credentials)")
 
-    def _backfill(self, name: str, days: Sequence[date], reprocess: Reprocess = "none") -> None:
+    def _backfill(self) -> Backfill:
+        airflow, days = self._stack.airflow, self._days
+        self._screen.heading(f"Backfill: {DAG_ID}, {len(days)} daily intervals from {days[0]} to {days[-1]}")
+        backfill = Backfill(airflow.api, DAG_ID, midnight(days[0]), midnight(days[-1]), max_active_runs=MAX_ACTIVE_RUNS)
+        self._follow("Backfill", backfill, backfill.start)
+        return backfill
+
+    def _follow(self, name: str, backfill: Backfill, begin: Callable[[], None]) -> None:
         airflow = self._stack.airflow
-        self._screen.heading(f"{name}: {DAG_ID}, {len(days)} daily intervals from {days[0]} to {days[-1]}")
-        backfill = Backfill(
-            airflow.api,
-            DAG_ID,
-            midnight(days[0]),
-            midnight(days[-1]),
-            reprocess=reprocess,
-            max_active_runs=MAX_ACTIVE_RUNS,
-        )
         with self._screen.step(name), self._screen.runs(name) as tell:
-            backfill.start()
+            begin()
             states = backfill.wait(BACKFILL_SECONDS, tell, meanwhile=airflow.tend)
         if states["failed"]:
-            raise StackError(f"{states['failed']} of {len(days)} runs failed.\n{airflow.api.first_failure(DAG_ID)}")
+            raise StackError(f"{states['failed']} runs failed.\n{airflow.api.first_failure(DAG_ID)}")
 
     def _stored(self) -> dict[str, Stored]:
         return stored_objects(s3_client(self._stack.s3_url), BUCKET)
@@ -125,8 +125,9 @@ class Demo:
         """The isolated pairs that the DAG asks for, one mapped task each."""
         return sorted(self._stack.airflow.api.rendered(DAG_ID, "isolated_symbol"))
 
-    def _again(self, first: dict[str, Stored]) -> bool:
-        self._backfill("Backfill again", self._days, "completed")
+    def _again(self, backfill: Backfill, first: dict[str, Stored]) -> bool:
+        self._screen.heading("The same runs, cleared: every day is loaded again")
+        self._follow("Backfill again", backfill, backfill.again)
         second = self._stored()
         differ = [key for key in first.keys() | second.keys() if _sha(first, key) != _sha(second, key)]
         anew = sum(each.fetched_at != first[key].fetched_at for key, each in second.items() if key in first)
@@ -135,6 +136,31 @@ class Demo:
         if not differ:
             self._screen.say(f"{anew} objects fetched and written again: the same bytes, each of them", "bold green")
         return not differ and bool(anew)
+
+    def _wide(self) -> bool:
+        """Two years in one run, held against what as many daily runs would take at the rate just measured."""
+        screen = self._screen
+        days = [self._days[-1] - timedelta(days=back) for back in range(WIDE_DAYS - 1, -1, -1)]
+        screen.heading(f"Two years in one run: {len(days)} days from {days[0]} on, the exchange 50 ms away")
+        with screen.step("Two years, one run"):
+            result, task_seconds = wide_run(self._stack, days)
+        daily = screen.seconds["Backfill"] / DAYS * len(days)
+        screen.say(
+            f"  {result['objects']} objects, {result['records']:,} records, {result['requests']} requests; the task "
+            f"took {task_seconds:.1f} s, as many daily runs would take {daily / 60:.0f} min at the rate above"
+        )
+        with screen.step("Check of two years"):
+            stored = {key: each for key, each in self._stored().items() if f"/scope={ACCOUNT}/" in key}
+            cells = compare(days, [ACCOUNT], wanted_rows(self._stack.sandbox_url, days), stored)
+        screen.verdict(cells, at_the_edges(days, stored))
+        return all(cell.right for cell in cells)
+
+    def _live(self) -> None:
+        """A record appears while a DAG watches."""
+        self._screen.heading(f"Event-driven: {LIVE_DAG_ID} watches, one request of one row every {POLL_SECONDS} s")
+        with self._screen.step("A new record, from the watcher's start on"):
+            seconds, key = live(self._stack, s3_client(self._stack.s3_url), BUCKET)
+        self._screen.say(f"A record that appeared was in S3 {seconds:.1f} s later: {key}", "bold green")
 
     def _tell_total(self, seconds: float) -> None:
         starting = sum(part for name, part in self._screen.seconds.items() if name.startswith("Airflow"))
@@ -172,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     screen = Screen()
     try:
-        with ended_by_signals(), Stack(options.workdir, dags=options.dags, env=SETTINGS) as stack:
+        with ended_by_signals(), Stack(options.workdir, dags=options.workdir / "dags", env=SETTINGS) as stack:
             right = Demo(stack, screen, options).run()
     except StackError as error:
         screen.say(f"\n{error}", "red")

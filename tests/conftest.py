@@ -115,6 +115,9 @@ class Bucket:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
+    def __iter__(self):
+        return iter(self.keys())
+
     def get(self, key):
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
 

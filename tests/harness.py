@@ -19,6 +19,7 @@ class ExecutionAPI:
     def __init__(self):
         self.xcom, self.task_state, self.asset_state, self.conns = {}, {}, {}, {}
         self.states, self.calls, self.run_context = [], [], {}
+        self.first_rescheduled = None
 
     def __call__(self, request):
         path, method = request.url.path.strip("/"), request.method
@@ -35,6 +36,8 @@ class ExecutionAPI:
             conn = self.conns.get(unquote(parts[1]))
             empty = dict.fromkeys(("host", "schema", "login", "password", "port", "extra"))
             return conn and httpx.Response(200, json={**empty, **conn, "conn_id": unquote(parts[1])})
+        if parts[0] == "task-reschedules":
+            return httpx.Response(200, json=_iso(self.first_rescheduled))
         if parts[0] == "xcoms":
             return self.store(self.xcom, parts[-1], method, body, {"key": parts[-1]})
         if parts[:2] == ["store", "ti"]:
@@ -97,6 +100,7 @@ def run_task(api):
         next_method=None,
         next_kwargs=None,
         timezone=UTC,
+        first_rescheduled=None,
     ):
         if not task.has_dag():
             with DAG("a_dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone)) as dag:
@@ -124,6 +128,8 @@ def run_task(api):
             "next_method": next_method,
             "next_kwargs": next_kwargs,
         }
+        api.run_context["task_reschedule_count"] = int(first_rescheduled is not None)
+        api.first_rescheduled = first_rescheduled
         api.states.clear()
         api.xcom.clear()
         client = Client(base_url=None, dry_run=True, token="", transport=httpx.MockTransport(api))

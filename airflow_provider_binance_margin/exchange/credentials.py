@@ -110,7 +110,9 @@ def _parse(text: str, passphrase: str | None) -> PrivateKeyTypes:
     load = load_pem_private_key if pem else load_der_private_key
     data = _from_pem(text) if pem else _from_base64(text)
     try:
-        return load(data, passphrase.encode() if passphrase else None)
+        # The check that is skipped takes up to 0.3 s in which no other thread runs, so a triggerer would stand still; a
+        # key that it would refuse signs what the exchange refuses.
+        return load(data, passphrase.encode() if passphrase else None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         # cryptography's own words for: a passphrase is missing, or given for a key that has none
         raise BinanceCredentialError(

@@ -19,7 +19,7 @@ KeyValue: TypeAlias = int | str | None
 class Record(NamedTuple):
     """One row of the exchange.
 
-    :param time: the row's time in ms since 1970 (UTC), None where the row has none
+    :param time: the row's time in ms since 1970 (UTC), None where the row has none, or none that a calendar has
     :param key: the values that make it this record and no other; empty where the row lacks one of them
     :param order: the values it is sorted by after its time
     :param line: the row as one line of JSON, with the exchange's own literals
@@ -113,7 +113,7 @@ class Endpoint:
         order = tuple(_value(bytes(row.get(name, b"null")), self.columns[name]) for name in self.record_key)
         time = _value(bytes(row.get(self.time_field, b"null")), "timestamp")
         return Record(
-            time=time if isinstance(time, int) else None,
+            time=time if isinstance(time, int) and time <= _LATEST else None,
             key=() if None in order else order,
             order=order,
             line=self._line(row),
@@ -136,12 +136,14 @@ class Endpoint:
 _INT64_MAX = 2**63 - 1
 _STRING = r'"[^"\\\x00-\x1f]*"'
 _NUMBER = r"(?:0|[1-9][0-9]{0,17})"
+_LATEST = 10**14 - 1  # ms: in the year 5138
+_TIME = r"(?:0|[1-9][0-9]{0,13})"
 #: what a column's literal looks like on nearly every row
 _USUAL: dict[ColumnType, str] = {
     "decimal": _STRING,
     "string": _STRING,
     "integer": _NUMBER,
-    "timestamp": _NUMBER,
+    "timestamp": _TIME,
     "boolean": "true|false",
 }
 _USUAL_VALUE: dict[ColumnType, Callable[[bytes], KeyValue]] = {

@@ -78,6 +78,7 @@ class Watch:
             total += page.total or 0
             newest = page.records[0] if page.records else newest
             start = stop
+            now = min(now, self._caller.host.server_ms())  # an answer may have shown that our clock is ahead
             if stop + self._settle_ms <= now:
                 self._closed_total, self._closed_newest, self._start = total, newest, stop
         return Seen(total, newest, end, self._end is not None and self._end <= self._start)

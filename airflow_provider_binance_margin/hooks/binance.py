@@ -242,7 +242,10 @@ class BinanceHook(BaseHook):
         """Prove clock, key, signature and address with one signed call, and say in words what is wrong or unwise."""
         from airflow_provider_binance_margin.hooks.diagnosis import diagnose
 
-        return diagnose(lambda: self._get(_RESTRICTIONS, weight=1, decode=_json_object, patient=False))
+        works, words = diagnose(lambda: self._get(_RESTRICTIONS, weight=1, decode=_json_object, patient=False))
+        if "Warning" in words:  # the command line shows nothing of a connection that works
+            self.log.warning(words)
+        return works, words
 
     # -- calls ---------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from airflow_provider_binance_margin.exchange.credentials import Credentials, lo
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
 
 DEFAULT_HOST = "https://api.binance.com"
-_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _LONGEST_KEY_FILE = 65_536
 
 
@@ -62,8 +64,14 @@ class Settings:
 
 def secrets_of(conn: ConnectionLike) -> tuple[str, ...]:
     """Everything of a connection that no log may show, even when the connection cannot be used."""
-    extra = _extra(conn)
+    try:
+        extra = _extra(conn)
+    except BinanceConfigError:
+        extra = {}
     given = [conn.login, conn.password, extra.get("private_key"), extra.get("private_key_passphrase")]
+    path = extra.get("key_file")
+    if isinstance(path, str) and "-----BEGIN" in path:
+        given.append(path)  # a key in the wrong field is a secret all the same
     return tuple(text for text in given if isinstance(text, str) and text.strip())
 
 
@@ -95,11 +103,16 @@ def read_settings(conn: ConnectionLike) -> Settings:
 
 
 def _extra(conn: ConnectionLike) -> Mapping[str, Any]:
+    text = getattr(conn, "extra", None)
     try:
-        extra = conn.extra_dejson
+        extra = conn.extra_dejson or {}
+        if not extra and isinstance(text, str) and text.strip():
+            extra = json.loads(text)  # Airflow takes what is no JSON for an empty object
     except (ValueError, TypeError, AttributeError, RecursionError):
-        raise BinanceConfigError("the connection's extra is not JSON") from None
-    return extra if isinstance(extra, dict) else {}
+        extra = None
+    if not isinstance(extra, dict):
+        raise BinanceConfigError("the connection's extra is not a JSON object")
+    return extra
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:
@@ -113,7 +126,7 @@ def _text(extra: Mapping[str, Any], name: str) -> str | None:
 
 def _number(extra: Mapping[str, Any], name: str, *, default: float, least: float, most: float, whole: bool) -> float:
     given = extra.get(name)
-    if given is None or given == "":
+    if given is None or (isinstance(given, str) and not given.strip()):
         return default
     try:
         value = float(given) if not isinstance(given, bool) else None
@@ -152,7 +165,7 @@ def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
         raise BinanceConfigError("the connection's host must begin with https://")
     if parts.path not in ("", "/") or parts.query or parts.fragment or "?" in given or "#" in given:
         raise BinanceConfigError("the connection's host is a base URL: it must have no path (such as /sapi) or query")
-    if not (_is_address(name) or (_HOST_NAME.fullmatch(name) and ".." not in name)):
+    if not (_is_address(name) or (_HOST_NAME.fullmatch(name) and "[" not in given)):
         raise BinanceConfigError("the connection's host is not the name of a host")
     if scheme == "http" and not (_is_loopback(name) or sandbox):
         raise BinanceConfigError(
@@ -161,6 +174,8 @@ def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
         )
     shown = f"[{name}]" if ":" in name else name
     number = url_port or port
+    if number and not 0 < number < 65_536:  # noqa: PLR2004
+        raise BinanceConfigError("the connection's port must be a number from 1 to 65535")
     return f"{scheme}://{shown}" + (f":{number}" if number else "")
 
 

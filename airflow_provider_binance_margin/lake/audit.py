@@ -115,11 +115,14 @@ def _csv_rows(file: IO[bytes]) -> int:
 
 
 def _parquet_rows(file: IO[bytes]) -> int:
-    from pyarrow import parquet
+    from pyarrow import ArrowException, parquet
 
     rows = 0
-    for batch in parquet.ParquetFile(file, page_checksum_verification=True).iter_batches(batch_size=20_000):
-        rows += batch.num_rows
+    try:
+        for batch in parquet.ParquetFile(file, page_checksum_verification=True).iter_batches(batch_size=20_000):
+            rows += batch.num_rows
+    except (ArrowException, MemoryError) as error:  # damaged bytes may ask for what there is not, or for too much
+        raise ValueError("no Parquet") from error
     return rows
 
 

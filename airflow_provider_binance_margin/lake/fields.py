@@ -12,7 +12,8 @@ import msgspec
 
 Row = Mapping[str, msgspec.Raw]
 
-_PLAIN_NUMBER = re.compile(r"-?[0-9]{1,60}(\.[0-9]{1,60})?")
+# no more digits than a decimal has: of longer ones pyarrow drops some without a word (of 47 places, for one)
+_PLAIN_NUMBER = re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?")
 _INT64 = range(-(2**63), 2**63)
 _TO_BE_QUOTED = re.compile(r'[",\r\n]|^$|^\s|\s$')
 

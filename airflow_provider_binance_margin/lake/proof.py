@@ -12,7 +12,7 @@ from airflow_provider_binance_margin.lake.interval import Interval, iso
 
 _NUMBER = re.compile("[0-9]{1,18}")
 # S3 takes 2 KB of metadata in all, of which the rest needs less than a half
-_LONGEST_RUN_ID = 750
+_LONGEST_ID = 500
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,17 @@ class Run:
 
     :param run_id: the DAG run's
     :param clear_number: how often the run was cleared, where Airflow says so
+    :param dag_id: the DAG's: runs of two DAGs may have one id
     """
 
     run_id: str
     clear_number: int | None
+    dag_id: str = ""
 
     def as_metadata(self) -> dict[str, str]:
         """As S3 metadata."""
         number = "" if self.clear_number is None else str(self.clear_number)
-        run_id = _ascii(self.run_id)
-        if len(run_id) > _LONGEST_RUN_ID:
-            run_id = f"sha256:{hashlib.sha256(self.run_id.encode()).hexdigest()}"
-        return {"run-id": run_id, "clear-number": number}
+        return {"dag-id": _short(self.dag_id), "run-id": _short(self.run_id), "clear-number": number}
 
     def wrote(self, metadata: Mapping[str, str]) -> bool:
         """Whether an object with this metadata was written by this very run since it was last cleared."""
@@ -116,6 +115,12 @@ def whose(metadata: Mapping[str, str]) -> str:
         return "something this package did not write"
     start, end, scope = (metadata.get(name, "?") for name in ("interval-start", "interval-end", "scope"))
     return f"{metadata.get('dataset', '?')} [{start}, {end}) of scope {unquote(scope)}"
+
+
+def _short(text: str) -> str:
+    """An id as ASCII, or its checksum where S3's 2 KB of metadata would not hold it beside the rest."""
+    encoded = _ascii(text)
+    return encoded if len(encoded) <= _LONGEST_ID else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _ascii(text: str) -> str:

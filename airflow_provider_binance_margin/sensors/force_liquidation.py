@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
@@ -35,7 +35,7 @@ class ForceLiquidationSensor(RecordsSensor):
 
     endpoint: ClassVar[Endpoint] = FORCE_LIQUIDATION
 
-    def _trigger(self, start: int, end: int | None) -> ForceLiquidationTrigger:
+    def _trigger(self, **options: Any) -> ForceLiquidationTrigger:
         from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationTrigger
 
-        return ForceLiquidationTrigger(start=start, end=end, **self.trigger_options())
+        return ForceLiquidationTrigger(**options)

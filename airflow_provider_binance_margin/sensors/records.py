@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -19,7 +20,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError, BinanceTransientError
 from airflow_provider_binance_margin.failures import in_airflow_terms
-from airflow_provider_binance_margin.lake.interval import Grain, ms, parse, resolve
+from airflow_provider_binance_margin.lake.interval import GRAINS, Grain, ms, parse, resolve
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
 from airflow_provider_binance_margin.transfers.lake_operator import seconds
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.watch import Watch
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.triggers.records import RecordsTrigger
+
+_HOUR = 3600.0
 
 
 class RecordsSensor(BaseSensorOperator):
@@ -70,7 +73,15 @@ class RecordsSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self._watch: Watch | None = None
         self._hook: BinanceHook | None = None
+        self._bounds: tuple[int, int | None] | None = None
+        self._retry_after = 0.0
         default_retry_policy(self)
+        if grain is not None and grain not in GRAINS:
+            raise ValueError(f"grain must be one of {', '.join(GRAINS)} or None, not {grain!r}")
+        if seconds(settle) < 0:
+            raise ValueError("settle must not be negative")
+        if seconds(max_span) < _HOUR:
+            raise ValueError("max_span must be an hour or more")
         if on_empty not in ("skip", "fail", "pass"):
             raise ValueError(f'on_empty must be "skip", "fail" or "pass", not {on_empty!r}')
         if min_records < 1:
@@ -92,23 +103,23 @@ class RecordsSensor(BaseSensorOperator):
         """What there is to see; None when the exchange could not be asked, which the next look may."""
         from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
 
-        start, _ = self._window(context)
+        self._retry_after = 0.0
+        start, end = self._bounds = self._bounds or self._window(context)
         try:
-            hook, watch = self._connect(context)
+            hook, watch = self._connect(start, end)
             outcome = outcome_of(hook.look(watch), start, self.min_records)
         except BinanceTransientError as error:
             self.log.warning("This look failed, there will be others: %s", error)
-            if self.reschedule and isinstance(error, BinanceThrottledError):
-                self._come_back_after(error.retry_after)
+            if isinstance(error, BinanceThrottledError):
+                self._retry_after = error.retry_after + 1
             return None
         self.log.info(describe(outcome, self.min_records))
         return outcome
 
-    def _connect(self, context: Context) -> tuple[BinanceHook, Watch]:
+    def _connect(self, start: int, end: int | None) -> tuple[BinanceHook, Watch]:
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
         if self._hook is None or self._watch is None:
-            start, end = self._window(context)
             self._hook = BinanceHook(self.binance_conn_id)
             self._watch = self._hook.watch(
                 self.endpoint,
@@ -128,13 +139,16 @@ class RecordsSensor(BaseSensorOperator):
         intervals = resolve(context, start=self.start, end=self.end, grain=self.grain).intervals
         return intervals[0].start, intervals[-1].end
 
-    def _come_back_after(self, retry_after: float) -> None:
-        """Sleep through a ban without a worker: the process of the next look would not know of it."""
-        if retry_after > self.poke_interval:
-            from airflow.sdk.exceptions import AirflowRescheduleException
-
-            moment = datetime.now(UTC) + timedelta(seconds=min(retry_after, self.timeout))
-            raise AirflowRescheduleException(moment)  # type: ignore[no-untyped-call]
+    def _get_next_poke_interval(
+        self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
+    ) -> float:
+        """As every sensor waits, but until the exchange may be asked again; a deferrable one in the triggerer."""
+        interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        if self._retry_after > interval:  # the process of the next look may be another, which would not know
+            interval = min(self._retry_after, max(self.timeout - run_duration(), 0.0) + 1)
+        if self.deferrable:
+            self._wait_in_triggerer(max(interval, self._retry_after))
+        return interval
 
     def _is_overdue(self, context: Context) -> bool:
         """Whether a rescheduled sensor's time is up, so that nothing need be asked any more."""
@@ -148,23 +162,20 @@ class RecordsSensor(BaseSensorOperator):
 
     # -- the triggerer looks -------------------------------------------------------------------------------------
 
-    def execute(self, context: Context) -> Any:
-        """Look here until there is something to tell, or once, and then in the triggerer."""
-        if not self.deferrable:
-            return super().execute(context)
-        looked = self.poke(context)
-        if looked.is_done:
-            return looked.xcom_value
-        start, end = self._window(context)
-        self.defer(trigger=self._trigger(start, end), method_name="execute_complete", timeout=self._time_left())
+    def _wait_in_triggerer(self, interval: float) -> NoReturn:
+        trigger = self._trigger(**self._trigger_options(), not_before=time.time() + interval)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=self._time_left())
         raise AssertionError("defer raises")
 
-    def _trigger(self, start: int, end: int | None) -> RecordsTrigger:
+    def _trigger(self, **options: Any) -> RecordsTrigger:
         raise NotImplementedError
 
-    def trigger_options(self) -> dict[str, Any]:
+    def _trigger_options(self) -> dict[str, Any]:
         """What a trigger is told of this sensor's options."""
+        assert self._bounds is not None
         return {
+            "start": self._bounds[0],
+            "end": self._bounds[1],
             "binance_conn_id": self.binance_conn_id,
             "isolated_symbol": self.isolated_symbol,
             "min_records": self.min_records,

@@ -140,7 +140,8 @@ def _run_of(context: Context) -> Run:
     from airflow_provider_binance_margin.lake.proof import Run
 
     number = getattr(context.get("dag_run"), "clear_number", None)
-    return Run(str(context.get("run_id", "")), number if isinstance(number, int) else None)
+    dag_id = getattr(context.get("dag"), "dag_id", "")
+    return Run(str(context.get("run_id", "")), number if isinstance(number, int) else None, str(dag_id))
 
 
 def _is_true(value: bool | str) -> bool:  # noqa: FBT001 - a template renders to text

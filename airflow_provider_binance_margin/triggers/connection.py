@@ -75,6 +75,7 @@ class AsyncConnection:
     async def _send(self, request: Request) -> Reply:
         try:
             async with self.pool.gate, asyncio.timeout(self.settings.timeout):
+                assert self.pool.client is not None
                 return await _exchange(self.pool.client, request)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
             return Reply(None, fault=type(error).__name__)
@@ -92,12 +93,24 @@ async def _exchange(client: httpx.AsyncClient, request: Request) -> Reply:
 
 @dataclass
 class _Pool:
-    """One HTTP client of one event loop, closed when its last user has left."""
+    """One HTTP client of one event loop, made for its first user and closed when its last one has left."""
 
-    client: httpx.AsyncClient
+    client: httpx.AsyncClient | None = None
     # what waits for a connection waits here: the client's own queue gets slow when it is long
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONNECTIONS))
+    making: asyncio.Lock = field(default_factory=asyncio.Lock)
     users: int = 0
+
+    async def open(self, settings: Settings) -> None:
+        """Make the client, unless somebody has."""
+        async with self.making:
+            if self.client is None:
+                self.client = await asyncio.to_thread(_make_client, settings)
+
+    async def close(self) -> None:
+        """End its connections."""
+        if self.client is not None:
+            await self.client.aclose()
 
 
 _pools: dict[tuple[asyncio.AbstractEventLoop, str, float], _Pool] = {}
@@ -109,34 +122,38 @@ async def connected(conn_id: str) -> AsyncIterator[AsyncConnection]:
 
     :raises BinanceConfigError: in words for each way a connection can be wrong
     """
-    conn = await _fetch(conn_id)
-    settings, client = await asyncio.to_thread(_prepare, conn)
+    settings = await asyncio.to_thread(_prepare, await _fetch(conn_id))
     key = (asyncio.get_running_loop(), settings.base_url, settings.timeout)
-    pool = _pools.setdefault(key, _Pool(client))
+    pool = _pools.setdefault(key, _Pool())
     pool.users += 1
     try:
+        await pool.open(settings)
         yield AsyncConnection(settings, pool)
     finally:
         pool.users -= 1
         if not pool.users:
             del _pools[key]
-            await pool.client.aclose()
+            await pool.close()
 
 
-def _prepare(conn: Connection) -> tuple[Settings, httpx.AsyncClient]:
-    """What may block: reading a key file, loading a key and certificates."""
+def _prepare(conn: Connection) -> Settings:
+    """What may block: reading a key file, loading a key."""
     hush_http_loggers()
     mask(secrets_of(conn))
     settings = read_settings(conn)
     mask(settings.secrets)
-    client = httpx.AsyncClient(
+    return settings
+
+
+def _make_client(settings: Settings) -> httpx.AsyncClient:
+    """What may block, and takes 40 ms: loading certificates."""
+    return httpx.AsyncClient(
         headers={"Accept": "application/json", "User-Agent": f"airflow-provider-binance-margin/{__version__}"},
         follow_redirects=False,
         trust_env=not settings.is_loopback,
         limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
         timeout=httpx.Timeout(settings.timeout, connect=min(5.0, settings.timeout)),
     )
-    return settings, client
 
 
 async def _fetch(conn_id: str) -> Connection:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_binance_margin.exchange.errors import (
@@ -30,8 +31,16 @@ log = logging.getLogger(__name__)
 #: records that come this much late, by their own time, are still noticed
 LATE_MS = HOUR_MS
 _DAY_MS = 24 * HOUR_MS
-_SETTLE_MS = 60_000
+_STEP_MS = 60_000
 _LONGEST_PAUSE = 600.0
+
+
+@dataclass
+class _Counts:
+    """What was counted from other bases since a snapshot was taken, or why it could not be."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    known: dict[int, Snapshot | BinanceError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,13 @@ class Snapshot:
     :param base: counted from here, in ms
     :param total: how many records
     :param newest: the time of the newest, in ms; None without any
+    :param counts: what was counted for those that hold this very snapshot
     """
 
     base: int
     total: int
     newest: int | None
+    counts: _Counts = field(default_factory=_Counts, compare=False, repr=False)
 
     def is_news_after(self, earlier: Snapshot) -> bool:
         """Whether there is something that was not there, both counted from one base."""
@@ -66,13 +77,13 @@ class Feed:
     poll_interval: float
     max_span: float
 
-    async def snapshots(self) -> AsyncIterator[Snapshot]:
+    async def snapshots(self) -> AsyncGenerator[Snapshot, None]:
         """One item a poll, for ever. What goes wrong is logged once, in words, and waited out."""
         last: Snapshot | None = None
         trouble = _Trouble(self.poll_interval)
         while True:
             try:
-                async with connected(self.conn_id) as connection:
+                async with self.connect() as connection:
                     poll = _Poll(self, connection, last)
                     while True:
                         for last in await poll.look():
@@ -82,10 +93,24 @@ class Feed:
             except Exception as error:  # noqa: BLE001 - a trigger that ends is started again at once, for ever
                 await asyncio.sleep(trouble.pause(error))
 
-    async def count(self, base: int) -> Snapshot:
-        """What there is from a moment on, asked for once."""
-        async with connected(self.conn_id) as connection:
-            return await _counted(self.watch(connection, base), connection, base)
+    async def count(self, base: int, now: Snapshot) -> Snapshot:
+        """What there is from a moment on, counted after `now`: once for all who start with it."""
+        async with now.counts.lock:
+            counted = now.counts.known.get(base)
+            if counted is None:
+                try:
+                    async with self.connect() as connection:
+                        counted = await _counted(self.watch(connection, base), connection, base)
+                except BinanceError as error:
+                    counted = error
+                now.counts.known[base] = counted
+        if isinstance(counted, BinanceError):
+            raise counted
+        return counted
+
+    def connect(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """The connection that is watched."""
+        return connected(self.conn_id)
 
     def watch(self, connection: AsyncConnection, base: int) -> Watch:
         """What counts from a moment on."""
@@ -94,7 +119,7 @@ class Feed:
             base,
             None,
             span=Span(int(self.max_span * 1000)),
-            settle_ms=_SETTLE_MS,
+            settle_ms=LATE_MS,  # what is closed is not counted again: late-comers would go unnoticed
             isolated_symbol=self.isolated_symbol,
         )
 
@@ -112,6 +137,11 @@ class _Poll:
     async def look(self) -> list[Snapshot]:
         """What there is; and, where the base has moved, the same counted from the new one."""
         now = await _counted(self._watch, self._connection, self._base)
+        present = self._connection.host.server_ms()
+        if self._last is None and self._base + LATE_MS > present:  # our clock is ahead, and was set by the answer
+            self._base = present - LATE_MS
+            self._watch = self._feed.watch(self._connection, self._base)
+            now = await _counted(self._watch, self._connection, self._base)
         last, self._last = self._last, now
         base = self._better_base(now)
         if base is None or (last is not None and last.base == now.base and now.is_news_after(last)):
@@ -124,7 +154,7 @@ class _Poll:
         base = max((now.newest or 0) - LATE_MS, now.base)
         if present - base > _DAY_MS:
             base = present - LATE_MS
-        return base if base - now.base > _SETTLE_MS else None
+        return base if base - now.base > _STEP_MS else None
 
     async def _move(self, now: Snapshot, base: int) -> list[Snapshot]:
         """Count from the new base, then once more from the old: only if that is unchanged did nothing slip between."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
@@ -34,6 +35,7 @@ class RecordsTrigger(BaseTrigger):
     :param poke_interval: seconds between looks
     :param exponential_backoff: whether the interval doubles with each look
     :param max_wait: seconds; the longest interval
+    :param not_before: the first look is not before this moment, in seconds since 1970
     """
 
     endpoint: ClassVar[Endpoint]
@@ -51,6 +53,7 @@ class RecordsTrigger(BaseTrigger):
         poke_interval: float,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
+        not_before: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's triggers are untyped
         self.binance_conn_id = binance_conn_id
@@ -63,12 +66,13 @@ class RecordsTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
+        self.not_before = not_before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What it takes to make this trigger again; no secrets."""
         names = (
             *("binance_conn_id", "start", "end", "isolated_symbol", "min_records", "settle", "max_span"),
-            *("poke_interval", "exponential_backoff", "max_wait"),
+            *("poke_interval", "exponential_backoff", "max_wait", "not_before"),
         )
         kind = type(self)
         return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in names}
@@ -77,6 +81,7 @@ class RecordsTrigger(BaseTrigger):
         """Look until there is something to tell."""
         from airflow_provider_binance_margin.triggers.connection import connected
 
+        await asyncio.sleep(self.not_before - time.time())
         try:
             async with connected(self.binance_conn_id) as connection:
                 watch = Watch(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
@@ -14,7 +16,7 @@ from airflow_provider_binance_margin.exchange.errors import BinanceError
 from airflow_provider_binance_margin.lake.interval import iso, ms, parse
 from airflow_provider_binance_margin.triggers.news import Feed, Snapshot
 
-_STATE = "binance/announced"
+_HOUR = 3600.0
 #: an event is written to the database within a second or two; what is remembered before could lose it
 _SAVE_AFTER = 5.0
 
@@ -50,8 +52,11 @@ class RecordsEventTrigger(BaseEventTrigger):
         self.since = None if start is None else iso(ms(start))
         self.name = name
         self.max_span = max_span
+        self._said = ""
         if poll_interval < 1:
             raise ValueError(f"poll_interval must be a second or more, not {poll_interval!r}")
+        if max_span < _HOUR:
+            raise ValueError(f"max_span must be an hour or more in seconds, not {max_span!r}")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What it takes to make this trigger again; no secrets."""
@@ -68,15 +73,20 @@ class RecordsEventTrigger(BaseEventTrigger):
         return ("binance", f"{kind.__module__}.{kind.__qualname__}", *own)
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Snapshot]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot, None]:
         """The poll."""
-        async for snapshot in cls(**kwargs).feed().snapshots():
-            yield snapshot
+        async with aclosing(cls(**kwargs).feed().snapshots()) as snapshots:
+            async for snapshot in snapshots:
+                yield snapshot
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    async def run(self) -> AsyncGenerator[TriggerEvent, None]:
         """The same where polls cannot be shared."""
-        async for event in self.filter_shared_stream(self.feed().snapshots()):
-            yield event
+        async with (
+            aclosing(self.feed().snapshots()) as snapshots,
+            aclosing(self.filter_shared_stream(snapshots)) as events,
+        ):
+            async for event in events:
+                yield event
 
     def feed(self) -> Feed:
         """What this trigger watches."""
@@ -84,31 +94,37 @@ class RecordsEventTrigger(BaseEventTrigger):
 
     # -- what is news to this trigger ----------------------------------------------------------------------------
 
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[Snapshot]) -> AsyncIterator[TriggerEvent]:
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Snapshot]) -> AsyncGenerator[TriggerEvent, None]:
         """An event for each change since what was announced last, be it before this trigger was started again.
 
         At least once: what was announced is remembered only after the event is out.
         """
         last: Snapshot | None = None
+        saved = True
         async for now in shared_stream:
             if last is None:
-                announced = await self._announced(now)
-                try:
-                    caught_up = now if announced is now else await self.feed().count(announced.base)
-                except BinanceError as error:
-                    self.log.warning("What appeared meanwhile could not be asked for yet: %s", error)
+                start = await self._start(now)
+                if start is None:
                     continue
-                if caught_up.is_news_after(announced):
-                    yield self._event(caught_up)
-                    await asyncio.sleep(_SAVE_AFTER)
-                await self._remember(now)
-            elif now.base == last.base and now.is_news_after(last):
-                yield self._event(now)
+                announced, counted = start
+            else:
+                announced, counted = last, now
+            if counted.base == announced.base and counted.is_news_after(announced):
+                yield self._event(counted)
                 await asyncio.sleep(_SAVE_AFTER)
-                await self._remember(now)
-            elif now.base != last.base:
-                await self._remember(now)
+                saved = await self._remember(now)
+            elif last is None or now.base != last.base or not saved:
+                saved = await self._remember(now)
             last = now
+
+    async def _start(self, now: Snapshot) -> tuple[Snapshot, Snapshot] | None:
+        """What was announced last, and the same counted again; None when that cannot be told yet."""
+        try:
+            announced = await self._announced(now)
+            return announced, now if announced is now else await self.feed().count(announced.base, now)
+        except Exception as error:  # noqa: BLE001 - a trigger that ends is started again at once, for ever
+            self._say_once("What appeared meanwhile could not be asked for yet, it is tried again: %s.", error)
+            return None
 
     def _event(self, now: Snapshot) -> TriggerEvent:
         """The half-open window to load, and how many records the exchange states for it."""
@@ -121,14 +137,33 @@ class RecordsEventTrigger(BaseEventTrigger):
 
     async def _announced(self, now: Snapshot) -> Snapshot:
         """What was announced last; at a first start all there is, or what was there before `since`: nothing."""
-        state = await self._ask_state("get", _STATE)
+        state = await self._ask_state("get", self._state_key())
         if isinstance(state, dict):
             return Snapshot(int(state["since"]), int(state["total"]), state["newest"])
         start = parse(self.since)
         return now if start is None else Snapshot(ms(start), 0, None)
 
-    async def _remember(self, now: Snapshot) -> None:
-        await self._ask_state("set", _STATE, {"since": now.base, "total": now.total, "newest": now.newest})
+    async def _remember(self, now: Snapshot) -> bool:
+        """Whether that was possible; what could not be remembered is announced again at the next start."""
+        state = {"since": now.base, "total": now.total, "newest": now.newest}
+        try:
+            await self._ask_state("set", self._state_key(), state)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._say_once("What was announced could not be remembered, it is tried again: %s.", error)
+            return False
+        self._said = ""
+        return True
+
+    def _state_key(self) -> str:
+        """Of its own for each connection and filter: watchers of several may tell of one asset."""
+        watched = (self.endpoint.name, self.binance_conn_id, self.isolated_symbol or "account")
+        return "/".join(("binance", *(quote(name, safe="") for name in watched)))
+
+    def _say_once(self, message: str, error: Exception) -> None:
+        said = str(error) if isinstance(error, BinanceError) else type(error).__name__
+        if type(error).__name__ != self._said:
+            self.log.warning(message, said)
+        self._said = type(error).__name__
 
     async def _ask_state(self, verb: str, *args: Any) -> Any:
         """Read or write the asset's state; without one the memory ends with this process."""
@@ -137,7 +172,7 @@ class RecordsEventTrigger(BaseEventTrigger):
             if verb == "get":
                 self.log.warning(
                     "This Airflow keeps no state for assets (3.3 does): what appears while the triggerer is down is "
-                    "not announced, unless `since` is given, and then everything since is announced again at each start."
+                    "not announced, unless `since` is given, and then all since is announced again at each start."
                 )
             return None
         try:

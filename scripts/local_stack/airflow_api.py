@@ -92,6 +92,15 @@ class AirflowApi:
                 return
         raise StackError(f"The file of DAG {dag_id!r} was not read again within {seconds:.0f} s.")
 
+    def clear(self, dag_id: str, from_date: str, to_date: str) -> None:
+        """Clear all tasks of the runs between two logical dates, both inclusive: they run again."""
+        bounds = {"start_date": from_date, "end_date": to_date}
+        self.api(
+            "POST",
+            f"dags/{dag_id}/clearTaskInstances",
+            {"dry_run": False, "only_failed": False, "reset_dag_runs": True, **bounds},
+        )
+
     def trigger(self, dag_id: str, conf: Json | None = None, logical_date: datetime | None = None) -> str:
         """Start a run by hand and return its id."""
         when = logical_date.isoformat() if logical_date else None

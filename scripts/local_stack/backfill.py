@@ -57,6 +57,16 @@ class Backfill:
         self._api.reparse(self._dag_id)
         self._api.unpause(self._dag_id)
 
+    def again(self) -> None:
+        """Clear its runs, so that they run again.
+
+        A second backfill that reprocesses them would come to the same, but when SQLite is locked meanwhile Airflow
+        takes it back, and runs of the first with it.
+        """
+        self._api.unpause(self._dag_id, paused=True)
+        self._api.clear(self._dag_id, str(self._order["from_date"]), str(self._order["to_date"]))
+        self._api.unpause(self._dag_id)
+
     def _create(self, tries: int = 5) -> None:
         """Create it once: what a failed answer left behind is found and taken, or closed when it has no runs."""
         self.intervals = [
@@ -110,7 +120,6 @@ class Backfill:
             if progress:
                 progress(states, len(self.intervals))
             if sum(states[each] for each in _FINAL) == len(self.intervals):
-                self.close()
                 return states
             if meanwhile:
                 meanwhile()

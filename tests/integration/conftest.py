@@ -47,7 +47,7 @@ def day():
 
 @pytest.fixture
 def connect(sandbox, s3, api):
-    """Makes Airflow know the sandbox (with one of its keys, or changed) and the S3 server as its default connections."""
+    """Makes the sandbox (with one of its keys, or changed) and the S3 server Airflow's default connections."""
 
     def connect(key="hmac", *, aws=None, extra=None, **changes):
         conn = {**sandbox.connection(key), **changes}
@@ -91,8 +91,6 @@ def serving(answer):
 
         def handle_any(self):
             length = int(self.headers.get("Content-Length") or 0)
-            if self.headers.get("Expect", "").lower() == "100-continue":
-                pass  # the base class has answered it
             self.body = self.rfile.read(length)
             status, headers, body = answer(self)
             self.send_response_only(status)
@@ -104,7 +102,7 @@ def serving(answer):
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_PUT = do_HEAD = do_POST = handle_any
+        do_GET = do_PUT = do_HEAD = do_POST = handle_any  # noqa: N815 - names of http.server
 
         def log_message(self, *_):
             pass
@@ -143,16 +141,21 @@ def s3_proxy(s3, connect):
     """Puts a function between the operator and the S3 server: it may answer itself, or act and then return None."""
     running = []
 
-    def start(meddle):
+    def start(meddle, attempts=1):
         def answer(handler):
             return meddle(handler) or forward(handler, s3.url)
 
         running.append(server := serving(answer))
         url = server.__enter__()
-        extra = {"endpoint_url": url, "region_name": "us-east-1", "config_kwargs": {"retries": {"total_max_attempts": 1}}}
+        extra = {
+            "endpoint_url": url,
+            "region_name": "us-east-1",
+            "config_kwargs": {"retries": {"total_max_attempts": attempts}},
+        }
         connect(aws={**s3.connection(), "extra": json.dumps(extra)})
 
     start.error = s3_error
+    start.forward = lambda handler: forward(handler, s3.url)
     yield start
     for server in running:
         server.__exit__(None, None, None)

@@ -6,7 +6,10 @@ import gzip
 import hashlib
 import json
 import math
+import threading
+import time
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import formatdate
 from urllib.parse import quote
 
 import pytest
@@ -21,6 +24,10 @@ RECORDS = "/sapi/v1/margin/forceLiquidationRec"
 
 def at(*when):
     return int(datetime(*when, tzinfo=UTC).timestamp() * 1000)
+
+
+def at_compact(text):
+    return int(datetime.strptime(text, "%Y%m%dT%H%M%S%z").timestamp() * 1000)
 
 
 def pages(sandbox):
@@ -103,10 +110,9 @@ def test_a_grain_cuts_the_interval(operator, run_task, sandbox, s3, rows, grain,
 
     assert done.state == "success", done.error
     assert [f"{PREFIX}scope=account/{key}" for key in keys] == s3.keys() == done.result["keys"]
-    assert by_id(sandbox.records(start, end)) == by_id(row for key in s3.keys() for row in rows(s3.get(key)))
-    for key in s3.keys():
-        first, last = (datetime.strptime(b, "%Y%m%dT%H%M%SZ") for b in key.rpartition("/")[2].split(".")[0].split("_"))
-        bounds = [int(b.replace(tzinfo=UTC).timestamp() * 1000) for b in (first, last)]
+    assert by_id(sandbox.records(start, end)) == by_id(row for key in s3 for row in rows(s3.get(key)))
+    for key in s3:
+        bounds = [at_compact(bound) for bound in key.rpartition("/")[2].split(".")[0].split("_")]
         assert by_id(sandbox.records(*bounds)) == by_id(rows(s3.get(key)))
 
 
@@ -121,7 +127,9 @@ def test_long_windows_are_cut_and_joined(operator, run_task, sandbox, s3, rows, 
     run_task(operator(s3_key="m.jsonl"), interval=month)
 
     asked = [(int(e.params["startTime"]), int(e.params["endTime"])) for e in pages(sandbox)]
-    assert [(start + w * 7 * 24 * HOUR, min(start + (w + 1) * 7 * 24 * HOUR, at(2026, 2, 1)) - 1) for w in range(5)] == asked
+    assert [
+        (start + w * 7 * 24 * HOUR, min(start + (w + 1) * 7 * 24 * HOUR, at(2026, 2, 1)) - 1) for w in range(5)
+    ] == asked
     assert by_id(sandbox.records(start, at(2026, 2, 1))) == by_id(rows(s3.get("m.jsonl")))
 
 
@@ -245,7 +253,14 @@ def test_templated_fields_reach_the_object(operator, run_task, api, s3, sandbox)
         allow_shrink="{{ params.shrink }}",
         binance_conn_id="{{ params.exchange }}",
         aws_conn_id="{{ params.lake }}",
-        params={"bucket": s3.name, "folder": "f", "pair": "ETHUSDT", "shrink": False, "exchange": "other", "lake": "lake"},
+        params={
+            "bucket": s3.name,
+            "folder": "f",
+            "pair": "ETHUSDT",
+            "shrink": False,
+            "exchange": "other",
+            "lake": "lake",
+        },
     )
 
     done = run_task(task, interval=(datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 1, 16, tzinfo=UTC)))
@@ -314,16 +329,19 @@ def test_an_asset_run_loads_the_windows_of_its_events(operator, run_task, sandbo
 
     assert done.state == "success", done.error
     assert done.result["source"] == "asset_events"
-    assert [key.rpartition("/")[2] for key in s3.keys()] == [
+    assert [key.rpartition("/")[2] for key in s3] == [
         "20260115T000000Z_20260117T000000Z.jsonl.gz",
         "20260120T000000Z_20260120T010000Z.jsonl.gz",
     ]
-    assert [3, 4] == [len(rows(s3.get(key))) for key in s3.keys()]
+    assert [3, 4] == [len(rows(s3.get(key))) for key in s3]
 
 
 def test_windows_of_events_are_widened_to_whole_grains(operator, run_task, s3):
     """With a grain, what an event names is loaded as the whole grains that hold it."""
-    watched = {"from_trigger": True, "payload": {"start": "2026-01-20T22:59:59.999Z", "end": "2026-01-21T00:00:00.001Z"}}
+    watched = {
+        "from_trigger": True,
+        "payload": {"start": "2026-01-20T22:59:59.999Z", "end": "2026-01-21T00:00:00.001Z"},
+    }
 
     done = run_task(operator(grain="hour"), events=[event(watched)], run_id="asset_triggered__1")
 
@@ -526,3 +544,108 @@ def test_the_link_opens_what_was_written(operator, run_task, s3, day, grain, sho
 
     (link,) = [value for name, value in done.xcom.items() if "link" in name.lower()]
     assert json.dumps(link).strip('"').startswith("https://console.aws.amazon.com/s3/" + shown.format(bucket=s3.name))
+
+
+# While it runs
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_no_more_calls_at_once_than_asked_for(operator, run_task, sandbox, day, workers):
+    """`max_workers` is the most calls in flight, over all objects of the run."""
+    sandbox.add(n=3000, at=day.ms[0], step_ms=28_800)
+    sandbox.latency = 0.002
+
+    done = run_task(operator(grain="hour", max_workers=workers), interval=day.interval)
+
+    assert done.state == "success", done.error
+    assert 1 <= sandbox.connections <= workers
+
+
+def test_a_timeout_ends_a_wait(operator, run_task, sandbox, s3, day):
+    """A task that Airflow's timeout ends while it waits does not wait on."""
+    sandbox.fault("429", times=None, retry_after=50)
+    began = time.monotonic()
+
+    done = run_task(operator(execution_timeout=timedelta(seconds=1)), interval=day.interval, retries=1)
+
+    assert time.monotonic() - began < 10
+    assert (done.state, s3.keys()) == ("up_for_retry", [])
+    assert "Timeout" in type(done.error).__name__
+
+
+def test_a_killed_task_stops_waiting(operator, sandbox, monkeypatch):
+    """`on_kill` ends what a task is waiting for."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+    monkeypatch.setenv("AIRFLOW_CONN_BINANCE_DEFAULT", json.dumps(sandbox.connection()))
+    sandbox.fault("429", times=None, retry_after=50)
+    task = operator()
+    task._hook = BinanceHook()
+
+    def kill():
+        while not sandbox.requests:
+            time.sleep(0.01)
+        task.on_kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    began = time.monotonic()
+    with pytest.raises(Exception, match="closed"):
+        task._hook.force_liquidation_page()
+    thread.join()
+
+    assert time.monotonic() - began < 10
+
+
+# What is odd
+
+
+def test_an_exchange_that_mixes_isolated_records_in_is_told_of_once(operator, run_task, sandbox, rows, s3, caplog, day):
+    """Isolated rows in an unfiltered answer are kept, and logged once as the sign that mapping is not needed."""
+    sandbox.settings.change(unfiltered="all")
+    sandbox.add(n=24, at=day.ms[0], step_ms=HOUR, isolated=True)
+
+    done = run_task(operator(grain="hour"), interval=day.interval)
+
+    assert done.result["records"] == 24
+    assert len([message for message in caplog.messages if "isolated" in message]) == 1
+
+
+def test_rows_outside_the_window_are_kept_and_told_of(operator, run_task, sandbox, serve, connect, s3, caplog, day):
+    """Which field the exchange filters on is not documented: a row whose time lies elsewhere is not dropped."""
+    (row,) = sandbox.add(n=1, at=day.ms[0] - 5)
+    page = json.dumps({"rows": [row], "total": 1}).encode()
+    connect(host=serve(lambda _: (200, {"Date": formatdate(usegmt=True)}, page)))
+
+    done = run_task(operator(), interval=day.interval)
+
+    assert done.result["records"] == 1, done.error
+    assert any("lie outside of it" in message for message in caplog.messages)
+
+
+def test_without_an_aws_connection_botos_own_chain_is_used(operator, run_task, s3, day, monkeypatch):
+    """`aws_conn_id=None` takes credentials and endpoint from where boto finds them."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-key")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+
+    done = run_task(operator(aws_conn_id=None), interval=day.interval)
+
+    assert done.state == "success", done.error
+    assert [day.key] == s3.keys()
+
+
+def test_partitions_are_told_where_asked_for(operator, run_task, day):
+    """With `emit_partitions`, outlets get one partition key for each grain; in a partitioned run, and else, none."""
+    asset = Asset(name="liquidations", uri="s3://lake/liquidations")
+
+    def keys(run=None, **options):
+        done = run_task(operator(grain="hour", outlets=[asset], **options), **(run or {"interval": day.interval}))
+        assert done.state == "success", done.error
+        return json.dumps(done.final["outlet_events"])
+
+    told = keys(emit_partitions=True)
+    assert [f"2026-01-15T{hour:02d}" in told for hour in range(24)] == [True] * 24
+    assert "2026-01-15T07" not in keys()
+    assert "2026-01-15T07" not in keys({"partition_key": "2026-01-15"}, emit_partitions=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 RECORDS = "/sapi/v1/margin/forceLiquidationRec"
@@ -51,7 +53,9 @@ FAILING = [
 
 
 @pytest.mark.parametrize(
-    ("fault", "options"), MOVING + BROKEN + FAILING, ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values()))
+    ("fault", "options"),
+    MOVING + BROKEN + FAILING,
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
 )
 def test_the_records_are_exact_in_the_end(operator, run_task, sandbox, s3, day, rows, fault, options):
     """One thing goes wrong while one pages: what is written is what the exchange holds, each record once."""
@@ -68,14 +72,14 @@ def test_the_records_are_exact_in_the_end(operator, run_task, sandbox, s3, day, 
 def test_many_things_go_wrong_at_once(operator, run_task, sandbox, s3, day, rows):
     """A day in hours, while calls fail and records come and go, is exact in the end."""
     sandbox.add(n=2400, at=day.ms[0], step_ms=36_000)
-    for fault in ("enter", "500", "update", "reset", "cut", "leave", "-1021", "duplicate"):
-        for skip in (3, 11, 29):
-            sandbox.fault(fault, skip=skip)
+    for place, fault in enumerate(("enter", "500", "update", "reset", "cut", "leave", "-1021", "duplicate")):
+        for skip in (2, 11, 20):
+            sandbox.fault(fault, skip=skip + place)
 
     done = run_task(operator(grain="hour", s3_key="{start}.jsonl"), interval=day.interval)
 
     assert done.state == "success", done.error
-    written = [row for key in s3.keys() for row in rows(s3.get(key))]
+    written = [row for key in s3 for row in rows(s3.get(key))]
     assert by_id(sandbox.records(*day.ms)) == by_id(written)
 
 
@@ -105,22 +109,31 @@ def test_a_total_that_counts_otherwise_can_be_accepted(operator, run_task, sandb
     assert ("pages", "150") == (s3.metadata("x.jsonl")["proof"], s3.metadata("x.jsonl")["records"])
 
 
-@pytest.mark.parametrize(("fault", "options"), [("418", {"retry_after": 120}), ("403", {}), ("418", {"retry_after": 20})])
-def test_a_ban_ends_everything_at_once(operator, run_task, sandbox, s3, day, fault, options):
-    """After a ban nothing more is sent, the task is not retried, and the message says how long it lasts."""
+@pytest.mark.parametrize(
+    ("fault", "seconds"), [("418", 120), ("418", 20), ("403", 300)], ids=["long", "short", "firewall"]
+)
+@pytest.mark.parametrize("policy", [True, False], ids=["policy", "no-policy"])
+def test_a_ban_ends_everything_at_once(operator, run_task, sandbox, s3, day, fault, seconds, policy):
+    """After a ban nothing more is sent, and the task is tried again when it is over: or, before Airflow 3.3, never."""
     sandbox.add(n=5, at=day.ms[0])
-    sandbox.fault(fault, times=None, **options)
+    sandbox.fault(fault, times=None, **({"retry_after": seconds} if fault == "418" else {}))
+    tasks = [operator(grain="hour", max_workers=1), operator()]
+    for task in tasks:
+        task.retry_policy = task.retry_policy if policy else None
 
-    done = run_task(operator(grain="hour", max_workers=1), interval=day.interval, retries=3)
-    sent = len(sandbox.requests)
-    again = run_task(operator(), interval=day.interval, try_number=2, retries=3)
+    done = run_task(tasks[0], interval=day.interval, retries=3)
+    final = done.final
+    again = run_task(tasks[1], interval=day.interval, try_number=2, retries=3)
 
-    assert ("failed", "failed", 1) == (done.state, again.state, sent)
-    assert len(sandbox.requests) == 1
-    seconds = {"403": "300", "418": str(options.get("retry_after"))}[fault]
-    assert f"shut this address out for {seconds} s" in str(done.error)
-    assert "clear it after" in str(done.error)
+    expected = "up_for_retry" if policy else "failed"
+    assert (expected, expected, 1) == (done.state, again.state, len(sandbox.requests))
     assert s3.keys() == []
+    told = re.search(r"shut this address out for (\d+) s", str(done.error))
+    assert seconds - 1 <= int(told[1]) <= seconds + 2
+    if policy:
+        assert seconds <= final["retry_delay_seconds"] <= seconds + 3
+    else:
+        assert "clear it after" in str(done.error)
 
 
 def test_a_ban_stops_what_is_side_by_side(operator, run_task, sandbox, day):
@@ -131,7 +144,7 @@ def test_a_ban_stops_what_is_side_by_side(operator, run_task, sandbox, day):
 
     done = run_task(operator(), interval=day.interval, retries=3)
 
-    assert done.state == "failed"
+    assert "shut this address out" in str(done.error)
     assert len(sandbox.requests) <= 10 + 16
 
 

@@ -97,7 +97,7 @@ def test_an_interval_that_cannot_be_loaded(operator, run_task, sandbox, s3, opti
 def test_a_key_that_cannot_be_filled(operator, run_task, sandbox, s3, day, key, says):
     """A key in plain text is refused when the DAG is parsed; from a template, before the first request."""
     if says is not None:
-        with pytest.raises(ValueError, match="brace|format"):
+        with pytest.raises(ValueError, match=r"brace|format"):
             operator(s3_key=key)
     rendered = operator(s3_key="{{ params.key }}", params={"key": key})
 
@@ -242,7 +242,7 @@ def test_a_missing_connection(operator, run_task, api, s3, day):
         ({"login": None}, ["no API key", "login"]),
         ({"password": None}, ["neither an API secret nor a private key"]),
         ({"extra": {"private_key": "MC4CAQAwBQYDK2VwBCIEIA=="}}, ["both an API secret and a private key"]),
-        ({"password": None, "extra": {"key_file": "/no/such/file"}}, ["key file", "FileNotFoundError", "on the worker"]),
+        ({"password": None, "extra": {"key_file": "/no/such/file"}}, ["key file", "FileNotFoundError"]),
         ({"extra": {"recv_window": 60000}}, ["recv_window", "59999"]),
         ({"extra": {"timeout": "soon"}}, ["timeout must be a number"]),
     ],

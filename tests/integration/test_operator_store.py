@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from urllib.parse import unquote
 
 import pytest
 from airflow.sdk import Asset
@@ -12,7 +13,7 @@ SSE_C_KEY = "0123456789abcdef0123456789abcdef"
 
 
 def snapshot(s3):
-    return {key: (s3.get(key), s3.metadata(key)) for key in s3.keys()}
+    return {key: (s3.get(key), s3.metadata(key)) for key in s3}
 
 
 # Never fewer
@@ -61,6 +62,18 @@ def test_an_empty_answer_replaces_nothing(operator, run_task, sandbox, s3, day, 
     assert done.state == "failed"
     assert "holds 3 records, and the exchange now answers 0" in str(done.error)
     assert before == snapshot(s3)
+
+
+def test_an_empty_answer_that_is_right_is_written(operator, run_task, sandbox, s3, day, rows):
+    """With allow_shrink, an object that held records is emptied and not left standing, whatever on_empty says."""
+    sandbox.add(n=3, at=day.ms[0])
+    run_task(operator(), interval=day.interval)
+    sandbox.clear()
+
+    done = run_task(operator(on_empty="none", allow_shrink=True), interval=day.interval, clear_number=1)
+
+    assert done.state == "success", done.error
+    assert (rows(s3.get(day.key)), s3.metadata(day.key)["records"]) == ([], "0")
 
 
 def test_an_empty_object_may_become_full(operator, run_task, sandbox, s3, day, rows):
@@ -137,9 +150,6 @@ def test_two_objects_under_one_key_are_refused_before_anything_is_asked(operator
 
 
 # Somebody else writes at the same time
-
-
-
 
 
 def test_an_object_that_appears_meanwhile_is_noticed(operator, run_task, s3, s3_proxy, day):
@@ -242,6 +252,29 @@ def test_a_store_without_conditions_gets_a_plain_put_and_one_warning(
     assert len(warnings) == 1
 
 
+@pytest.mark.parametrize("attempts", [1, 3], ids=["by-airflow", "by-boto"])
+def test_a_put_whose_answer_was_lost(operator, run_task, sandbox, s3, s3_proxy, day, rows, attempts):
+    """A put that arrived, though the answer said otherwise, is not mistaken for another's when it is tried again."""
+    sandbox.add(n=2, at=day.ms[0])
+    lost = []
+
+    def meddle(handler):
+        if handler.command == "PUT" and not lost:
+            lost.append(s3_proxy.forward(handler))
+            return s3_proxy.error(500, "InternalError")
+        return None
+
+    s3_proxy(meddle, attempts)
+
+    done = run_task(operator(s3_key="x.jsonl"), interval=day.interval, retries=3)
+    if attempts == 1:
+        assert done.state == "up_for_retry"
+        done = run_task(operator(s3_key="x.jsonl"), interval=day.interval, try_number=2, retries=3)
+
+    assert done.state == "success", done.error
+    assert sandbox.records(*day.ms) == rows(s3.get("x.jsonl"))
+
+
 # How it is put
 
 
@@ -307,6 +340,25 @@ def test_a_full_url_names_bucket_and_key(operator, run_task, s3, day):
     assert ["a/20260115T000000Z.jsonl"] == s3.keys()
 
 
+@pytest.mark.parametrize("folder", ["a b+c%20", "über/日本", "x=1&y=2?#"])
+def test_a_key_may_hold_any_letters(operator, run_task, s3, day, folder):
+    """Blanks, signs and letters of all scripts stand in the key as they were given."""
+    for _ in range(2):
+        done = run_task(operator(s3_key=f"{folder}/{{start}}.jsonl"), interval=day.interval, clear_number=5)
+
+    assert done.state == "success", done.error
+    assert [f"{folder}/20260115T000000Z.jsonl"] == s3.keys() == done.result["keys"]
+
+
+@pytest.mark.parametrize("run_id", ["manual__ü ✓", " blanks ", "100%"])
+def test_any_run_id_can_stand_in_the_metadata(operator, run_task, s3, day, run_id):
+    """A run may be called what its user likes."""
+    done = run_task(operator(), interval=day.interval, run_id=run_id)
+
+    assert done.state == "success", done.error
+    assert unquote(s3.metadata(day.key)["run-id"]).strip() == run_id.strip()
+
+
 def test_the_bucket_may_be_the_connections(operator, run_task, connect, s3, day):
     """Without a bucket, the one that the AWS connection names for S3 is taken."""
     extra = {**json.loads(s3.connection()["extra"]), "service_config": {"s3": {"bucket_name": s3.name}}}
@@ -330,5 +382,5 @@ def test_a_failing_object_ends_the_run_and_keeps_what_is_done(operator, run_task
     )
 
     assert ("failed", b"theirs") == (done.state, s3.get(taken))
-    assert all(len(gzip.decompress(s3.get(key)).splitlines()) == 2 for key in s3.keys() if key != taken)
+    assert all(len(gzip.decompress(s3.get(key)).splitlines()) == 2 for key in s3 if key != taken)
     assert not (done.final or {}).get("outlet_events")

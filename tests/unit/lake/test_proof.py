@@ -46,6 +46,7 @@ def test_what_an_object_states():
         "interval-start": "2026-01-15T00:00:00Z",
         "interval-end": "2026-01-16T00:00:00Z",
         "scope": "account",
+        "dag-id": "",
         "run-id": "scheduled__2026-01-16T00:00:00+00:00",
         "clear-number": "0",
         "records": "352",

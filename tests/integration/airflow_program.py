@@ -1,0 +1,81 @@
+"""Run by tests in a process with an AIRFLOW_HOME of its own: a database, then DAGs or commands. Prints JSON.
+
+airflow_program.py dags '[[file, dag_id, logical_date, conf], ...]'
+airflow_program.py commands '[[word, ...], ...]'
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from unittest import mock
+
+
+def main():
+    from airflow.utils.db import initdb
+
+    with contextlib.redirect_stdout(sys.stderr):
+        initdb()
+        done = {"dags": run_dags, "commands": run_commands}[sys.argv[1]](json.loads(sys.argv[2]))
+    print(json.dumps(done))  # noqa: T201 - for the test that started this
+
+
+def run_dags(runs):
+    return {dag_id: run_dag(*run) for run in runs for dag_id in [run[1]]}
+
+
+def run_dag(file, dag_id, logical_date, conf):
+    from airflow.sdk import DAG
+
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (dag,) = {id(d): d for d in vars(module).values() if isinstance(d, DAG) and d.dag_id == dag_id}.values()
+    run = dag.test(logical_date=datetime.fromisoformat(logical_date), run_conf=conf)
+    instances = run.get_task_instances()
+    return {
+        "state": str(run.state),
+        "tasks": {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in instances},
+        "results": {f"{ti.task_id}[{ti.map_index}]": result(ti) for ti in instances},
+    }
+
+
+def result(ti):
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        where = {"run_id": ti.run_id, "key": "return_value", "task_ids": ti.task_id, "map_indexes": ti.map_index}
+        found = session.scalar(XComModel.get_many(**where, dag_ids=ti.dag_id))
+    value = getattr(found, "value", None)
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def run_commands(commands):
+    return [run_command(words) for words in commands]
+
+
+def run_command(words):
+    from airflow.__main__ import main as airflow
+
+    out = io.StringIO()
+    code = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), mock.patch("sys.argv", ["airflow", *words]):
+        try:
+            airflow()
+        except SystemExit as ended:
+            code = ended.code or 0
+        except Exception:  # noqa: BLE001 - what a user would see
+            code = 1
+            traceback.print_exc(file=out)
+    return {"code": code, "output": out.getvalue()}
+
+
+if __name__ == "__main__":
+    main()

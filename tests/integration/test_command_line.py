@@ -1,0 +1,122 @@
+"""What `airflow` on the command line shows of the provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = {
+    "list": ["providers", "list", "--output", "json"],
+    "get": ["providers", "get", "airflow-provider-binance-margin", "--full", "--output", "json"],
+    "hooks": ["providers", "hooks", "--output", "json"],
+    "links": ["providers", "links", "--output", "json"],
+    "good": ["connections", "test", "binance_default"],
+    "ed25519": ["connections", "test", "binance_ed25519"],
+    "wrong": ["connections", "test", "binance_wrong"],
+}
+
+
+@pytest.fixture(scope="module")
+def shown(sandbox_home, tmp_path_factory):
+    """What each command prints, and its exit status."""
+    from airflow_provider_binance_margin.sandbox import Sandbox
+
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
+    with Sandbox(days=0, home=sandbox_home) as sandbox:
+        wrong = {**sandbox.connection(), "password": "w" * 64}
+        environment = {
+            **kept,
+            "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            **sandbox.airflow_env(),
+            "AIRFLOW_CONN_BINANCE_WRONG": json.dumps(wrong),
+        }
+        command = [sys.executable, str(Path(__file__).with_name("airflow_program.py")), "commands"]
+        done = subprocess.run(
+            [*command, json.dumps(list(COMMANDS.values()))],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-5000:]
+        outputs = dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))
+        outputs["everything"] = {"code": 0, "output": done.stdout + done.stderr}
+        outputs["secrets"] = [sandbox.connection()["password"], sandbox.connection()["login"], "w" * 64]
+        yield outputs
+
+
+def answer(shown, name):
+    """What a command printed as JSON."""
+    text = shown[name]["output"]
+    return json.loads(text[text.index("[") : text.rindex("]") + 1])
+
+
+def test_the_provider_is_listed(shown):
+    """`airflow providers list` has it, with its version."""
+    from airflow_provider_binance_margin import __version__
+
+    found = [p for p in answer(shown, "list") if p["package_name"] == "airflow-provider-binance-margin"]
+
+    assert [__version__] == [p["version"] for p in found]
+
+
+def test_the_provider_is_described(shown):
+    """`airflow providers get` shows its description."""
+    assert shown["get"]["code"] == 0
+    assert "Binance" in shown["get"]["output"]
+
+
+def test_the_connection_type_is_known(shown):
+    """`airflow providers hooks` names the hook, which could be imported."""
+    found = [h for h in answer(shown, "hooks") if h["connection_type"] == "binance"]
+
+    assert [("airflow_provider_binance_margin.hooks.binance.BinanceHook", "Binance")] == [
+        (h["class"], h["hook_name"]) for h in found
+    ]
+
+
+def test_the_link_is_known(shown):
+    """`airflow providers links` names the operator's link."""
+    assert "airflow_provider_binance_margin.transfers.records_to_s3.S3ConsoleLink" in shown["links"]["output"]
+
+
+def test_nothing_warns_of_the_provider(shown):
+    """Discovery finds nothing to complain about."""
+    lines = shown["everything"]["output"] + "".join(shown[name]["output"] for name in COMMANDS)
+    complaints = [line for line in lines.splitlines() if "warning" in line.lower() or "deprecat" in line.lower()]
+
+    assert [] == [line for line in complaints if "binance" in line.lower() or "provider" in line.lower()]
+
+
+@pytest.mark.parametrize("name", ["good", "ed25519"])
+def test_a_good_connection_is_tested_by_command(shown, name):
+    """`airflow connections test` says that it works."""
+    words = " ".join(shown[name]["output"].split())
+
+    assert shown[name]["code"] == 0, words
+    assert words.endswith("Connection success!")
+
+
+def test_a_wrong_connection_is_tested_by_command(shown):
+    """`airflow connections test` says what is wrong, and its status tells it too."""
+    words = " ".join(shown["wrong"]["output"].split())
+
+    assert shown["wrong"]["code"] != 0
+    assert "signature is not valid" in words
+
+
+def test_no_command_shows_a_secret(shown):
+    """Neither key nor secret is printed."""
+    text = "".join(shown[name]["output"] for name in (*COMMANDS, "everything"))
+
+    assert [] == [secret for secret in shown["secrets"] if secret in text]

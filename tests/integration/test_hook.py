@@ -1,0 +1,447 @@
+"""`BinanceHook` against the sandbox, over real sockets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from airflow_provider_binance_margin.exchange.errors import (
+    BinanceBannedError,
+    BinanceConfigError,
+    BinanceCredentialError,
+    BinanceIncompleteError,
+    BinanceRequestError,
+)
+
+RECORDS = "/sapi/v1/margin/forceLiquidationRec"
+
+
+@pytest.fixture
+def hook(sandbox, monkeypatch):
+    """Makes hooks whose connection is one of the sandbox's, or changed."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+    made = []
+
+    def make(key="hmac", *, extra=None, **changes):
+        conn = {**sandbox.connection(key), **changes}
+        conn["extra"] = {**(conn.get("extra") or {}), **(extra or {})}
+        monkeypatch.setenv("AIRFLOW_CONN_BINANCE_DEFAULT", json.dumps(conn))
+        made.append(BinanceHook())
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+# Calls
+
+
+def test_a_page_sends_every_parameter_under_its_own_name(hook, sandbox, day):
+    """Each parameter of the exchange's page is sent as it is documented."""
+    sandbox.add(n=30, at=day.ms[0], symbol="ETHUSDT", isolated=True)
+
+    page = hook().force_liquidation_page(
+        start_time=day.start, end_time=day.ms[1], isolated_symbol="ETHUSDT", current=2, size=20, recv_window=4000
+    )
+
+    (entry,) = sandbox.requests
+    params = entry.params
+    assert params.pop("timestamp").isdigit()
+    assert params == {
+        "startTime": str(day.ms[0]),
+        "endTime": str(day.ms[1]),
+        "isolatedSymbol": "ETHUSDT",
+        "current": "2",
+        "size": "20",
+        "recvWindow": "4000",
+    }
+    assert (30, sandbox.records(*day.ms, "ETHUSDT")[:10][::-1]) == (page["total"], page["rows"])
+
+
+def test_a_page_without_parameters_sends_no_filter(hook, sandbox):
+    """What is not given is not sent; the largest page is asked for."""
+    page = hook().force_liquidation_page()
+
+    assert {"rows": [], "total": 0} == page
+    assert {"current", "size", "recvWindow", "timestamp"} == set(sandbox.requests[0].params)
+    assert sandbox.requests[0].params["size"] == "100"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        datetime(2026, 1, 15, tzinfo=UTC),
+        datetime(2026, 1, 15),  # noqa: DTZ001 - what a user may give
+        datetime(2026, 1, 15, 2, tzinfo=timezone(timedelta(hours=2))),
+        1768435200000,
+    ],
+    ids=["utc", "naive", "zone", "ms"],
+)
+def test_a_page_takes_times_in_any_zone(hook, sandbox, start, monkeypatch):
+    """A datetime means the same instant everywhere: one without a zone is UTC, not the worker's zone."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        hook().force_liquidation_page(start_time=start)
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+    assert sandbox.requests[0].params["startTime"] == "1768435200000"
+
+
+@pytest.mark.parametrize("options", [{"size": 101}, {"size": 0}, {"current": 0}, {"recv_window": 60001}])
+def test_a_parameter_the_exchange_refuses(hook, sandbox, options):
+    """What the exchange does not take is an error that is not tried again."""
+    with pytest.raises(BinanceRequestError, match="code -11"):
+        hook().force_liquidation_page(**options)
+
+    assert len(sandbox.requests) == 1
+
+
+def test_all_records_of_an_interval(hook, sandbox, day):
+    """The interval is half-open, its records are complete, and oldest first; numbers are not rounded."""
+    sandbox.add(n=1, at=day.ms[0] - 1)
+    sandbox.add(n=250, at=day.ms[0], fee=0.1)
+    sandbox.add(n=1, at=day.ms[1])
+
+    records = hook().force_liquidations(day.start, "2026-01-16")
+
+    assert len(records) == 250
+    assert [str(r.pop("fee")) for r in records] == ["0.1"] * 250
+    assert records == [{k: v for k, v in r.items() if k != "fee"} for r in sandbox.records(*day.ms)]
+
+
+def test_all_records_of_a_pair(hook, sandbox, day):
+    """The interval of an isolated pair."""
+    sandbox.add(n=3, at=day.ms[0], symbol="币安人生USDT", isolated=True)
+
+    records = hook("ed25519").force_liquidations(day.start, day.end, isolated_symbol="币安人生USDT")
+
+    assert sandbox.records(*day.ms, "币安人生USDT") == records
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("2026-01-16", "2026-01-15"), ("2026-01-15", "2026-01-15"), ("", "2026-01-15")]
+)
+def test_an_interval_that_is_none(hook, sandbox, start, end):
+    """Bounds that hold nothing are refused before anything is asked."""
+    with pytest.raises(ValueError, match="start must be before end"):
+        hook().force_liquidations(start, end)
+
+    assert sandbox.requests == []
+
+
+def test_records_that_never_agree(hook, sandbox, day):
+    """The hook raises rather than return what may be incomplete."""
+    sandbox.add(n=150, at=day.ms[0])
+    sandbox.fault("short", times=None, current=2)
+
+    with pytest.raises(BinanceIncompleteError):
+        hook().force_liquidations(day.start, day.end)
+
+
+def test_isolated_symbols(hook, sandbox):
+    """The account's isolated pairs of today, sorted: what mapped tasks are expanded over."""
+    sandbox.add(n=1, at=1, symbol="ABCUSDT", isolated=True)
+
+    assert sandbox.pairs == hook().isolated_symbols()
+
+
+@pytest.mark.parametrize("answer", [b"[]", b'{"assets": 5}', b'{"assets": [{}]}', b'{"assets": [5]}', b"null", b"\xff"])
+def test_isolated_symbols_from_an_answer_that_is_none(hook, serve, answer):
+    """What cannot be a list of pairs is never taken for one without pairs."""
+    url = serve(lambda _: (200, {}, answer))
+    asked = hook(host=url)
+    asked.wait = lambda *_: None  # not wait between tries
+
+    with pytest.raises(Exception, match="could not be read"):
+        asked.isolated_symbols()
+
+
+# Keys
+
+
+@pytest.mark.parametrize("key", ["hmac", "rsa", "ed25519"])
+def test_each_kind_of_key_signs(hook, sandbox, key):
+    """HMAC, RSA and Ed25519 keys are each accepted by the exchange."""
+    hook(key).force_liquidation_page(isolated_symbol="BTCUSDT")
+
+    assert [(key, 200)] == [(entry.key, entry.status) for entry in sandbox.requests]
+
+
+def encrypted(pem, passphrase):
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        PrivateFormat,
+        load_pem_private_key,
+    )
+
+    key = load_pem_private_key(pem.encode(), None)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())).decode()
+
+
+def test_a_key_from_a_file(hook, sandbox, tmp_path):
+    """A mounted key file serves as well, encrypted too."""
+    file = tmp_path / "key.pem"
+    file.write_text(encrypted(sandbox.connection("rsa")["extra"]["private_key"], "open sesame"))
+    extra = {"private_key": None, "key_file": str(file), "private_key_passphrase": "open sesame"}
+
+    hook("rsa", extra=extra).force_liquidation_page()
+
+    assert sandbox.requests[0].status == 200
+
+
+def test_a_key_as_base64(hook, sandbox):
+    """The bare base64 of the DER serves as well."""
+    lines = sandbox.connection("ed25519")["extra"]["private_key"].splitlines()
+    der = "".join(line for line in lines if "-----" not in line)
+    assert base64.b64decode(der)
+
+    hook("ed25519", extra={"private_key": der}).force_liquidation_page()
+
+    assert sandbox.requests[0].status == 200
+
+
+@pytest.mark.parametrize("content", ["", "no key", None], ids=["empty", "words", "folder"])
+def test_a_key_file_that_is_none(hook, tmp_path, content):
+    """A file that holds no key is told, without quoting it."""
+    path = tmp_path
+    if content is not None:
+        path = tmp_path / "key.pem"
+        path.write_text(content)
+
+    with pytest.raises(BinanceCredentialError, match="key") as told:
+        hook("rsa", extra={"private_key": None, "key_file": str(path)}).force_liquidation_page()
+
+    assert "no key" not in str(told.value)
+
+
+# One host, one process
+
+
+def test_hooks_of_one_process_know_of_a_ban(hook, sandbox):
+    """Once one hook has been shut out, no other of the process asks before the end."""
+    sandbox.fault("418", times=None, retry_after=100)
+    with pytest.raises(BinanceBannedError) as first:
+        hook().force_liquidation_page()
+    with pytest.raises(BinanceBannedError):
+        hook("rsa").isolated_symbols()
+
+    assert 99 <= first.value.retry_after <= 102
+    assert len(sandbox.requests) == 1
+
+
+def test_an_offset_is_measured_once(hook, sandbox):
+    """A clock that is off costs one refused call and one look at the server's, not more at each call."""
+    sandbox.clock_offset_ms = 3_600_000
+
+    for _ in range(3):
+        hook().force_liquidation_page()
+
+    assert [400, 200, 200, 200, 200] == [entry.status for entry in sandbox.requests]
+
+
+def test_connections_are_kept(hook, sandbox, day):
+    """Many calls of one hook come by one connection."""
+    sandbox.add(n=950, at=day.ms[0])
+
+    hook().force_liquidations(day.start, day.end)
+
+    assert (10, 1) == (len(sandbox.requests), sandbox.connections)
+
+
+def test_a_closed_hook_says_no(hook, sandbox):
+    """After close nothing is sent any more."""
+    asked = hook()
+    asked.close()
+
+    with pytest.raises(Exception, match="closed"):
+        asked.force_liquidation_page()
+
+    assert sandbox.requests == []
+
+
+def test_no_redirect_is_followed(hook, sandbox, serve):
+    """A redirect is an error: the key is never sent to another host."""
+    came = []
+    elsewhere = serve(lambda handler: came.append(handler.path) or (200, {}, b"{}"))
+    sandbox.fault("redirect", location=f"{elsewhere}/sapi/v1/x", times=None)
+
+    with pytest.raises(BinanceConfigError, match="HTTP 302"):
+        hook().force_liquidation_page()
+
+    assert came == []
+
+
+# The connection test
+
+
+def test_a_good_connection(hook, sandbox):
+    """A key that may only read, from listed addresses, is reported as good with no word of warning."""
+    assert (True, "The exchange accepts the key, its signature and this machine's clock.") == hook().test_connection()
+    assert ["/sapi/v1/account/apiRestrictions"] == [entry.path for entry in sandbox.requests]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"enableWithdrawals": True}, ["may withdraw"]),
+        ({"enableSpotAndMarginTrading": True}, ["may trade"]),
+        ({"ipRestrict": False}, ["no IP list"]),
+        (
+            {"enableWithdrawals": True, "enableMargin": True, "ipRestrict": False},
+            ["may withdraw", "borrow", "no IP list"],
+        ),
+    ],
+    ids=["withdraw", "trade", "no-ip-list", "all"],
+)
+def test_a_key_that_may_too_much(hook, sandbox, flags, says):
+    """A key that could do harm works, with a warning that says what it could do."""
+    sandbox.keys["hmac"].flags.update(flags)
+
+    works, told = hook().test_connection()
+
+    assert works
+    for said in ("Warning", *says):
+        assert said in told
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "says"),
+    [
+        ("hmac", {"password": "w" * 64}, "signature is not valid"),
+        ("hmac", {"login": "sandbox" + "x" * 57}, "IP list"),
+        ("hmac", {"login": None}, "no API key"),
+        ("hmac", {"host": "http://api.binance.com", "login": "x" * 64}, "https://"),
+        ("hmac", {"host": "http://127.0.0.1:9"}, "could not be reached"),
+        ("rsa", {"extra": {"private_key": "nonsense", "timeout": 3}}, "private key"),
+        ("hmac", {"extra": {"recv_window": "long"}}, "recv_window must be"),
+    ],
+    ids=["secret", "key", "no-key", "http", "nobody-there", "no-private-key", "recv-window"],
+)
+def test_a_connection_that_does_not_work(hook, sandbox, key, changes, says):
+    """What is wrong is said in words, at once; nothing is raised."""
+    began = time.monotonic()
+
+    works, told = hook(key, **changes).test_connection()
+
+    assert not works
+    assert says in told
+    assert time.monotonic() - began < 5
+    assert "nonsense" not in told
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "says"),
+    [
+        ("-1021", {"path": None}, "timestamp"),
+        ("418", {"retry_after": 900}, "shut this machine's address out"),
+        ("403", {}, "shut this machine's address out"),
+        ("429", {"retry_after": 60}, "asks to wait"),
+        ("html", {}, "could not be read"),
+        ("500", {}, "exchange failed"),
+        ("451", {}, "region"),
+        ("reset", {}, "could not be reached"),
+        ("redirect", {"location": "http://127.0.0.1:1/secret"}, "not the exchange's"),
+        ("error", {"code": -2015, "status": 401, "msg": "Invalid API-key, request ip: 10.1.2.3"}, "-2015"),
+        ("error", {"code": -9999, "msg": "10.1.2.3"}, "unknown to this package"),
+    ],
+)  # fmt: skip
+def test_an_exchange_that_does_not_work(hook, sandbox, fault, options, says):
+    """Whatever the exchange answers, the test ends in seconds, raises nothing and quotes no body."""
+    sandbox.fault(fault, times=None, **options)
+    began = time.monotonic()
+
+    works, told = hook().test_connection()
+
+    assert not works
+    assert says in told
+    assert time.monotonic() - began < 12
+    assert not any(quoted in told for quoted in ("10.1.2.3", "<html", "secret", "signature="))
+
+
+@pytest.mark.parametrize("answer", ["{}", '{"ipRestrict": "no", "enableWithdrawals": 1}', "[]", '"x"', '{"msg": "x"}'])
+def test_flags_that_are_not_there(hook, serve, answer):
+    """Fields that are missing or strange are no reason to fail, nor to raise."""
+    works, told = hook(host=serve(lambda _: (200, {}, answer.encode()))).test_connection()
+
+    assert works == answer.startswith("{")
+    assert "Warning" not in told
+
+
+def drip(every, total):
+    """A server whose answer never ends: its head in one piece or not at all, then a byte now and then."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def answer(client):
+        with client:
+            try:
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n" + (b"\r\n" if total == "body" else b""))
+                while not stop.wait(every):
+                    client.sendall(b"X" if total == "body" else b"X-A: b\r\n")
+            except OSError:
+                pass
+
+    def serve():
+        while not stop.is_set():
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(client,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+
+    def end():
+        stop.set()
+        listener.close()
+
+    return f"http://127.0.0.1:{listener.getsockname()[1]}", end
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_an_exchange_that_drips_is_given_up(hook, part):
+    """An answer that comes byte by byte, for ever, does not hold the test up."""
+    url, end = drip(0.2, part)
+    began = time.monotonic()
+    try:
+        works, _ = hook(host=url, extra={"timeout": 1}).test_connection()
+    finally:
+        end()
+
+    assert not works
+    assert time.monotonic() - began < 12
+
+
+def test_a_connection_that_is_not_there(monkeypatch):
+    """A connection that does not exist is told, not raised."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+    works, told = BinanceHook("nowhere").test_connection()
+
+    assert (False, "There is no such connection.") == (works, told)
+
+
+def test_extra_that_is_no_json(monkeypatch, sandbox):
+    """A connection whose extra is broken is told, and not quoted."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+    conn = {**sandbox.connection(), "extra": "{'private_key': 'broken"}
+    monkeypatch.setenv("AIRFLOW_CONN_BINANCE_DEFAULT", json.dumps(conn))
+
+    works, told = BinanceHook().test_connection()
+
+    assert "broken" not in told
+    assert works in (True, False)

@@ -1,0 +1,128 @@
+"""OpenLineage is told what a task read and what it wrote."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+ENDPOINT = ("binance://api.binance.com", "sapi/v1/margin/forceLiquidationRec")
+INTERVAL = datetime(2026, 1, 14, tzinfo=UTC), datetime(2026, 1, 17, tzinfo=UTC)
+
+
+@pytest.fixture
+def complete(tmp_path):
+    """What OpenLineage's file transport holds after the extractor was asked about a task that has ended."""
+    from airflow.providers.openlineage.extractors.manager import ExtractorManager
+    from airflow.providers.openlineage.plugins.adapter import OpenLineageAdapter
+    from airflow.utils.state import TaskInstanceState
+    from openlineage.client import OpenLineageClient
+    from openlineage.client.transport.file import FileConfig, FileTransport
+    from uuid6 import uuid7
+
+    def emit(task):
+        instance = SimpleNamespace(task=task, task_id=task.task_id, dag_id="a_dag", run_id="r")
+        found = ExtractorManager().extract_metadata(
+            dagrun=SimpleNamespace(run_id="r"), task=task, task_instance_state=TaskInstanceState.SUCCESS, task_instance=instance
+        )
+        path = tmp_path / "events.json"
+        client = OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(path), append=True)))
+        adapter = OpenLineageAdapter(client)
+        adapter.complete_task(
+            run_id=str(uuid7()),
+            job_name="a_dag.load",
+            end_time="2026-01-17T00:00:00+00:00",
+            task=found,
+            nominal_start_time="2026-01-14T00:00:00+00:00",
+            nominal_end_time="2026-01-17T00:00:00+00:00",
+            owners=[],
+            tags=[],
+            run_facets={},
+        )
+        (line,) = path.read_text().splitlines()
+        return json.loads(line)
+
+    return emit
+
+
+def written(event):
+    """Namespace and name of each output -> rows and size."""
+    return {
+        (output["namespace"], output["name"]): (
+            output["outputFacets"]["outputStatistics"]["rowCount"],
+            output["outputFacets"]["outputStatistics"]["size"],
+        )
+        for output in event["outputs"]
+    }
+
+
+def read(event):
+    return [(each["namespace"], each["name"]) for each in event["inputs"]]
+
+
+def test_a_task_reads_the_endpoint_and_writes_objects(operator, run_task, complete, sandbox, s3):
+    """With the rows and the size of each, through the file transport."""
+    sandbox.add(n=7, at=int(INTERVAL[0].timestamp() * 1000))
+    sandbox.add(n=120, at=int(INTERVAL[0].timestamp() * 1000) + 86_400_000)
+    task = operator(grain="day", s3_key="{start:%d}.csv")
+    run_task(task, interval=INTERVAL)
+
+    event = complete(task)
+
+    sizes = {key: len(body) for key, body in s3.objects().items()}
+    assert ("COMPLETE", [ENDPOINT]) == (event["eventType"], read(event))
+    assert written(event) == {
+        (f"s3://{s3.name}", "14.csv"): (7, sizes["14.csv"]),
+        (f"s3://{s3.name}", "15.csv"): (120, sizes["15.csv"]),
+        (f"s3://{s3.name}", "16.csv"): (0, sizes["16.csv"]),
+    }
+
+
+def test_a_retry_tells_what_the_first_attempt_wrote_too(operator, run_task, complete, sandbox, s3):
+    """The attempt that succeeds stands for the run."""
+    sandbox.add(n=7, at=int(INTERVAL[0].timestamp() * 1000))
+    options = {"grain": "day", "s3_key": "{start:%d}.jsonl"}
+    run_task(operator(**options), interval=INTERVAL)
+    task = operator(**options)
+    run_task(task, interval=INTERVAL, try_number=2)
+
+    event = complete(task)
+
+    assert written(event) == {
+        (f"s3://{s3.name}", key): (int(s3.metadata(key)["records"]), len(body)) for key, body in s3.objects().items()
+    }
+
+
+def test_what_was_not_written_is_no_output(operator, run_task, complete, s3):
+    """Of an empty interval that leaves no object."""
+    task = operator(on_empty="none")
+    run_task(task, interval=INTERVAL)
+
+    event = complete(task)
+
+    assert (read(event), event["outputs"], s3.keys()) == ([ENDPOINT], [], [])
+
+
+def test_a_task_that_did_not_get_far_has_no_outputs(operator):
+    """It may be asked about before it has done anything."""
+    found = operator().get_openlineage_facets_on_complete(None)
+
+    assert ([(each.namespace, each.name) for each in found.inputs], found.outputs) == ([ENDPOINT], [])
+
+
+def test_a_run_of_many_objects_names_a_thousand(operator, run_task, monkeypatch):
+    """An event has a size that a server takes."""
+    from airflow_provider_binance_margin.transfers.lineage import lineage_of
+    from airflow_provider_binance_margin.transfers.load import Tally
+    from airflow_provider_binance_margin.transfers.loader import Made
+
+    tally = Tally("lake", 1500)
+    for number in range(1500):
+        tally.add(Made(f"{number}.jsonl", 1, 1, 10))
+
+    found = lineage_of(operator().endpoint, tally)
+
+    assert (len(found.outputs), tally.result()["objects"], tally.result()["records"]) == (1000, 1500, 1500)
+    assert found.outputs[0].namespace == "s3://lake"

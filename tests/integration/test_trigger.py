@@ -1,0 +1,287 @@
+"""The sensor's trigger on a real event loop, against the sandbox over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import time
+
+import pytest
+from airflow.sdk.module_loading import import_string
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
+
+from airflow_provider_binance_margin.triggers import connection
+from airflow_provider_binance_margin.triggers.connection import connected
+from airflow_provider_binance_margin.triggers.force_liquidation import (
+    ForceLiquidationEventTrigger,
+    ForceLiquidationTrigger,
+)
+
+RECORDS = "/sapi/v1/margin/forceLiquidationRec"
+OPTIONS = {
+    "binance_conn_id": "binance_default",
+    "end": None,
+    "isolated_symbol": None,
+    "min_records": 1,
+    "settle": 60.0,
+    "max_span": 604_800.0,
+    "poke_interval": 0.3,
+}
+
+
+@pytest.fixture
+def make(sandbox, known):  # noqa: F811
+    return lambda **options: ForceLiquidationTrigger(**{**OPTIONS, "start": sandbox.now_ms() - 3_600_000, **options})
+
+
+async def first(trigger):
+    async for event in trigger.run():
+        return event.payload
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        ForceLiquidationTrigger(**OPTIONS, start=1),
+        ForceLiquidationTrigger(**{**OPTIONS, "isolated_symbol": "币安人生USDT", "end": 2}, start=1, not_before=5.5),
+        ForceLiquidationTrigger(**OPTIONS, start=1, exponential_backoff=True, max_wait=7.0),
+        ForceLiquidationEventTrigger(),
+        ForceLiquidationEventTrigger(since="2026-01-01", name="a", isolated_symbol="BTCUSDT", poll_interval=5),
+    ],
+    ids=["plain", "not before", "backoff", "event", "event since"],
+)
+def test_a_trigger_is_what_it_was_after_a_restart(trigger):
+    """What is stored of a trigger makes an equal one again, by the path that is stored with it."""
+    from airflow.serialization.serialized_objects import BaseSerialization
+
+    path, kwargs = trigger.serialize()
+    stored = json.loads(json.dumps(BaseSerialization.serialize(kwargs)))
+    again = import_string(path)(**BaseSerialization.deserialize(stored))
+
+    assert type(trigger) is type(again)
+    assert trigger.serialize() == again.serialize()
+    assert type(trigger).hash(path, kwargs) == type(again).hash(*again.serialize()) if hasattr(trigger, "hash") else True
+
+
+@pytest.mark.parametrize("option", [{"poll_interval": 0.5}, {"max_span": 0}, {"since": "soon"}], ids=str)
+def test_event_options_that_cannot_work_are_refused(option):
+    """What would hammer the exchange or cannot be understood is an error when the DAG is parsed."""
+    with pytest.raises(ValueError, match=r"poll_interval|max_span|point in time"):
+        ForceLiquidationEventTrigger(**option)
+
+
+# -- the loop ----------------------------------------------------------------------------------------------------------
+
+
+async def longest_pause(work):
+    """How long nothing else could run on the loop while this was done."""
+    longest, last, going = 0.0, time.perf_counter(), True
+
+    async def beat():
+        nonlocal longest, last
+        while going:
+            await asyncio.sleep(0.002)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+
+    beating = asyncio.create_task(beat())
+    await asyncio.sleep(0.02)
+    try:
+        await work
+    finally:
+        going = False
+        await beating
+    return longest
+
+
+@pytest.mark.parametrize("kind", ["text", "file"])
+def test_nothing_blocks_the_triggerer(sandbox, known, make, tmp_path, kind):  # noqa: F811
+    """Fetching the connection, reading and loading an encrypted 4096-bit key and all looks leave the loop free."""
+    pem = rsa.generate_private_key(65_537, 4096).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase")
+    )
+    (tmp_path / "key.pem").write_bytes(pem)
+    where = {"key_file": str(tmp_path / "key.pem")} if kind == "file" else {"private_key": pem.decode()}
+    conn = {**sandbox.connection("rsa"), "extra": {**where, "private_key_passphrase": "passphrase"}}
+    asyncio.run(first(make()) if sandbox.add(n=1) else None)  # what is imported once in a process is
+    new_process()
+    known(conn)
+
+    pause = asyncio.run(longest_pause(first(make())))
+
+    assert 401 in {entry.status for entry in sandbox.requests} or 400 in {entry.status for entry in sandbox.requests}
+    assert pause < 0.05
+
+
+def test_many_triggers_share_one_client(sandbox, make):
+    """Fifty triggers of one connection use one HTTP client, closed when the last has gone, and leave nothing open."""
+    sandbox.latency = 0.02
+
+    async def all_of_them():
+        waiting = [asyncio.create_task(first(make())) for _ in range(50)]
+        await asyncio.sleep(1.5)
+        pools = dict(connection._pools)
+        clients = {id(pool.client) for pool in pools.values()}
+        sandbox.add(n=1)
+        await asyncio.gather(*waiting)
+        return len(clients), [pool.users for pool in pools.values()], [p.client.is_closed for p in pools.values()]
+
+    assert (1, [0], [True]) == asyncio.run(all_of_them())
+    assert {} == connection._pools
+    assert sandbox.connections <= 20
+    gc.collect()  # a socket that is still open warns, and warnings are errors
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.05, 0.2, 0.4])
+def test_cancelled_at_any_moment_it_leaves_nothing_open(sandbox, make, seconds):
+    """A trigger that is cancelled while it connects, asks or waits gives everything back."""
+    sandbox.latency = 0.15
+
+    async def cancel():
+        task = asyncio.create_task(first(make()))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return dict(connection._pools)
+
+    assert {} == asyncio.run(cancel())
+    gc.collect()
+
+
+@pytest.mark.parametrize("key", ["hmac", "rsa", "ed25519"])
+def test_the_bytes_signed_are_the_bytes_sent(sandbox, make, known, key):  # noqa: F811
+    """The client sends the query as it was signed, whatever letters it holds; the sandbox checks the raw bytes."""
+    known(sandbox.connection(key))
+    for symbol in ("币安人生USDT", "A-B_C.D"):
+        sandbox.add(n=1, symbol=symbol, isolated=True)
+
+        assert 1 == asyncio.run(first(make(isolated_symbol=symbol)))["total"]
+        assert symbol == sandbox.requests[-1].params["isolatedSymbol"]
+
+
+def test_one_look_an_interval(sandbox, make):
+    """A trigger asks once an interval, counted from its last answer, and not before its first moment."""
+    sandbox.clear_log()
+    began = sandbox.now_ms()
+
+    async def wait():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.2):
+                await first(make(not_before=began / 1000 + 0.5))
+
+    asyncio.run(wait())
+
+    times = [entry.time - began for entry in sandbox.requests]
+    assert 500 <= times[0] < 900
+    assert 4 <= len(times) <= 6
+    assert all(b - a >= 295 for a, b in zip(times, times[1:], strict=False))
+
+
+PASSING = [("429", {"retry_after": 2}), ("418", {"retry_after": 2}), ("403", {"retry_after": 2})]
+
+
+@pytest.mark.parametrize(("fault", "options"), PASSING, ids=["429", "418", "403"])
+def test_nothing_is_sent_before_the_exchange_allows_it(sandbox, make, fault, options):
+    """Told to wait, ten triggers of one host send nothing before that time: none of them, however often they look."""
+    sandbox.fault(fault, **options)
+
+    async def wait():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(4.5):
+                first_one = asyncio.create_task(first(make()))
+                await asyncio.sleep(0.3)
+                await asyncio.gather(first_one, *(first(make()) for _ in range(9)))
+
+    asyncio.run(wait())
+
+    told, *after = [entry.time for entry in sandbox.requests]
+    assert after
+    assert 2000 <= min(after) - told <= 4400
+    assert len(after) <= 10 * (4500 - 2000) / 300 + 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "words"),
+    [
+        ("error", {"code": -1022}, "the signature is not valid"),
+        ("error", {"code": -2015, "status": 401}, "were rejected"),
+        ("451", {}, "does not serve this machine's region"),
+    ],
+    ids=["-1022", "-2015", "451"],
+)
+def test_what_cannot_pass_is_told_once(sandbox, make, fault, options, words):
+    """A refusal for good is one request and one event, in words."""
+    sandbox.fault(fault, times=None, **options)
+
+    event = asyncio.run(first(make()))
+
+    assert ("failed", 1) == (event["status"], len(sandbox.requests))
+    assert words in event["message"]
+
+
+def test_a_dead_host_is_asked_once_an_interval(sandbox, make, caplog, capsys):
+    """A host that refuses connections is tried once an interval and no more, each said in a line."""
+    trigger = make()
+    sandbox.stop()
+
+    async def wait():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.2):
+                await first(trigger)
+
+    asyncio.run(wait())
+
+    said = caplog.text + "".join(capsys.readouterr())
+    assert 4 <= said.count("could not be reached (ConnectError)") <= 8
+
+
+# -- secrets -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["hmac", "rsa", "ed25519"])
+@pytest.mark.parametrize("fault", [None, "500", "reset", "cut", "-2015"])
+def test_no_secret_is_shown(sandbox, make, known, key, fault, caplog, capsys):  # noqa: F811
+    """Arguments, events and logs of a trigger, at the level DEBUG of every logger, hold no key, secret or signature."""
+    conn = sandbox.connection(key)
+    known(conn)
+    sandbox.add(n=1)
+    if fault == "-2015":
+        sandbox.fault("error", code=-2015, status=401)
+    elif fault:
+        sandbox.fault(fault, times=2)
+    caplog.set_level(logging.DEBUG)
+    for name in ("httpx", "httpcore", "httpcore.http11", "httpcore.connection", "asyncio", "airflow"):
+        caplog.set_level(logging.DEBUG, name)
+    trigger = make()
+
+    event = asyncio.run(first(trigger))
+
+    shown = repr((trigger, trigger.serialize(), event)) + caplog.text + "".join(capsys.readouterr())
+    assert "httpcore" in shown
+    secrets = [conn["login"], conn.get("password"), *str(conn["extra"].get("private_key", "")).split("\\n")]
+    secrets += [line for text in secrets if text for line in text.splitlines() if len(line) > 16]
+    assert [] == [secret for secret in secrets if secret and len(secret) > 16 and "-----" not in secret and secret in shown]
+    assert "signature=" not in shown.replace("signature=***", "")
+
+
+def test_a_missing_connection_is_told_in_words(monkeypatch):
+    """An id that names no connection is an error with its cure, not a stack trace."""
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
+
+    async def nothing(conn_id):
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+
+    monkeypatch.setattr(BaseHook, "aget_connection", nothing)
+
+    async def connect():
+        async with connected("nobody"):
+            pass
+
+    with pytest.raises(BinanceConfigError, match="there is no connection 'nobody': create it"):
+        asyncio.run(connect())

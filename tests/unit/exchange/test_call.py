@@ -1,0 +1,528 @@
+"""One signed call: what is sent, what each answer leads to, and that nothing of an answer is ever shown."""
+
+import hashlib
+import hmac
+import json
+import traceback
+from dataclasses import replace
+from email.utils import formatdate
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_binance_margin.exchange.call import Caller
+from airflow_provider_binance_margin.exchange.credentials import load_credentials
+from airflow_provider_binance_margin.exchange.errors import (
+    MEANINGS,
+    Advice,
+    BinanceBannedError,
+    BinanceClockError,
+    BinanceConfigError,
+    BinanceCredentialError,
+    BinanceError,
+    BinanceRequestError,
+    BinanceSpanError,
+    BinanceThrottledError,
+    BinanceTransientError,
+)
+from airflow_provider_binance_margin.exchange.host import Host
+from airflow_provider_binance_margin.exchange.wire import Reply, Request, Wait
+
+NOW_MS = 1_760_000_000_000
+HTML = b"<html><title>ERROR: The request could not be satisfied</title>Request ID: s3cr3t== 203.0.113.9</html>"
+TIME = "/api/v3/time"
+#: nothing of it may be found in any error: it is in every answer of these tests
+LEAK = "something 203.0.113.9"
+
+
+def query_of(url):
+    return urlsplit(url).query
+
+
+def params_of(url):
+    return {name: value for name, [value] in parse_qs(query_of(url)).items()}
+
+
+def failure(rig, answer, **params):
+    """The error a call ends with, once it is sure that it shows neither answer nor request."""
+    with pytest.raises(BinanceError) as caught:
+        rig.call(answer, **params)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    hidden = [LEAK, "203.0.113.9", "<html", "s3cr3t", "signature=", "timestamp=", "exchange.test"]
+    assert [piece for piece in hidden if piece in shown] == []
+    return caught.value
+
+
+def server(rig, ahead_ms=0, *, window=5_000, body=b'{"fine":true}'):
+    """An exchange with a clock of its own that checks timestamps."""
+
+    def answer(request):
+        now = round(rig.clock.wall * 1_000) + ahead_ms
+        if urlsplit(request.url).path == TIME:
+            return Reply(200, {}, json.dumps({"serverTime": now}).encode())
+        stamp = int(params_of(request.url)["timestamp"])
+        if stamp >= now + 1_000 or now - stamp > window:
+            return Reply(400, {}, b'{"code":-1021,"msg":"Timestamp for this request is outside of the recvWindow."}')
+        return Reply(200, {}, body)
+
+    return answer
+
+
+# -- what is sent ----------------------------------------------------------------------------------------------------
+
+
+def test_a_call_sends_every_parameter_its_key_and_its_signature(rig, ok):
+    """Path, query and header are the exchange's, the signature is over the query before it and stands last."""
+    rig.call([ok], startTime=1, endTime=2, isolatedSymbol="BTCUSDT", current=3, size=100, recvWindow=7_000)
+    query = f"startTime=1&endTime=2&isolatedSymbol=BTCUSDT&current=3&size=100&recvWindow=7000&timestamp={NOW_MS}"
+    signature = hmac.new(b"s3cr3t", query.encode(), hashlib.sha256).hexdigest()
+    assert [(request.url, dict(request.headers)) for request in rig.sent] == [
+        (f"https://exchange.test/sapi/v1/thing?{query}&signature={signature}", {"X-MBX-APIKEY": "key"})
+    ]
+
+
+def test_a_parameter_that_is_none_is_not_sent(rig, ok):
+    """Nor is it sent empty, which the exchange refuses."""
+    rig.call([ok], startTime=None, isolatedSymbol=None, current=0)
+    assert list(params_of(rig.urls[0])) == ["current", "recvWindow", "timestamp", "signature"]
+
+
+def test_a_call_without_parameters_is_signed_too(rig, ok):
+    """Then the query is window and timestamp alone."""
+    rig.call([ok])
+    assert query_of(rig.urls[0]).startswith(f"recvWindow=5000&timestamp={NOW_MS}&signature=")
+
+
+def test_what_is_signed_is_what_is_sent_percent_encoded_first(rig, ok):
+    """A Chinese symbol is encoded before it is signed, as the exchange demands since 2026-01-15."""
+    rig.call([ok], isolatedSymbol="币安人生USDT")
+    signed, _, signature = query_of(rig.urls[0]).partition("&signature=")
+    assert signed.startswith("isolatedSymbol=%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9FUSDT&")
+    assert signature == hmac.new(b"s3cr3t", signed.encode(), hashlib.sha256).hexdigest()
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.text("abcXYZ", min_size=1), st.none() | st.integers() | st.text(st.characters(codec="utf-8")))
+)
+def test_no_parameter_can_break_out_of_its_place(params):
+    """Whatever a value holds, the server reads back exactly what was given, and the signature covers it."""
+    host = Host("https://exchange.test", type("Clock", (), {"time": lambda _: 1.0, "monotonic": lambda _: 1.0})())
+    caller = Caller(host, load_credentials("key", secret="s3cr3t"), "/p", 1, json.loads)
+    request = next(caller.call(params))
+    signed, _, signature = request.url.partition("?")[2].rpartition("&signature=")
+    read = {name: value for name, [value] in parse_qs(signed, keep_blank_values=True, strict_parsing=True).items()}
+    expected = {name: str(value) for name, value in params.items() if value is not None}
+    assert read == expected | {"recvWindow": "5000", "timestamp": "1000"}
+    assert (signed.isascii(), signature) == (True, hmac.new(b"s3cr3t", signed.encode(), hashlib.sha256).hexdigest())
+
+
+def test_each_attempt_is_signed_anew(rig, ok):
+    """After a wait the timestamp is that of the new attempt, and so is the signature."""
+    rig.call([Reply(503), Reply(None, fault="ConnectTimeout"), ok])
+    stamps = [int(params_of(url)["timestamp"]) for url in rig.urls]
+    started = [NOW_MS, NOW_MS + rig.waits[0] * 1_000, NOW_MS + sum(rig.waits[:2]) * 1_000]
+    assert stamps == pytest.approx(started, abs=1)
+    assert len({params_of(url)["signature"] for url in rig.urls}) == 3
+
+
+def test_the_answer_is_what_decode_makes_of_the_body(rig, ok):
+    """The call returns it as it is, falsy or not."""
+    assert (rig.call([ok]), rig.call([Reply(200, {}, b"[]")]), rig.call([Reply(200, {}, b"null")])) == (
+        {"fine": True},
+        [],
+        None,
+    )
+
+
+# -- the clock -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_ms", [3_600_000, -3_600_000, 5_500, -1_500], ids=lambda ms: f"{ms}ms")
+def test_a_wrong_clock_is_set_by_the_servers_and_the_call_goes_on(rig, ahead_ms):
+    """-1021: the time is asked for once, without key or signature, and the request is signed again, all at once."""
+    assert rig.call(server(rig, ahead_ms)) == {"fine": True}
+    paths = [
+        (urlsplit(request.url).path, bool(query_of(request.url)), "X-MBX-APIKEY" in request.headers)
+        for request in rig.sent
+    ]
+    assert (paths, rig.waits) == (
+        [("/sapi/v1/thing", True, True), (TIME, False, False), ("/sapi/v1/thing", True, True)],
+        [],
+    )
+
+
+def test_the_offset_is_kept_for_the_calls_to_come(rig):
+    """The next call is right at once."""
+    exchange = server(rig, 3_600_000)
+    rig.call(exchange)
+    rig.sent.clear()
+    rig.call(exchange)
+    assert [urlsplit(url).path for url in rig.urls] == ["/sapi/v1/thing"]
+
+
+def test_an_offset_of_half_an_hour_ago_is_measured_again_before_it_is_used(rig):
+    """Clocks drift: the time is asked for first, so that no request is refused."""
+    exchange = server(rig, 3_600_000)
+    rig.call(exchange)
+    rig.clock.sleep(1_801.0)
+    rig.sent.clear()
+    rig.call(exchange)
+    rig.call(exchange)
+    assert [urlsplit(url).path for url in rig.urls] == [TIME, "/sapi/v1/thing", "/sapi/v1/thing"]
+
+
+def test_a_timestamp_refused_twice_is_a_clock_error(rig, refusal):
+    """The time is asked for once, no more: the error says what else it can be."""
+    error = failure(
+        rig, lambda request: refusal(400, -1021) if "?" in request.url else Reply(200, {}, b'{"serverTime":1}')
+    )
+    assert (type(error), error.code, error.status, len(rig.sent)) == (BinanceClockError, -1021, 400, 3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Reply(None, fault="ConnectTimeout"), id="no-answer"),
+        pytest.param(Reply(500, {}, HTML), id="500"),
+        pytest.param(Reply(200, {}, HTML), id="html"),
+        pytest.param(Reply(200, {}, b'{"serverTime":"1760000000000"}'), id="text"),
+        pytest.param(Reply(200, {}, b'{"serverTime":true}'), id="boolean"),
+        pytest.param(Reply(200, {}, b'{"serverTime":1.5}'), id="fraction"),
+        pytest.param(Reply(200, {}, b"{}"), id="missing"),
+        pytest.param(Reply(200, {}, b"[]"), id="list"),
+        pytest.param(Reply(200, {}, b"[" * 100_000), id="deep"),
+        pytest.param(Reply(200, {}, b"\xff"), id="no-utf-8"),
+    ],
+)
+def test_a_time_that_cannot_be_had_leaves_the_clock_as_it_is(rig, ok, refusal, answer):
+    """Then the request is tried again as before."""
+    assert rig.call([refusal(400, -1021), answer, ok]) == {"fine": True}
+    assert [int(params_of(url)["timestamp"]) for url in rig.urls if "?" in url] == [NOW_MS, NOW_MS]
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds", "kind"),
+    [
+        pytest.param(Reply(429, {"Retry-After": "90"}), 90.0, BinanceThrottledError, id="429"),
+        pytest.param(Reply(418, {"Retry-After": "20"}), 20.0, BinanceBannedError, id="418"),
+        pytest.param(Reply(403, {}, HTML), 300.0, BinanceBannedError, id="403"),
+        pytest.param(
+            Reply(
+                418,
+                {},
+                json.dumps({"code": -1003, "msg": f"Way too much; IP banned until {NOW_MS + 700_000}."}).encode(),
+            ),
+            700.0,
+            BinanceBannedError,
+            id="418-in-the-text",
+        ),
+    ],
+)
+@pytest.mark.parametrize("when", ["after a refused timestamp", "when the offset is old"])
+def test_a_limit_met_while_asking_for_the_time_holds_for_the_request_too(rig, refusal, when, *, answer, seconds, kind):
+    """Nothing more is sent before its end, by whatever request it was met."""
+    before = [refusal(400, -1021)]
+    if when == "when the offset is old":
+        rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+        rig.clock.mono += 1_801.0
+        before = []
+    error = failure(rig, [*before, answer])
+    assert (type(error), error.retry_after, len(rig.sent)) == (kind, pytest.approx(seconds), len(before) + 1)
+
+
+def test_a_short_limit_met_while_asking_for_the_time_is_waited_out(rig, ok):
+    """A 429 of some seconds holds the request back, and the clock is measured after it."""
+    rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+    rig.clock.sleep(1_801.0)
+    rig.call([Reply(429, {"Retry-After": "20"}), ok, ok])
+    assert [round(request.at - rig.sent[0].at) for request in rig.sent[:2]] == [0, 20]
+
+
+# -- what each answer leads to ---------------------------------------------------------------------------------------
+
+CLASSES = {
+    Advice.RETRY: BinanceTransientError,
+    Advice.RETRY_SLOWLY: BinanceTransientError,
+    Advice.THROTTLE: BinanceThrottledError,
+    Advice.RESYNC: BinanceClockError,
+    Advice.KEY: BinanceCredentialError,
+    Advice.CONFIG: BinanceConfigError,
+    Advice.REQUEST: BinanceRequestError,
+    Advice.SPAN: BinanceSpanError,
+}
+SENT = {Advice.RETRY: 5, Advice.RETRY_SLOWLY: 5, Advice.THROTTLE: 5, Advice.RESYNC: 3}
+
+#: the classes of the reference's table, code by code, written down once more by hand
+TABLE = {
+    Advice.RETRY: [-1000, -1001, -1004, -1006, -1007, -3000, -3007, -3037, -3044],
+    Advice.RETRY_SLOWLY: [-1008],
+    Advice.THROTTLE: [-1003, -1015],
+    Advice.RESYNC: [-1021],
+    Advice.KEY: [-1002, -1022, -1099, -2008, -2014, -2015],
+    Advice.CONFIG: [-3001, -3003, -3004, -3014, -3018, -3019, -3022, -3999, -11001],
+    Advice.REQUEST: [
+        *[-1016, -1020, -1101, -1102, -1103, -1104, -1105, -1106, -1108, -1111, -1121, -1128, -1130, -1131],
+        *[-3002, -3021, -3026, -3027, -3028, -7001],
+    ],
+    Advice.SPAN: [-1100, -1127, -3011, -3025, -4047],
+}
+
+
+def test_every_code_of_the_reference_has_its_class():
+    """The table in the code is the one of the reference: no code missing, none of its own, none in another class."""
+    assert {code: meaning.advice for code, meaning in MEANINGS.items()} == {
+        code: advice for advice, codes in TABLE.items() for code in codes
+    }
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 500, 503])
+@pytest.mark.parametrize("code", MEANINGS)
+def test_a_code_decides_whatever_status_it_comes_with(rig, refusal, code, status):
+    """Each code ends in its class, after as many attempts as the class is worth, with code and status on the error."""
+    rig.caller = replace(rig.caller, decode=pages_only)
+    error = failure(rig, lambda request: refusal(status, code, LEAK) if "?" in request.url else Reply(503))
+    advice = MEANINGS[code].advice
+    banned = advice is Advice.THROTTLE and status == 403
+    kind = BinanceBannedError if banned else CLASSES[advice]
+    assert (type(error), len(rig.sent)) == (kind, 1 if banned else SENT.get(advice, 1))
+    if advice is not Advice.THROTTLE:
+        assert (error.code, error.status) == (code, status)
+    if advice not in (Advice.THROTTLE, Advice.RESYNC):
+        assert MEANINGS[code].text in str(error)
+
+
+def pages_only(body):
+    decoded = json.loads(body)
+    if "code" in decoded:
+        raise ValueError("no page")
+    return decoded
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "sent"),
+    [
+        pytest.param(Reply(400, {}, b'{"code":-9999,"msg":"m"}'), BinanceRequestError, 1, id="unknown-code-400"),
+        pytest.param(Reply(403, {}, b'{"code":-9999,"msg":"m"}'), BinanceRequestError, 1, id="unknown-code-403"),
+        pytest.param(Reply(200, {}, b'{"code":-9999,"msg":"m"}'), BinanceRequestError, 1, id="unknown-code-200"),
+        pytest.param(Reply(500, {}, b'{"code":-9999,"msg":"m"}'), BinanceTransientError, 5, id="unknown-code-500"),
+        pytest.param(Reply(408, {}, b""), BinanceTransientError, 5, id="408"),
+        pytest.param(Reply(500, {}, HTML), BinanceTransientError, 5, id="500-html"),
+        pytest.param(Reply(502, {}, b""), BinanceTransientError, 5, id="502-empty"),
+        pytest.param(Reply(599, {}, b"\xff\xfe"), BinanceTransientError, 5, id="599-bytes"),
+        pytest.param(Reply(451, {}, b'{"code":0,"msg":"restricted"}'), BinanceConfigError, 1, id="451-code-0"),
+        pytest.param(Reply(451, {}, HTML), BinanceConfigError, 1, id="451-html"),
+        pytest.param(Reply(400, {}, b'{"code":0,"msg":"m"}'), BinanceRequestError, 1, id="code-0"),
+        pytest.param(Reply(404, {}, HTML), BinanceConfigError, 1, id="404-html"),
+        pytest.param(Reply(404, {}, b'{"status":404,"error":"Not Found"}'), BinanceConfigError, 1, id="404-spring"),
+        pytest.param(Reply(400, {}, b""), BinanceConfigError, 1, id="400-empty"),
+        pytest.param(Reply(400, {}, b'{"code":"-1021"}'), BinanceConfigError, 1, id="code-as-text"),
+        pytest.param(Reply(400, {}, b'{"code":true}'), BinanceConfigError, 1, id="code-as-boolean"),
+        pytest.param(Reply(400, {}, b'{"code":null}'), BinanceConfigError, 1, id="code-null"),
+        pytest.param(Reply(400, {}, b'[{"code":-1021}]'), BinanceConfigError, 1, id="list"),
+        pytest.param(Reply(400, {}, b'"code"'), BinanceConfigError, 1, id="text"),
+        pytest.param(Reply(400, {}, b"[" * 100_000), BinanceConfigError, 1, id="deep"),
+        pytest.param(Reply(400, {}, b'{"code":' + b"9" * 5_000 + b"}"), BinanceConfigError, 1, id="endless-code"),
+        pytest.param(Reply(407, {}, HTML), BinanceConfigError, 1, id="proxy"),
+        pytest.param(Reply(301, {"Location": "https://203.0.113.9/"}), BinanceConfigError, 1, id="301"),
+        pytest.param(Reply(302, {"Location": "https://203.0.113.9/"}, HTML), BinanceConfigError, 1, id="302"),
+        pytest.param(Reply(307, {}), BinanceConfigError, 1, id="307-nowhere"),
+        pytest.param(Reply(204), BinanceConfigError, 1, id="204"),
+        pytest.param(Reply(200, {}, HTML), BinanceTransientError, 5, id="200-html"),
+        pytest.param(Reply(200, {}, b""), BinanceTransientError, 5, id="200-empty"),
+        pytest.param(Reply(200, {}, b'{"rows":['), BinanceTransientError, 5, id="200-cut"),
+        pytest.param(Reply(200, {}, b"[" * 100_000), BinanceTransientError, 5, id="200-deep"),
+        pytest.param(Reply(None, fault="ConnectTimeout"), BinanceTransientError, 5, id="no-answer"),
+    ],
+)
+def test_an_answer_without_a_known_code_is_never_swallowed(rig, reply, kind, sent):
+    """It ends in an error that says whether trying again may help."""
+    rig.caller = replace(rig.caller, decode=pages_only)
+    error = failure(rig, [reply] * 5)
+    assert (type(error), error.status, len(rig.sent)) == (kind, reply.status, sent)
+
+
+def test_a_transport_fault_is_named_by_its_class(rig):
+    """So that a refused connection can be told from a slow one."""
+    assert "ConnectTimeout" in str(failure(rig, [Reply(None, fault="ConnectTimeout")] * 5))
+
+
+def test_a_fault_that_passes_is_forgotten(rig, ok):
+    """Four failures of four kinds and an answer are an answer."""
+    assert rig.call([Reply(None, fault="x"), Reply(502, {}, HTML), Reply(200, {}, b"{"), Reply(500), ok]) == {
+        "fine": True
+    }
+
+
+def test_the_waits_between_attempts_grow_and_are_spread(rig):
+    """Half a second, doubled each time, a quarter more or less."""
+    failure(rig, [Reply(500)] * 5)
+    assert [0.75 <= wait / base <= 1.25 for wait, base in zip(rig.waits, (0.5, 1, 2, 4), strict=True)] == [True] * 4
+
+
+def test_an_overloaded_exchange_is_left_alone_for_longer(rig, refusal):
+    """-1008 asks for minutes: four waits of half a minute or so."""
+    failure(rig, [refusal(503, -1008)] * 5)
+    assert [22.5 <= wait <= 37.5 for wait in rig.waits] == [True] * 4
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+def test_the_number_of_attempts_is_the_callers(rig, attempts):
+    """A connection test does not try five times."""
+    rig.caller = replace(rig.caller, attempts=attempts)
+    assert (f"{attempts} times" in str(failure(rig, [Reply(500)] * attempts)), len(rig.sent)) == (True, attempts)
+
+
+# -- limits and bans -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        pytest.param({}, 10.0, id="without"),
+        pytest.param({"Retry-After": "7"}, 7.0, id="seconds"),
+        pytest.param({"retry-after": "7"}, 7.0, id="lower-case"),
+        pytest.param({"RETRY-AFTER": "60"}, 60.0, id="a-minute"),
+        pytest.param({"Retry-After": "never"}, 10.0, id="absurd"),
+        pytest.param({"Retry-After": formatdate(NOW_MS / 1_000 + 33, usegmt=True)}, 33.0, id="http-date"),
+    ],
+)
+def test_a_429_is_waited_out_and_not_a_moment_less(rig, ok, headers, wait):
+    """Nothing is sent before its time, and then the call goes on."""
+    rig.call([Reply(429, headers), ok])
+    passed = rig.sent[1].at - rig.sent[0].at
+    assert (passed >= wait, passed) == (True, pytest.approx(wait, abs=0.02))
+
+
+def test_a_429_of_more_than_a_minute_is_raised_with_its_length(rig):
+    """A worker is not held for it: whoever runs the task decides."""
+    error = failure(rig, [Reply(429, {"Retry-After": "61"})])
+    assert (type(error), error.retry_after, rig.waits) == (BinanceThrottledError, 61.0, [])
+
+
+def test_a_429_that_comes_again_and_again_is_raised_after_five(rig):
+    """Then the wait that is still due is told."""
+    error = failure(rig, [Reply(429, {"Retry-After": "20"})] * 5)
+    assert (type(error), error.retry_after, len(rig.sent)) == (BinanceThrottledError, pytest.approx(20.0), 5)
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [
+        pytest.param(Reply(418, {"Retry-After": "120"}), 120.0, id="418"),
+        pytest.param(Reply(418, {"Retry-After": "1"}), 1.0, id="418-short"),
+        pytest.param(Reply(418, {}, HTML), 300.0, id="418-without"),
+        pytest.param(Reply(418, {"Retry-After": "99999999999999"}), 259_200.0, id="418-absurd"),
+        pytest.param(Reply(403, {}, HTML), 300.0, id="403"),
+        pytest.param(Reply(403, {"Retry-After": "900"}, HTML), 900.0, id="403-seconds"),
+        pytest.param(
+            Reply(418, {}, json.dumps({"code": -1003, "msg": f"IP banned until {NOW_MS + 500_000}. Use"}).encode()),
+            500.0,
+            id="418-epoch-in-text",
+        ),
+        pytest.param(
+            Reply(429, {}, json.dumps({"code": -1003, "msg": f"IP banned until {NOW_MS + 30_000}"}).encode()),
+            30.0,
+            id="429-epoch-in-text",
+        ),
+        pytest.param(
+            Reply(418, {}, b'{"code":-1003,"msg":"IP banned until 1234567890123."}'), 300.0, id="418-past-epoch"
+        ),
+        pytest.param(Reply(418, {}, b'{"code":-1003,"msg":"IP banned until %s."}'), 300.0, id="418-no-epoch"),
+        pytest.param(Reply(418, {}, b'{"code":-1003,"msg":1760000500000}'), 500.0, id="418-number-as-text"),
+        pytest.param(Reply(418, {}, b'{"code":-2015,"msg":"m"}'), 300.0, id="418-other-code"),
+    ],
+)
+def test_a_ban_is_raised_at_once_and_for_every_later_call_until_it_ends(rig, ok, reply, seconds):
+    """Not one more request reaches the host before its end, by any key or path; the first after it does."""
+    error = failure(rig, [reply])
+    assert (type(error), error.retry_after, rig.waits) == (BinanceBannedError, pytest.approx(seconds), [])
+    other = Caller(rig.host, load_credentials("other", secret="other"), "/other", 1, json.loads)
+    rig.clock.sleep(seconds - 0.5)
+    with pytest.raises(BinanceBannedError) as caught:
+        rig.drive(other.call({}), [ok])
+    assert (caught.value.retry_after, len(rig.sent)) == (pytest.approx(0.5), 1)
+    rig.clock.sleep(0.5)
+    assert (rig.drive(other.call({}), [ok]), len(rig.sent)) == ({"fine": True}, 2)
+
+
+def test_a_ban_of_one_host_is_none_of_another(rig, ok):
+    """What one address said holds for that address."""
+    failure(rig, [Reply(418)])
+    rig.caller = replace(rig.caller, host=Host("https://other.test", rig.clock))
+    assert rig.call([ok]) == {"fine": True}
+
+
+def test_a_ban_in_the_middle_of_retries_ends_them(rig):
+    """Attempts that are left are not made."""
+    assert (type(failure(rig, [Reply(500), Reply(418)])), len(rig.sent)) == (BinanceBannedError, 2)
+
+
+def test_a_throttling_code_in_an_unreadable_200_is_obeyed(rig, refusal, ok):
+    """The code decides, not the status."""
+    rig.caller = replace(rig.caller, decode=pages_only)
+    rig.call([refusal(200, -1003), ok])
+    assert rig.sent[1].at - rig.sent[0].at == pytest.approx(10.0, abs=0.02)
+
+
+# -- the whole -------------------------------------------------------------------------------------------------------
+
+headers = st.dictionaries(st.sampled_from(["Retry-After", "date", "X-SAPI-USED-IP-WEIGHT-1M", "Location"]), st.text())
+bodies = (
+    st.binary()
+    | st.sampled_from([HTML, b"", b"{}", b'{"fine":true}'])
+    | st.builds(
+        lambda code, msg: json.dumps({"code": code, "msg": msg}).encode(),
+        st.sampled_from(list(MEANINGS)) | st.none() | st.integers() | st.text(),
+        st.text() | st.integers() | st.none(),
+    )
+)
+replies = st.builds(
+    Reply, st.none() | st.sampled_from([200, 400, 403, 418, 429, 451, 503]) | st.integers(200, 599), headers, bodies
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(replies, min_size=12, max_size=12))
+def test_whatever_comes_back_a_call_ends_in_an_answer_or_an_error_of_ours(answers):
+    """In at most five attempts, one clock and a bounded time; and nothing is ever sent in less than its wait."""
+    clock = Clock()
+    host = Host("https://exchange.test", clock)
+    call = Caller(host, load_credentials("key", secret="s3cr3t"), "/p", 1, json.loads).call({})
+    sent, reply, given_answers = 0, None, iter(answers)
+    try:
+        while True:
+            step = call.send(reply)
+            if isinstance(step, Wait):
+                assert 0 < step.seconds <= 60
+                clock.now += step.seconds
+                reply = None
+            else:
+                assert isinstance(step, Request)
+                reply, sent = next(given_answers), sent + 1
+    except (StopIteration, BinanceError):
+        pass
+    assert (sent <= 6, clock.now - 1_760_000_000.0 <= 5 * 60) == (True, True)
+
+
+class Clock:
+    now = 1_760_000_000.0
+
+    def time(self):
+        return self.now
+
+    monotonic = time
+
+
+def test_requests_and_replies_show_nothing_of_themselves():
+    """A signed URL, a key in a header or a body is in no representation."""
+    request = Request("https://exchange.test/p?signature=s3cr3t", {"X-MBX-APIKEY": "s3cr3t"})
+    reply = Reply(200, {"Set-Cookie": "s3cr3t"}, b"s3cr3t")
+    assert "s3cr3t" not in f"{request!r} {request} {reply!r} {reply}"
+
+
+def test_a_caller_shows_nothing_of_its_key(rig):
+    """Its representation names kind and path, no more."""
+    assert [piece for piece in ("'key'", "s3cr3t") if piece in repr(rig.caller)] == []

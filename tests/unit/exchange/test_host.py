@@ -1,0 +1,355 @@
+"""What all calls of a process to one host share: the pace that keeps it welcome, its bans, its clock."""
+
+import threading
+import time
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceThrottledError
+from airflow_provider_binance_margin.exchange.host import Host
+
+DAY = 86_400.0
+
+
+class Minutes:
+    """Many calls on one host, sent one after the other as soon as they are cleared."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.host = Host("https://exchange.test", clock)
+        self.times = []
+
+    def hear(self, **headers):
+        names = {name.replace("_", "-"): str(value) for name, value in headers.items()}
+        self.host.heard(200, names.get)
+
+    def send(self, n, weight=1, used=None):
+        for _ in range(n):
+            for wait in self.host.clearance(weight, 60.0):
+                self.clock.sleep(wait.seconds)
+            self.times.append(self.clock.mono)
+            if used is not None:
+                self.hear(x_sapi_used_ip_weight_1m=used)
+
+
+@pytest.fixture
+def minutes(clock):
+    return Minutes(clock)
+
+
+def left(host):
+    """What the host says must be waited, and whether it is a ban."""
+    with pytest.raises(BinanceThrottledError) as caught:
+        host.raise_throttled()
+    return round(caught.value.retry_after, 3), isinstance(caught.value, BinanceBannedError)
+
+
+# -- pace ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_1200_calls_are_not_held_back(minutes):
+    """A run of some hundred pages is never slowed."""
+    minutes.send(1_200)
+    assert (minutes.clock.mono, len(minutes.times)) == (5_000.0, 1_200)
+
+
+def test_after_the_burst_calls_leave_at_100_a_second(minutes):
+    """The pace is that of the bucket's refill."""
+    minutes.send(1_200 + 500)
+    assert minutes.clock.mono - 5_000.0 == pytest.approx(5.0)
+
+
+def test_a_heavy_call_pays_its_whole_weight(minutes):
+    """Ten calls of weight 100 take what a thousand light ones do."""
+    minutes.send(22, weight=100)
+    assert minutes.clock.mono - 5_000.0 == pytest.approx(10.0)
+
+
+def test_no_minute_ever_sees_more_than_the_documented_share(minutes):
+    """Whatever minute one looks at in three of full speed: at most 7,200 of the 12,000, and nearly all of them used."""
+    minutes.send(1_200 + 3 * 6_000)
+    most = max(in_a_minute(minutes.times))
+    assert (most <= 7_201, minutes.times[-1] - minutes.times[0]) == (True, pytest.approx(180.0))
+
+
+def test_an_idle_host_saves_up_no_more_than_one_burst(minutes):
+    """An hour of silence earns 1,200 calls, not an hour's worth of them."""
+    minutes.send(2_000)
+    minutes.clock.sleep(3_600.0)
+    start = minutes.clock.mono
+    minutes.send(1_300)
+    assert minutes.clock.mono - start == pytest.approx(1.0)
+
+
+def in_a_minute(times):
+    first = 0
+    for last, now in enumerate(times):
+        while times[first] <= now - 60.0:
+            first += 1
+        yield last - first + 1
+
+
+@pytest.mark.parametrize(
+    ("used", "rate"),
+    [
+        pytest.param(0, 100, id="nothing"),
+        pytest.param(6_000, 100, id="half"),
+        pytest.param(9_000, 50, id="three-quarters"),
+        pytest.param(10_800, 20, id="nine-tenths"),
+        pytest.param(12_000, 1, id="all"),
+        pytest.param(999_999_999, 1, id="absurd"),
+    ],
+)
+def test_the_more_all_workers_have_used_the_slower_each_one_goes(minutes, used, rate):
+    """Past half of the limit the pace falls evenly, down to one call a second."""
+    minutes.send(1_300)
+    minutes.send(10, used=used)  # settles what the burst has left
+    start = minutes.clock.mono
+    minutes.send(40, used=used)
+    assert 40 / (minutes.clock.mono - start) == pytest.approx(rate)
+
+
+def test_the_burst_shrinks_with_what_others_have_used(minutes):
+    """A worker that comes new to a busy address does not add 1,200 at once."""
+    minutes.hear(x_sapi_used_ip_weight_1m=11_400)
+    minutes.send(121)
+    assert minutes.clock.mono - 5_000.0 == pytest.approx(0.1)
+
+
+def test_a_used_weight_is_forgotten_after_a_minute(minutes):
+    """The exchange counts by the minute, so an old number says nothing."""
+    minutes.send(1_200, used=None)
+    minutes.hear(x_sapi_used_ip_weight_1m=12_000)
+    minutes.clock.sleep(60.0)
+    start = minutes.clock.mono
+    minutes.send(1_200)
+    assert minutes.clock.mono - start == 0.0
+
+
+@pytest.mark.parametrize("header", ["", "-1", "1e9", "12,000", "²", "١٢٠٠٠", "9" * 50, "nan", " "], ids=repr)
+def test_a_used_weight_that_is_no_number_changes_nothing(minutes, header):
+    """Headers come from outside."""
+    minutes.hear(x_sapi_used_ip_weight_1m=header)
+    minutes.send(1_200)
+    assert minutes.clock.mono == 5_000.0
+
+
+# -- throttling and bans ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "expected"),
+    [
+        pytest.param(429, None, (10.0, False), id="429-without"),
+        pytest.param(418, None, (300.0, True), id="418-without"),
+        pytest.param(403, None, (300.0, True), id="403-without"),
+        pytest.param(200, None, (10.0, False), id="code-in-200"),
+        pytest.param(429, "7", (7.0, False), id="429-seconds"),
+        pytest.param(418, "120", (120.0, True), id="418-seconds"),
+        pytest.param(429, " 7 ", (7.0, False), id="spaces"),
+        pytest.param(429, "0", (1.0, False), id="zero"),
+        pytest.param(429, "-5", (10.0, False), id="negative"),
+        pytest.param(429, "1.5", (10.0, False), id="fraction"),
+        pytest.param(429, "soon", (10.0, False), id="word"),
+        pytest.param(429, "\u0667", (10.0, False), id="arabic-digit"),
+        pytest.param(429, "", (10.0, False), id="empty"),
+        pytest.param(418, "9" * 400, (3 * DAY, True), id="absurd"),
+        pytest.param(418, "1000000", (3 * DAY, True), id="longer-than-any-ban"),
+        pytest.param(429, formatdate(1_760_000_030.0, usegmt=True), (30.0, False), id="http-date"),
+        pytest.param(429, formatdate(1_700_000_000.0, usegmt=True), (10.0, False), id="past-http-date"),
+        pytest.param(429, "Thu, 99 Foo 2026 99:99:99 GMT", (10.0, False), id="broken-http-date"),
+        pytest.param(418, "Fri, 31 Dec 9999 23:59:59 GMT", (3 * DAY, True), id="far-http-date"),
+    ],
+)
+def test_how_long_nothing_is_sent(minutes, status, retry_after, expected):
+    """The header decides; without a usable one 429 is ten seconds, 418 and 403 are five minutes; three days at most."""
+    minutes.host.throttled(status, retry_after, banned_until_ms=None)
+    assert left(minutes.host) == expected
+
+
+@settings(deadline=None)
+@given(retry_after=st.none() | st.text(), until=st.none() | st.integers(), date=st.text())
+def test_no_header_makes_a_wait_shorter_than_a_second_or_longer_than_three_days(retry_after, until, date):
+    """Whatever comes in, the wait is a sane one and nothing is raised."""
+    host = Host("https://exchange.test", time)
+    host.heard(200, {"date": date}.get)
+    host.throttled(429, retry_after, banned_until_ms=until)
+    seconds, banned = left(host)
+    assert (0.9 <= seconds <= 3 * DAY, banned) == (True, until is not None)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [
+        pytest.param(None, 600.0, id="text-alone"),
+        pytest.param("30", 600.0, id="header-shorter"),
+        pytest.param("900", 900.0, id="header-longer"),
+    ],
+)
+def test_the_end_of_a_ban_in_the_text_counts_too(minutes, retry_after, seconds):
+    """Where header and text name two ends, the later one is waited for: never early."""
+    minutes.host.throttled(418, retry_after, banned_until_ms=1_760_000_600_000)
+    assert left(minutes.host) == (seconds, True)
+
+
+def test_the_end_of_a_ban_is_judged_by_the_exchanges_clock(minutes):
+    """A worker whose clock is an hour fast does not come back an hour early."""
+    minutes.hear(date=formatdate(1_760_000_000.0 - 3_600.0, usegmt=True))
+    minutes.host.throttled(418, None, banned_until_ms=(1_760_000_000 - 3_600 + 60) * 1_000)
+    assert left(minutes.host) == (60.0, True)
+
+
+def test_a_ban_raises_at_once_without_waiting_a_moment(minutes):
+    """Neither the first call after it nor a thousand more wait for anything, and they take nothing from the pace."""
+    minutes.host.throttled(418, "120", banned_until_ms=None)
+    for _ in range(1_000):
+        with pytest.raises(BinanceBannedError):
+            next(minutes.host.clearance(1, 60.0))
+    minutes.clock.sleep(120.0 + 1.0)
+    minutes.send(100)
+    assert minutes.clock.mono == 5_121.0
+
+
+def test_a_429_after_a_ban_does_not_lift_it(minutes):
+    """An answer that was under way when the ban came is not taken for leave to go on."""
+    minutes.host.throttled(418, "30", banned_until_ms=None)
+    minutes.host.throttled(429, "1", banned_until_ms=None)
+    assert left(minutes.host) == (30.0, True)
+
+
+def test_a_ban_after_a_429_holds_from_then_on(minutes):
+    """The later end is kept, and it is a ban."""
+    minutes.host.throttled(429, "50", banned_until_ms=None)
+    minutes.host.throttled(418, "20", banned_until_ms=None)
+    assert left(minutes.host) == (50.0, True)
+
+
+def test_a_429_long_after_a_ban_is_waited_out(minutes):
+    """A ban that is over is over."""
+    minutes.host.throttled(418, "30", banned_until_ms=None)
+    minutes.clock.sleep(31.0)
+    minutes.host.throttled(429, "5", banned_until_ms=None)
+    minutes.send(1)
+    assert minutes.times == pytest.approx([5_036.01])
+
+
+@pytest.mark.parametrize(("asked", "longest"), [(61, 60.0), (3_600, 60.0), (6, 5.0)])
+def test_a_longer_wait_than_a_call_takes_is_raised_with_its_length(minutes, asked, longest):
+    """Waiting an hour in place would hold a worker."""
+    minutes.host.throttled(429, str(asked), banned_until_ms=None)
+    with pytest.raises(BinanceThrottledError) as caught:
+        next(minutes.host.clearance(1, longest))
+    assert (caught.value.retry_after, type(caught.value)) == (float(asked), BinanceThrottledError)
+
+
+def test_a_wait_that_is_made_longer_meanwhile_is_waited_out_to_its_new_end(minutes):
+    """What another thread hears while this one waits counts."""
+    minutes.host.throttled(429, "10", banned_until_ms=None)
+    clearance = minutes.host.clearance(1, 60.0)
+    minutes.clock.sleep(next(clearance).seconds)
+    minutes.host.throttled(429, "20", banned_until_ms=None)
+    assert next(clearance).seconds == 20.0
+
+
+def test_a_wait_of_which_the_clock_says_it_is_not_over_is_gone_on_with(minutes):
+    """A sleep that ends early does not send early."""
+    minutes.host.throttled(429, "10", banned_until_ms=None)
+    clearance = minutes.host.clearance(1, 60.0)
+    next(clearance)
+    minutes.clock.sleep(9.0)
+    assert next(clearance).seconds == pytest.approx(1.0)
+
+
+def test_a_throttled_host_starts_again_without_a_burst(minutes):
+    """What was saved up before a 429 or while waiting is gone: it goes on at 100 a second."""
+    minutes.host.throttled(429, "30", banned_until_ms=None)
+    minutes.send(200)
+    assert minutes.clock.mono - 5_030.0 == pytest.approx(2.0)
+
+
+def test_a_call_that_waits_for_its_pace_hears_of_a_ban_meanwhile(minutes):
+    """What another thread is told while this one waits its turn is obeyed before anything is sent."""
+    minutes.send(1_200)
+    clearance = minutes.host.clearance(1, 60.0)
+    minutes.clock.sleep(next(clearance).seconds)
+    minutes.host.throttled(418, "30", banned_until_ms=None)
+    with pytest.raises(BinanceBannedError):
+        next(clearance)
+
+
+# -- clock -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_offset_is_measured_half_way_between_question_and_answer(minutes):
+    """The way there and back is not counted as a difference."""
+    asked = minutes.clock.time()
+    minutes.clock.sleep(2.0)
+    minutes.host.set_clock(1_760_000_001_000 + 750, sent_at=asked)
+    assert minutes.host.server_ms() == 1_760_000_002_000 + 750
+
+
+def test_an_offset_is_old_after_half_an_hour(minutes):
+    """Clocks drift; one never measured is not old."""
+    ages = [minutes.host.clock_is_stale()]
+    minutes.host.set_clock(1_760_000_000_000, sent_at=minutes.clock.time())
+    for seconds in (1_800.0, 1.0):
+        minutes.clock.sleep(seconds)
+        ages.append(minutes.host.clock_is_stale())
+    assert ages == [False, False, True]
+
+
+def test_the_exchanges_time_is_the_last_date_it_sent_and_what_has_passed_since(minutes):
+    """Not this machine's: its clock may be wrong."""
+    before = minutes.host.exchange_time()
+    minutes.hear(date="Wed, 21 Oct 2015 07:28:00 GMT")
+    minutes.clock.sleep(10.0)
+    at = minutes.host.exchange_time(at=5_002.0)
+    assert (before, minutes.host.exchange_time(), at) == (None, 1_445_412_490.0, 1_445_412_482.0)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Wed, 32 Oct 2015 07:28:00 GMT", "\x00", "1"], ids=repr)
+def test_a_date_that_is_none_changes_nothing(minutes, date):
+    """Headers come from outside."""
+    minutes.hear(date="Wed, 21 Oct 2015 07:28:00 GMT")
+    minutes.hear(date=date)
+    assert minutes.host.exchange_time() == 1_445_412_480.0
+
+
+def test_a_date_without_a_zone_is_utc(minutes):
+    """As all HTTP dates are."""
+    minutes.hear(date="Wed, 21 Oct 2015 07:28:00")
+    assert minutes.host.exchange_time() == 1_445_412_480.0
+
+
+def test_a_failed_transport_tells_nothing(minutes):
+    """A reply without a status has no headers to believe."""
+    minutes.host.heard(None, {"date": "Wed, 21 Oct 2015 07:28:00 GMT", "x-sapi-used-ip-weight-1m": "12000"}.get)
+    assert minutes.host.exchange_time() is None
+
+
+# -- threads ---------------------------------------------------------------------------------------------------------
+
+
+def in_threads(n, work):
+    threads = [threading.Thread(target=work) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_threads_share_one_bucket(clock):
+    """Eight threads that never wait get between them what one would: no token is given twice, none is lost."""
+    host, waits = Host("https://exchange.test", clock), []
+    in_threads(8, lambda: [waits.append(wait.seconds) for _ in range(250) for wait in host.clearance(1, 60.0)])
+    assert (len(waits), max(waits)) == (800, pytest.approx(8.0))
+
+
+def test_the_last_end_wins_whichever_thread_heard_it(clock):
+    """Many answers of many threads at once: the latest end is the one that counts."""
+    host, lengths = Host("https://exchange.test", clock), list(range(1, 401))
+    in_threads(8, lambda: [host.throttled(429, str(lengths.pop()), banned_until_ms=None) for _ in range(50)])
+    assert left(host) == (400.0, False)

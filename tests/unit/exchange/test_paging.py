@@ -1,0 +1,561 @@
+"""A window is read completely or not at all, however its records move meanwhile.
+
+The exchange of these tests is a list of rows, newest first, that changes between two calls; what a read returns is
+compared with every state that the list was in.
+"""
+
+import json
+from functools import reduce
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_binance_margin.exchange import paging
+from airflow_provider_binance_margin.exchange.endpoint import Page
+from airflow_provider_binance_margin.exchange.errors import (
+    BinanceIncompleteError,
+    BinanceSpanError,
+    BinanceTransientError,
+)
+from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.paging import HOUR_MS, MOST_PAGES, READINGS, Reader, Reading, Span
+from airflow_provider_binance_margin.lake.spool import Spool
+
+START, END = 1_000_000, 2_000_000
+WEEK = 7 * 24 * HOUR_MS
+
+
+class Memory:
+    """The simplest sink: lists."""
+
+    def __init__(self):
+        self.windows = []
+
+    def start_window(self):
+        self.windows.append([])
+
+    def restart_window(self):
+        self.windows[-1] = []
+
+    def add(self, records):
+        self.windows[-1] += records
+
+    def distinct(self):
+        return len({record.key or record.line for record in self.windows[-1]})
+
+    def conflicts(self):
+        return len({(record.key, record.line) for record in self.windows[-1] if record.key}) - len(
+            {record.key for record in self.windows[-1] if record.key}
+        )
+
+    def lines(self):
+        return [record.line for window in self.windows for record in window]
+
+
+def spool():
+    return Spool(3)
+
+
+def row(number, at=START, symbol="BTCUSDT", qty="1", *, isolated=False):
+    """One row of the exchange, as a tuple that can be compared and put into a set."""
+    return (at, symbol, number, isolated, qty)
+
+
+def body(rows, total):
+    """As it comes over the wire, and is read by the endpoint itself."""
+    made = [
+        {"qty": qty, "orderId": number, "symbol": symbol, "isIsolated": isolated, "updatedTime": at}
+        for at, symbol, number, isolated, qty in rows
+    ]
+    return FORCE_LIQUIDATION.read_page(json.dumps({"rows": made, "total": total}).encode())
+
+
+def unpacked(lines):
+    """The rows of a sink, as the tuples they were."""
+    fields = ("updatedTime", "symbol", "orderId", "isIsolated", "qty")
+    return sorted(tuple(json.loads(line)[name] for name in fields) for line in lines)
+
+
+class Exchange:
+    """Rows that can be asked for, with everything that was asked.
+
+    :param rows: what there is at first
+    :param moves: call number -> a function of the rows, applied before that call is answered
+    :param size: rows on a page, whatever is asked for
+    """
+
+    def __init__(self, rows=(), moves=None, size=100):
+        self.rows, self.moves, self.size = list(rows), moves or {}, size
+        self.asked, self.states = [], []
+        self.remember()
+
+    def remember(self):
+        self.states.append(set(self.rows))
+
+    def matching(self, start, end):
+        # ties stand in an order of their own, which nobody may rely on
+        return sorted((r for r in self.rows if start <= r[0] < end), key=lambda r: (-r[0], hash(r)))
+
+    def __call__(self, start, end, current):
+        move = self.moves.get(len(self.asked))
+        self.asked.append((start, end, current))
+        if move is not None:
+            self.rows = move(self.rows)
+            self.remember()
+        rows = self.matching(start, end)
+        return body(rows[(current - 1) * self.size : current * self.size], len(rows))
+
+
+def read(exchange, sink, start=START, end=END, *, span=WEEK, **how):
+    reading = Reader(exchange, Span(span), **how).read(start, end, sink)
+    return reading, unpacked(sink.lines())
+
+
+SINKS = pytest.mark.parametrize("make_sink", [Memory, spool], ids=["memory", "spool"])
+MODES = pytest.mark.parametrize("require_total", [True, False], ids=["total", "pages"])
+
+
+# -- nothing moves ---------------------------------------------------------------------------------------------------
+
+
+@SINKS
+@MODES
+@pytest.mark.parametrize("n", [0, 1, 99, 100, 101, 199, 200, 201, 1_000])
+def test_a_still_window_takes_no_more_requests_than_its_records_need(make_sink, require_total, n):
+    """Exactly max(1, n/100 rounded up), and exactly the records."""
+    rows = [row(i, START + i) for i in range(n)]
+    exchange = Exchange(rows)
+    reading, got = read(exchange, make_sink(), require_total=require_total)
+    needed = max(1, -(-n // 100))
+    assert (got, reading) == (sorted(rows), Reading(records=n, total=n, requests=needed))
+    assert exchange.asked == [(START, END, current) for current in range(1, needed + 1)]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    rows=st.sets(st.builds(row, st.integers(1, 400), st.integers(START - 5, START + 60)), max_size=120),
+    size=st.integers(1, 50),
+    span=st.integers(1, 70),
+    length=st.integers(1, 60),
+    require_total=st.booleans(),
+)
+def test_windows_cover_an_interval_once_to_the_millisecond(rows, size, span, length, require_total):
+    """Any span and page size: no millisecond is asked for twice or left out, and every row of the interval is there."""
+    rows = list({(r[1], r[2], r[3]): r for r in rows}.values())
+    exchange = Exchange(rows, size=size)
+    reading, got = read(exchange, Memory(), START, START + length, span=span, require_total=require_total)
+    windows = sorted({(start, end) for start, end, _ in exchange.asked})
+    expected = [r for r in rows if START <= r[0] < START + length]
+    assert (got, reading.records, reading.outside) == (sorted(expected), len(expected), 0)
+    assert [a[1] - b[0] for a, b in pairwise(windows)] == [0] * (len(windows) - 1)
+    assert (windows[0][0], windows[-1][1], max(b - a for a, b in windows)) == (START, START + length, min(span, length))
+    needed = [max(1, -(-len(exchange.matching(*window)) // size)) for window in windows]
+    assert reading.requests == len(exchange.asked) == sum(needed)
+
+
+def test_an_empty_interval_asks_for_nothing():
+    """There is nothing to ask for between an instant and itself."""
+    exchange = Exchange()
+    assert (read(exchange, Memory(), START, START), exchange.asked) == ((Reading(), []), [])
+
+
+def test_ties_in_one_millisecond_are_all_read():
+    """Three hundred records of one instant, on pages that cut through it."""
+    rows = [row(i, START) for i in range(300)]
+    assert read(Exchange(rows), spool())[1] == sorted(rows)
+
+
+def test_one_order_id_of_many_pairs_is_many_records():
+    """Order ids are numbered by pair, and a pair's isolated account is another one."""
+    rows = [row(1, symbol=f"P{i}", isolated=isolated) for i in range(80) for isolated in (True, False)]
+    assert read(Exchange(rows), spool())[1] == sorted(rows)
+
+
+def test_pages_may_come_side_by_side_in_any_order():
+    """How they are fetched is the caller's."""
+    rows = [row(i, START + i) for i in range(750)]
+    backwards = lambda fetch, numbers: map(fetch, reversed(list(numbers)))  # noqa: E731
+    reading, got = read(Exchange(rows), spool(), fetch_pages=backwards)
+    assert (got, reading.requests) == (sorted(rows), 8)
+
+
+def test_a_server_that_caps_the_page_is_read_to_its_end():
+    """If no more than 50 come, 100 asked for or not, there are twice as many pages."""
+    rows = [row(i, START + i) for i in range(425)]
+    reading, got = read(Exchange(rows, size=50), spool())
+    assert (got, reading.requests) == (sorted(rows), 9)
+
+
+# -- everything moves ------------------------------------------------------------------------------------------------
+
+
+def enters(*rows):
+    return lambda there: [*there, *rows]
+
+
+def leaves(index):
+    return lambda there: there[:index] + there[index + 1 :]
+
+
+def updated(index, at):
+    """The row is served again with another quantity and a later time: it moves to the head."""
+    return lambda there: (
+        [*leaves(index)(there), (at, *there[index][1:4], there[index][4] + "1")] if there[index:] else there
+    )
+
+
+HEAD, TAIL = START + 900, START
+
+
+@st.composite
+def moving_exchanges(draw):
+    """Up to forty rows on small pages; before up to six of the calls something moves, or some things do at once."""
+    size = draw(st.integers(1, 7))
+    times = draw(st.lists(st.integers(START + 1, START + 20), max_size=40))
+    rows = [row(i, at, symbol=draw(st.sampled_from(["A", "B"]))) for i, at in enumerate(times)]
+    new = iter(range(1_000, 2_000))
+    kinds = {
+        "enter": lambda: enters(row(number := next(new), HEAD + number)),
+        "enter-tie": lambda: enters(row(next(new), START + 20)),
+        "enter-many": lambda: enters(*(row(next(new), HEAD) for _ in range(size + 1))),
+        "late": lambda: enters(row(next(new), TAIL)),
+        "update": lambda: updated(draw(st.integers(0, 40)), HEAD + next(new)),
+        "leave": lambda: leaves(draw(st.integers(0, 40))),
+    }
+    # a record that leaves at the very moment at which a late one enters cannot be told from no change: not both at once
+    at_once = [["enter", "enter-tie", "enter-many", "late", "update"], ["leave", "enter", "update"]]
+
+    def move():
+        names = draw(st.lists(st.sampled_from(draw(st.sampled_from(at_once))), min_size=1, max_size=3))
+        steps = [kinds[name]() for name in names]
+        return lambda there: reduce(lambda rows, step: step(rows), steps, there)
+
+    return Exchange(rows, {call: move() for call in draw(st.sets(st.integers(0, 25), max_size=6))}, size)
+
+
+@settings(deadline=None, max_examples=200)
+@given(exchange=moving_exchanges(), require_total=st.booleans(), use_spool=st.booleans())
+def test_what_is_read_is_a_state_the_exchange_was_in_or_an_error(exchange, require_total, use_spool):
+    """Records enter, leave and are updated between the calls: never is one lost, doubled or invented."""
+    sink = spool() if use_spool else Memory()
+    try:
+        reading, got = read(exchange, sink, require_total=require_total)
+    except BinanceIncompleteError:
+        return
+    assert any(sorted(state) == sorted(set(got)) for state in exchange.states)
+    assert reading.proof == "total" if require_total else reading.proof in ("total", "pages")
+    assert reading.records == reading.total == len({r[1:4] for r in got})
+
+
+@SINKS
+@pytest.mark.parametrize(
+    "move",
+    [
+        pytest.param(enters(row(9_999, HEAD)), id="one-enters"),
+        pytest.param(enters(*(row(9_000 + i, HEAD) for i in range(150))), id="more-than-a-page-enter"),
+        pytest.param(enters(row(9_999, TAIL)), id="a-late-comer"),
+        pytest.param(leaves(0), id="the-oldest-leaves"),
+        pytest.param(leaves(249), id="the-newest-leaves"),
+        pytest.param(updated(0, HEAD), id="one-not-yet-read-is-updated"),
+        pytest.param(updated(249, HEAD), id="one-already-read-is-updated"),
+        pytest.param(lambda _: [], id="all-leave"),
+    ],
+)
+def test_one_move_in_the_middle_costs_another_reading_at_most(make_sink, move):
+    """The window is read again where it has to be, and the result is the state before or after the move."""
+    rows = [row(i, START + 1 + i) for i in range(250)]
+    exchange = Exchange(rows, {1: move})
+    reading, got = read(exchange, make_sink())
+    assert (got in [sorted(state) for state in exchange.states], reading.requests <= 3 + 4) == (True, True)
+
+
+def test_an_account_that_never_rests_is_an_error_and_not_a_guess():
+    """A record enters before each call: after four readings the error names window, seen and stated numbers."""
+    rows = [row(i, START + 1) for i in range(150)]
+    moves = {call: enters(row(10_000 + call, HEAD)) for call in range(100)}
+    exchange = Exchange(rows, moves)
+    with pytest.raises(
+        BinanceIncompleteError, match=r"\[1000000, 2000000\) ms was read 4 times.*157 distinct.*157 and 158"
+    ):
+        read(exchange, Memory())
+    assert len(exchange.asked) == 2 * READINGS
+
+
+def test_a_window_that_fails_is_a_fault_that_may_pass():
+    """So that the task is retried."""
+    assert issubclass(BinanceIncompleteError, BinanceTransientError)
+
+
+# -- answers that disagree with themselves ---------------------------------------------------------------------------
+
+
+def scripted(pages, asked=None):
+    """An exchange that answers page `current` from a list, whatever the window; beyond it, an empty one."""
+
+    def fetch(start, end, current):
+        if asked is not None:
+            asked.append((start, end, current))
+        rows, total = pages[current - 1] if current <= len(pages) else ([], pages[-1][1])
+        return body(rows, total)
+
+    return fetch
+
+
+TEN = [row(i, START + i) for i in range(10)]
+
+DISAGREEING = {
+    "total-too-high": [(TEN[:5], 11), (TEN[5:], 11)],
+    "total-too-low": [(TEN, 9)],
+    "total-missing": [(TEN, None)],
+    "total-zero": [(TEN, 0)],
+    "total-negative": [(TEN, -10)],
+    "total-changes": [(TEN[:5], 10), (TEN[5:], 11)],
+    "total-missing-on-one": [(TEN[:5], 10), (TEN[5:], None)],
+    "a-page-short": [(TEN[:5], 10), (TEN[5:9], 10)],
+    "a-page-empty": [(TEN[:5], 10), ([], 10)],
+    "first-page-empty": [([], 10)],
+    "a-page-twice": [(TEN[:5], 10), (TEN[:5], 10)],
+    "a-row-twice-for-another": [(TEN[:5], 10), ([*TEN[5:9], TEN[8]], 10)],
+}
+
+
+@SINKS
+@pytest.mark.parametrize("pages", DISAGREEING.values(), ids=DISAGREEING)
+def test_an_answer_at_odds_with_its_total_is_never_taken(make_sink, pages):
+    """However often it comes."""
+    with pytest.raises(BinanceIncompleteError):
+        read(scripted(pages), make_sink())
+
+
+@SINKS
+@pytest.mark.parametrize("pages", DISAGREEING.values(), ids=DISAGREEING)
+def test_without_the_total_two_equal_readings_to_an_empty_page_are_taken(make_sink, pages):
+    """Every row of every page, once; the reading says what stands for it."""
+    asked = []
+    reading, got = read(scripted(pages, asked), make_sink(), require_total=False)
+    totals = {total for _, total in pages}
+    expected = sorted({r for rows, _ in pages for r in rows})
+    stated = (totals.pop() or 0) if len(totals) == 1 else 0
+    assert (sorted(set(got)), reading.records, reading.total, reading.proof) == (
+        expected,
+        len(expected),
+        stated,
+        "pages",
+    )
+    until_empty = next((i for i, (rows, _) in enumerate(pages, 1) if not rows), len(pages) + 1)
+    assert [current for *_, current in asked] == [*range(1, until_empty + 1)] * 2
+
+
+def test_without_the_total_readings_that_differ_are_not_taken():
+    """If it is another row each time, nobody knows which."""
+    count = iter(range(1_000))
+    fetch = lambda *_: body([row(next(count))], 7)  # noqa: E731
+    limited = lambda start, end, current: fetch() if current == 1 else body([], 7)  # noqa: E731, ARG005
+    with pytest.raises(
+        BinanceIncompleteError, match="never agreed with its total: 1 distinct records seen, total stated as 7"
+    ):
+        read(limited, Memory(), require_total=False)
+
+
+def test_without_the_total_a_total_that_agrees_is_proof_enough():
+    """Then it is no more work than with it."""
+    reading, _ = read(scripted([(TEN[:5], 10), (TEN[5:], 10)]), Memory(), require_total=False)
+    assert (reading.proof, reading.requests) == ("total", 2)
+
+
+def test_a_fault_that_passes_is_read_over():
+    """A page that was short once is whole at the next reading."""
+    pages = iter([body(TEN[:4], 10), body(TEN, 10)])
+    assert read(lambda *_: next(pages), spool())[1] == sorted(TEN)
+
+
+@SINKS
+@MODES
+def test_a_row_twice_on_a_page_is_one_record(make_sink, require_total):
+    """Equal rows are taken once; the count is by key."""
+    reading, got = read(scripted([([*TEN, TEN[9]], 10)]), make_sink(), require_total=require_total)
+    assert (sorted(set(got)), reading.records) == (sorted(TEN), 10)
+
+
+@SINKS
+def test_two_rows_under_one_key_are_both_kept_and_counted_as_one(make_sink):
+    """Read again first: if it stays, nobody can say which is right."""
+    twin = (*TEN[9][:4], "2")
+    reading, got = read(scripted([([*TEN, twin], 10)]), make_sink())
+    assert (got, reading.records, reading.conflicts, reading.requests) == (sorted([*TEN, twin]), 10, 1, READINGS)
+
+
+@SINKS
+def test_two_rows_under_one_key_that_were_a_moment_are_one(make_sink):
+    """The next reading, without the old one, is taken."""
+    pages = iter([body([*TEN, (*TEN[9][:4], "2")], 10), body(TEN, 10)])
+    reading, got = read(lambda *_: next(pages), make_sink())
+    assert (got, reading.conflicts, reading.requests) == (sorted(TEN), 0, 2)
+
+
+@SINKS
+def test_rows_without_a_key_are_told_apart_by_their_whole_line(make_sink):
+    """A system repayment may have no order id: two of them are two records."""
+    page = FORCE_LIQUIDATION.read_page(b'{"rows":[{"symbol":"A"},{"symbol":"B"},{"symbol":"A"}],"total":2}')
+    sink = make_sink()
+    reading = Reader(lambda *_: page, Span(WEEK)).read(START, END, sink)
+    assert (reading.records, reading.conflicts, {*sink.lines()}) == (2, 0, {b'{"symbol":"A"}', b'{"symbol":"B"}'})
+
+
+def test_rows_outside_their_window_are_kept_and_counted():
+    """Which field the exchange filters by is not documented: nothing is dropped for its time, or for having none."""
+    rows = [row(1, START - 1), row(2, START), row(3, END - 1), row(4, END), row(5, None)]
+    sink = Memory()
+    reading = Reader(scripted([(rows, 5)]), Span(WEEK)).read(START, END, sink)
+    assert (len(sink.lines()), reading.outside, reading.records) == (5, 3, 5)
+
+
+def test_rows_outside_are_counted_in_the_reading_that_is_taken():
+    """Not once more for each reading that was not."""
+    rows = [row(1, START - 1), row(2, START)]
+    pages = iter([body(rows, 3), body([], 3), body(rows, 2)])
+    assert read(lambda *_: next(pages), Memory())[0].outside == 1
+
+
+# -- ends that do not come -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("total", [100 * MOST_PAGES + 1, 10**30])
+def test_a_total_beyond_belief_is_an_error_at_once(total):
+    """A million pages are not asked for."""
+    asked = []
+    with pytest.raises(BinanceIncompleteError, match="not believable"):
+        read(scripted([([row(i) for i in range(100)], total)], asked), Memory())
+    assert len(asked) == 1
+
+
+def test_a_list_that_never_ends_is_an_error(monkeypatch):
+    """A server that ignores the page number repeats its first page for ever."""
+    monkeypatch.setattr(paging, "MOST_PAGES", 50)
+    asked = []
+    with pytest.raises(BinanceIncompleteError, match="does not end after 50 pages"):
+        read(lambda *what: asked.append(what) or body(TEN, 999), Memory(), require_total=False)
+    assert len(asked) == 50
+
+
+def test_with_the_total_a_server_that_ignores_the_page_number_is_an_error():
+    """Its pages are all the same, so their records do not number the total."""
+    with pytest.raises(BinanceIncompleteError, match="10 distinct records seen, total stated as 25"):
+        read(lambda *_: body(TEN, 25), Memory())
+
+
+def test_an_error_of_a_call_ends_the_reading():
+    """What the call could not help, paging cannot."""
+
+    def broken(start, end, current):
+        raise BinanceTransientError("no answer")
+
+    with pytest.raises(BinanceTransientError, match="no answer"):
+        read(broken, Memory())
+
+
+# -- spans -----------------------------------------------------------------------------------------------------------
+
+
+def limited_to(longest_ms, exchange):
+    """The exchange, refusing longer windows."""
+
+    def fetch(start, end, current):
+        if end - start > longest_ms:
+            exchange.asked.append((start, end, current))
+            raise BinanceSpanError("too long")
+        return exchange(start, end, current)
+
+    return fetch
+
+
+@SINKS
+@pytest.mark.parametrize("longest", [HOUR_MS, 24 * HOUR_MS, 30 * HOUR_MS, WEEK - 1, WEEK], ids=lambda ms: f"{ms}ms")
+def test_a_window_that_is_too_long_is_halved_until_it_is_not(make_sink, longest):
+    """Then every window is of the length that worked, the records are all there, and none is there twice."""
+    rows = [row(i, i * HOUR_MS) for i in range(14 * 24)]
+    exchange, span = Exchange(rows), Span(WEEK)
+    sink = make_sink()
+    reading = Reader(limited_to(longest, exchange), span).read(0, 2 * WEEK, sink)
+    assert (unpacked(sink.lines()), reading.records, span.ms <= longest) == (sorted(rows), len(rows), True)
+    accepted = [end - start for start, end, _ in exchange.asked if end - start <= longest]
+    refused = [end - start for start, end, _ in exchange.asked if end - start > longest]
+    assert (len(refused), max(accepted)) == (len({*refused}), span.ms)
+
+
+def test_the_span_that_worked_is_kept_for_the_intervals_to_come():
+    """One span serves a whole run: no later window is refused again."""
+    exchange, span = Exchange(), Span(WEEK)
+    reader = Reader(limited_to(24 * HOUR_MS, exchange), span)
+    reader.read(0, WEEK, Memory())
+    exchange.asked.clear()
+    reader.read(WEEK, 2 * WEEK, Memory())
+    assert [end - start for start, end, _ in exchange.asked if end - start > 24 * HOUR_MS] == []
+
+
+@pytest.mark.parametrize(
+    ("span", "tried"),
+    [
+        (WEEK, [WEEK, WEEK // 2, WEEK // 4, WEEK // 8, WEEK // 16, WEEK // 32, WEEK // 64, WEEK // 128, HOUR_MS]),
+        (HOUR_MS, [HOUR_MS]),
+        (90, [90]),
+    ],
+)
+def test_an_hour_that_is_refused_is_an_error(span, tried):
+    """It is not the length then: nothing shorter is tried."""
+    exchange = Exchange()
+    with pytest.raises(BinanceSpanError):
+        Reader(limited_to(0, exchange), Span(span)).read(0, WEEK, Memory())
+    assert [end - start for start, end, _ in exchange.asked] == tried
+
+
+@SINKS
+def test_a_span_refused_in_the_middle_of_a_window_leaves_nothing_behind(make_sink):
+    """The rows of its first page come again in the shorter windows, and are there once."""
+    rows = [row(i, i * HOUR_MS) for i in range(200)]
+    exchange = Exchange(rows)
+
+    def fetch(start, end, current):
+        if current == 2 and end - start > 100 * HOUR_MS:
+            raise BinanceSpanError("too long")
+        return exchange(start, end, current)
+
+    sink = make_sink()
+    reading = Reader(fetch, Span(200 * HOUR_MS)).read(0, 200 * HOUR_MS, sink)
+    assert (unpacked(sink.lines()), reading.records) == (sorted(rows), 200)
+
+
+def test_readings_of_windows_add_up():
+    """The weakest proof is the proof of the whole."""
+    one = Reading(records=1, total=2, requests=3, outside=4, conflicts=5)
+    both = one + Reading(records=10, total=20, requests=30, outside=40, conflicts=50, proof="pages")
+    assert (both, (one + one).proof) == (Reading(11, 22, 33, 44, 55, "pages"), "total")
+
+
+# -- counting --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 250])
+def test_counting_asks_for_one_page_of_each_window(n):
+    """The total is all that is wanted."""
+    exchange = Exchange([row(i, START + i * 10) for i in range(n)])
+    assert Reader(exchange, Span(1_000)).count(START, START + 2_500) == n
+    assert exchange.asked == [
+        (START, START + 1_000, 1),
+        (START + 1_000, START + 2_000, 1),
+        (START + 2_000, START + 2_500, 1),
+    ]
+
+
+def test_counting_takes_shorter_windows_where_it_must():
+    """As reading does."""
+    exchange = Exchange([row(i, i * HOUR_MS) for i in range(100)])
+    assert Reader(limited_to(10 * HOUR_MS, exchange), Span(WEEK)).count(0, WEEK) == 100
+
+
+def test_a_total_that_is_not_stated_is_not_counted_as_none():
+    """It is an error: nothing would be known."""
+    with pytest.raises(BinanceIncompleteError, match="states no total"):
+        Reader(lambda *_: Page([], None), Span(WEEK)).count(START, END)

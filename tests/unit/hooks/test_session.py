@@ -1,0 +1,492 @@
+"""What goes over the wire is what was signed, once, to one host; and no answer is waited for longer than its time."""
+
+import contextlib
+import gc
+import gzip
+import json
+import socket
+import ssl
+import threading
+import time
+import zlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlencode
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from airflow_provider_binance_margin.exchange.call import Caller
+from airflow_provider_binance_margin.exchange.credentials import load_credentials
+from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
+from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.host import Host
+from airflow_provider_binance_margin.exchange.wire import Request, Wait
+from airflow_provider_binance_margin.hooks.session import make_session, send
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Server:
+    """A server that speaks raw bytes.
+
+    :param speak: a function of (connection, request): what it does with each request; False ends the connection
+    :param tls: wraps each connection
+    """
+
+    def __init__(self, speak, tls=None):
+        self.speak, self.tls = speak, tls
+        self.requests, self.connections, self.open = [], 0, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.threads = [threading.Thread(target=self.accept)]
+
+    def __enter__(self):
+        self.threads[0].start()
+        return self
+
+    def __exit__(self, *_):
+        # a listener that is shut down wakes its accept
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in self.open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(5)
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.open.append(connection)
+            thread = threading.Thread(target=self.serve, args=(connection,))
+            self.threads.append(thread)
+            thread.start()
+
+    def serve(self, plain):
+        with plain, contextlib.suppress(OSError), self.tls(plain) if self.tls else plain as connection:
+            buffer = b""
+            while data := connection.recv(65_536):
+                buffer += data
+                while b"\r\n\r\n" in buffer:
+                    head, _, buffer = buffer.partition(b"\r\n\r\n")
+                    self.requests.append(head.decode("latin-1"))
+                    if self.speak(connection, head) is False:
+                        return
+
+
+def says(*pieces, every=0.0, then_close=False):
+    """Sends these pieces, so many seconds apart."""
+
+    def speak(connection, _):
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(every)
+        return not then_close
+
+    return speak
+
+
+@pytest.fixture
+def session():
+    with make_session(4, use_environment=False) as made:
+        yield made
+
+
+def ask(session, url, timeout=2.0, headers=None):
+    return send(session, Request(url, headers or {}), timeout)
+
+
+def sockets():
+    """How many sockets this process has open."""
+    gc.collect()
+    links = []
+    for number in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            links.append(str(number.readlink()))
+    return sum(link.startswith("socket:") for link in links)
+
+
+# -- what is sent ----------------------------------------------------------------------------------------------------
+
+
+def drive(session, call, timeout=2.0):
+    reply = None
+    while True:
+        try:
+            step = call.send(reply)
+        except StopIteration as done:
+            return done.value
+        assert not isinstance(step, Wait)
+        reply = send(session, step, timeout)
+
+
+def caller(sandbox, key="hmac"):
+    fields = sandbox.connection(key)
+    credentials = load_credentials(
+        fields["login"], secret=fields.get("password"), private_key=fields["extra"].get("private_key")
+    )
+    endpoint = FORCE_LIQUIDATION
+    return Caller(Host(sandbox.url, time), credentials, endpoint.path, endpoint.weight, endpoint.read_page)
+
+
+@pytest.mark.parametrize("key", ["hmac", "rsa", "ed25519"])
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "币安人生USDT"])
+def test_the_bytes_that_are_sent_are_the_bytes_that_were_signed(session, sandbox, key, symbol):
+    """A strict exchange takes the signature of each kind over a query that has to be encoded."""
+    sandbox.add(n=1, symbol=symbol, isolated=True, at=1_760_000_000_000)
+    page = drive(session, caller(sandbox, key).call({"isolatedSymbol": symbol, "startTime": 1_760_000_000_000}))
+    assert (page.total, json.loads(page.records[0].line)["symbol"], sandbox.requests[0].status) == (1, symbol, 200)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["%2f%2F%e5%", "1+2 3", "/../b//c", "{}|^`\"<>'()[]\\", "b?c=d&e#f", "~-_.!*$,;:@", "\x00\r\n\x7f", "币é😀"],
+    ids=ascii,
+)
+def test_a_query_arrives_as_it_was_encoded(session, value):
+    """Nothing on the way encodes it again or makes it look nicer."""
+    query = urlencode({"a": value, value: "b"}) + f"&signature={quote('+/==', safe='')}"
+    with Server(says(OK)) as server:
+        reply = ask(session, f"{server.url}/p?{query}")
+        asked = [head.split(" ", 2)[1] for head in server.requests]
+    assert (reply.status, asked) == (200, [f"/p?{query}"])
+
+
+def test_only_the_headers_that_are_needed_are_sent(session):
+    """Nothing that is not the exchange's business."""
+    with Server(says(OK)) as server:
+        ask(session, f"{server.url}/p?a=1", headers={"X-MBX-APIKEY": "key"})
+        first, *lines = server.requests[0].split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    agent = headers.pop("User-Agent")
+    assert (first, agent.startswith("airflow-provider-binance-margin/"), headers) == (
+        "GET /p?a=1 HTTP/1.1",
+        True,
+        {
+            "Host": f"127.0.0.1:{server.port}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Connection": "keep-alive",
+            "X-MBX-APIKEY": "key",
+        },
+    )
+
+
+def test_no_password_is_looked_for_in_a_netrc_file(session, tmp_path, monkeypatch):
+    """One for the host would be sent to it, and replace nothing."""
+    (tmp_path / "netrc").write_text("default login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Server(says(OK)) as server, make_session(1, use_environment=True) as open_session:
+        ask(open_session, f"{server.url}/p")
+        ask(session, f"{server.url}/p")
+    assert [head for head in server.requests if "authorization" in head.lower()] == []
+
+
+def test_no_cookie_is_kept_or_sent_back(session):
+    """A call depends on nothing but itself."""
+    cookie = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 2\r\n\r\n{}"
+    with Server(says(cookie)) as server:
+        for _ in range(2):
+            ask(session, f"{server.url}/p")
+    assert ([head for head in server.requests if "cookie" in head.lower()], len(session.cookies)) == ([], 0)
+
+
+def test_a_proxy_of_the_environment_is_used_only_where_it_may_be(monkeypatch):
+    """For this machine's own host it is not: the sandbox is reached past it."""
+    with Server(says(OK)) as proxy, Server(says(OK)) as server:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("NO_PROXY", "")
+        for use in (True, False):
+            with make_session(1, use_environment=use) as made:
+                assert ask(made, f"{server.url}/p?a=1").status == 200
+    assert ([head.split(" ")[1] for head in proxy.requests], len(server.requests)) == ([f"{server.url}/p?a=1"], 1)
+
+
+# -- redirects -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(session, sandbox, status):
+    """The host it points to sees nothing; the call fails as one to a wrong host."""
+    with Server(says(OK)) as elsewhere:
+        sandbox.fault("redirect", location=f"{elsewhere.url}/steal", status=status)
+        with pytest.raises(BinanceConfigError):
+            drive(session, caller(sandbox).call({}))
+    assert (elsewhere.connections, len(sandbox.requests)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "location", [b"http://[::1", b"\xff\xfe", b"", b"http://x:99999/", b"ftp://x/", b"//", b"http://" + b"a" * 9_000]
+)
+def test_a_redirect_that_leads_nowhere_is_still_a_redirect(session, location):
+    """Its target is not even looked at: it is not taken for a fault that may pass."""
+    answer = b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n"
+    with Server(says(answer)) as server:
+        assert ask(session, f"{server.url}/p").status == 302
+
+
+# -- connections -----------------------------------------------------------------------------------------------------
+
+
+def test_calls_one_after_the_other_use_one_connection(session, sandbox):
+    """Whatever they are answered: pages and errors alike."""
+    sandbox.add(n=250, at=1_760_000_000_000)
+    sandbox.fault("500", skip=2)
+    sandbox.fault("429", skip=3)
+    one = caller(sandbox)
+    for current in range(8):
+        request = next(one.call({"startTime": 1_760_000_000_000, "current": current + 1}))
+        send(session, request, 2.0)
+    assert (len(sandbox.requests), sandbox.connections) == (8, 1)
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_replaced(session):
+    """An idle connection ends some time: the next call makes a new one, without a fault."""
+    with Server(says(OK, then_close=True)) as server:
+        statuses = []
+        for _ in range(3):
+            statuses.append(ask(session, f"{server.url}/p").status)
+            time.sleep(0.05)
+    assert (statuses, server.connections) == ([200, 200, 200], 3)
+
+
+def test_no_socket_is_left_open(sandbox):
+    """After answers, faults and cut bodies, and once the session is closed."""
+    before = sockets()
+    with make_session(4, use_environment=False) as session:
+        statuses = []
+        for fault in ("reset", "reset-body", "slow-head", "slow-body"):
+            sandbox.fault(fault)
+            statuses += [send(session, next(caller(sandbox).call({})), 0.3).status for _ in range(2)]
+        assert statuses == [None, 200] * 4
+    deadline = time.monotonic() + 3.0
+    while sockets() > before and time.monotonic() < deadline:
+        time.sleep(0.02)  # the sandbox's ends close when its loop hears of ours
+    assert sockets() == before
+
+
+# -- deadlines -------------------------------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+GZIPPED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 40\r\n\r\n" + gzip.compress(b"x" * 9)[:10]
+DRIPS = {
+    "silence": [b""] * 40,
+    "head": [bytes([byte]) for byte in HEAD],
+    "endless-head": [b"HTTP/1.1 200 OK\r\n", *[b"X-A: b\r\n"] * 40],
+    "continue-for-ever": [b"HTTP/1.1 100 Continue\r\n\r\n"] * 40,
+    "body": [HEAD, *[b"x"] * 40],
+    "chunks": [CHUNKED, *[b"1\r\nx\r\n"] * 40],
+    "half-a-chunk": [CHUNKED, b"1000\r\n", *[b"x"] * 40],
+    "until-it-closes": [b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 40],
+    "gzip": [GZIPPED, *[b"\x00"] * 40],
+}
+
+
+@pytest.mark.parametrize("pieces", DRIPS.values(), ids=DRIPS)
+def test_an_answer_that_drips_is_given_up_at_its_time(session, pieces):
+    """One deadline for all of an answer, however small its pieces and wherever they drip."""
+    with Server(says(*pieces, every=0.05)) as server:
+        start = time.monotonic()
+        reply = ask(session, f"{server.url}/p", timeout=0.3)
+        took = time.monotonic() - start
+    assert (reply.status, reply.body, 0.25 < took < 0.8) == (None, b"", True)
+
+
+def test_an_answer_that_is_slow_but_in_time_is_taken(session):
+    """The deadline is no shorter than it says, and the next answer has a time of its own."""
+    slow = says(HEAD, *[b"x" * 10] * 4, every=0.06)
+    with Server(slow) as server:
+        replies = [ask(session, f"{server.url}/p", timeout=0.5) for _ in range(3)]
+    assert ([len(reply.body) for reply in replies], server.connections) == ([40, 40, 40], 1)
+
+
+def tls_context(folder):
+    """A server's certificate for 127.0.0.1, signed by itself."""
+    import ipaddress
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, SHA256())
+    )
+    file = folder / "server.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context, file
+
+
+@pytest.fixture
+def tls(tmp_path):
+    context, file = tls_context(tmp_path)
+    return lambda plain: context.wrap_socket(plain, server_side=True), file
+
+
+def test_the_deadline_holds_under_tls_too(tls, monkeypatch):
+    """Where the pieces are records: a drip is given up, an answer is taken, one connection serves both."""
+    wrap, file = tls
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+
+    def speak(connection, head):
+        return says(*([HEAD, *[b"x"] * 40] if b"/drip" in head else [OK]), every=0.05)(connection, head)
+
+    with Server(speak, wrap) as server, make_session(1, use_environment=True) as session:
+        replies = [ask(session, f"{server.url}/p"), ask(session, f"{server.url}/p")]
+        connections = server.connections
+        start = time.monotonic()
+        drip = ask(session, f"{server.url}/drip", timeout=0.3)
+        took = time.monotonic() - start
+    assert ([reply.status for reply in replies], connections) == ([200, 200], 1)
+    assert (drip.status, took < 0.8) == (None, True)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_a_fault(session, tls):
+    """Then nothing is sent at all."""
+    with Server(says(OK), tls[0]) as server:
+        reply = ask(session, f"{server.url}/p?signature=x")
+    assert (reply.status, reply.fault, server.requests) == (None, "SSLError", [])
+
+
+# -- faults ----------------------------------------------------------------------------------------------------------
+
+
+def reset(connection, _):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    return False
+
+
+def after(first, then):
+    def speak(connection, head):
+        connection.sendall(first)
+        return then(connection, head)
+
+    return speak
+
+
+FAULTS = {
+    "closed": says(b"", then_close=True),
+    "reset": reset,
+    "reset-in-the-head": after(b"HTTP/1.1 200", reset),
+    "reset-in-the-body": after(HEAD + b"xxx", reset),
+    "cut-body": says(HEAD + b"xxx", then_close=True),
+    "cut-chunk": says(CHUNKED + b"1000\r\nxxx", then_close=True),
+    "no-last-chunk": says(CHUNKED + b"3\r\nxxx\r\n", then_close=True),
+    "chunk-of-no-length": says(CHUNKED + b"xyz\r\nxxx\r\n", then_close=True),
+    "no-http": says(b"220 smtp.example.test ESMTP\r\n", then_close=True),
+    "bad-status": says(b"HTTP/1.1 abc OK\r\n\r\n", then_close=True),
+    "endless-status-line": says(b"HTTP/1.1 200 " + b"O" * 70_000 + b"\r\n\r\n", then_close=True),
+    "too-many-headers": says(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 200 + b"\r\n", then_close=True),
+    "no-gzip": says(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
+    ),
+}
+
+
+@pytest.mark.parametrize("speak", FAULTS.values(), ids=FAULTS)
+def test_a_failed_transport_is_a_reply_without_a_status(session, speak):
+    """It is known by its class, and shows neither address nor query; the next call is served."""
+    with Server(speak) as server:
+        reply = ask(session, f"{server.url}/p?signature=s3cr3t")
+        server.speak = says(OK)
+        following = ask(session, f"{server.url}/p")
+    assert (reply.status, reply.fault.isidentifier(), following.status) == (None, True, 200)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("http://127.0.0.1:1/p?signature=s3cr3t", id="refused"),
+        pytest.param("http://no-such-host.invalid/p?signature=s3cr3t", id="no-name"),
+        pytest.param("http://" + "a" * 64 + ".invalid/p?signature=s3cr3t", id="label-too-long"),
+        pytest.param("https://127.0.0.1:1/p?signature=s3cr3t", id="refused-tls"),
+    ],
+)
+def test_a_host_that_cannot_be_reached_is_a_reply_without_a_status(session, url):
+    """No exception gets out: its text would hold the URL."""
+    reply = ask(session, url)
+    assert (reply.status, reply.fault.isidentifier(), "s3cr3t" in repr(reply)) == (None, True, False)
+
+
+def test_a_certificate_file_that_is_missing_is_a_fault_of_the_transport(monkeypatch):
+    """The environment may name one that is not there."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent/ca.pem")
+    with make_session(1, use_environment=True) as session:
+        assert ask(session, "https://127.0.0.1:1/p").status is None
+
+
+def test_a_body_is_unpacked(session):
+    """Gzip is asked for, and what was packed comes out."""
+    packed = gzip.compress(b'{"rows":[]}' * 1_000)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    with Server(says(answer + packed)) as server:
+        assert ask(session, f"{server.url}/p").body == b'{"rows":[]}' * 1_000
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "bomb"])
+def test_a_body_without_end_is_given_up(session, packed):
+    """32 MiB are more than any page; what unpacks to more is no answer."""
+    if packed:
+        data = zlib.compress(bytes(40 * 1024 * 1024), wbits=31)
+        pieces = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(data), data]
+    else:
+        pieces = [b"HTTP/1.1 200 OK\r\n\r\n", *[bytes(1024 * 1024)] * 40]
+    with Server(says(*pieces)) as server:
+        reply = ask(session, f"{server.url}/p", timeout=10.0)
+    assert (reply.status, reply.fault, reply.body) == (None, "ContentDecodingError", b"")
+
+
+def test_threads_share_a_session(sandbox):
+    """Four at once: each gets its own answer, over at most as many connections."""
+    symbols = [f"P{number}USDT" for number in range(40)]
+    for number, symbol in enumerate(symbols):
+        sandbox.add(n=number + 1, symbol=symbol, isolated=True, at=1_760_000_000_000)
+    one, totals, todo = caller(sandbox), {}, list(symbols)
+
+    def work():
+        while True:
+            try:
+                symbol = todo.pop()
+            except IndexError:
+                return
+            totals[symbol] = drive(session, one.call({"isolatedSymbol": symbol, "startTime": 1_760_000_000_000})).total
+
+    with make_session(4, use_environment=False) as session:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert (totals, sandbox.connections <= 4) == ({symbol: n + 1 for n, symbol in enumerate(symbols)}, True)
+
+
+def test_a_session_can_be_used_by_itself():
+    """What `get_conn` hands out is a plain `requests` session."""
+    with Server(says(OK)) as server, make_session(1, use_environment=False) as session:
+        assert isinstance(session, requests.Session)
+        assert session.get(f"{server.url}/p", params={"a": "b"}, timeout=2).json() == {}
+        assert parse_qs(server.requests[0].split(" ")[1].partition("?")[2]) == {"a": ["b"]}

@@ -1,0 +1,111 @@
+"""Airflow parses DAG files all day: what they import must be light."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import airflow_provider_binance_margin as package
+
+ROOT = Path(__file__).parents[2]
+HEAVY = (
+    "requests",
+    "boto3",
+    "botocore",
+    "pyarrow",
+    "duckdb",
+    "polars",
+    "airflow.providers.amazon",
+    "cryptography",
+    "moto",
+)
+#: modules that only tasks, triggers and programs import, when they run; those that need something heavy say why
+RUN_TIME_ONLY = {
+    "airflow_provider_binance_margin.hooks.session": "is the code that uses requests",
+    "airflow_provider_binance_margin.transfers.object_store": "is the code that uses botocore",
+    "airflow_provider_binance_margin.transfers.load": "uses object_store",
+    "airflow_provider_binance_margin.transfers.loader": "uses object_store",
+    "airflow_provider_binance_margin.lake.parquet": "is the code that uses pyarrow",
+    "airflow_provider_binance_margin.sandbox": "a server, for tests and demos",
+}
+
+SCRIPT = """
+import importlib, json, sys
+import airflow.sdk
+import airflow.providers.common.compat.sdk
+import airflow.triggers.base
+before = set(sys.modules)
+added = {}
+for name in json.loads(sys.argv[1]):
+    importlib.import_module(name)
+    added[name] = sorted(set(sys.modules) - before)
+    before |= set(sys.modules)
+print(json.dumps(added))
+"""
+
+
+def modules():
+    found = [module.name for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+    return [name for name in found if not any(name == each or name.startswith(each + ".") for each in RUN_TIME_ONLY)]
+
+
+@pytest.fixture(scope="module")
+def added(tmp_path_factory):
+    """What each module adds to what Airflow has loaded by the time it parses a DAG."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT, json.dumps(modules())],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"AIRFLOW_HOME": str(tmp_path_factory.mktemp("home")), "PATH": "/usr/bin:/bin"},
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def is_of(module, packages):
+    return any(module == each or module.startswith(each + ".") for each in packages)
+
+
+def test_no_module_brings_in_anything_heavy(added):
+    """Importing operators, sensors, triggers, hooks or provider info loads no HTTP, AWS, Parquet or crypto library."""
+    heavy = {name: [m for m in new if is_of(m, HEAVY)] for name, new in added.items()}
+
+    assert {} == {name: new for name, new in heavy.items() if new}
+
+
+def test_what_is_brought_in_is_small(added):
+    """All modules together load little beside this package and the standard library."""
+    others = {
+        module.split(".")[0]
+        for new in added.values()
+        for module in new
+        if not is_of(module, [package.__name__]) and module.split(".")[0] not in sys.stdlib_module_names
+    }
+
+    assert others <= {"msgspec", "airflow"}
+
+
+def test_every_exception_is_still_one():
+    """The list of heavy modules holds no name that is gone."""
+    found = {module.name for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")}
+
+    assert set() == set(RUN_TIME_ONLY) - found
+
+
+def test_provider_info_imports_nothing(tmp_path):
+    """It is called in every Airflow process: it loads no module but its own."""
+    script = (
+        "import sys; before = set(sys.modules);"
+        "from airflow_provider_binance_margin.get_provider_info import get_provider_info; get_provider_info();"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT)
+
+    name = package.__name__
+    assert str([name, f"{name}.get_provider_info"]) == done.stdout.strip()
