@@ -200,10 +200,18 @@ def _from_arguments(start: Any, end: Any, grain: Grain | None) -> Choice | None:
     return Choice((Interval(ms(first), ms(last)),), "arguments", grain, zone)
 
 
+def is_partitioned(context: Mapping[str, Any]) -> bool:
+    """Whether the run is a partition of its DAG's own timetable."""
+    return any(_of_run(context, name) is not None for name in ("partition_key", "partition_date"))
+
+
+def _of_run(context: Mapping[str, Any], name: str) -> Any:
+    return context.get(name) or getattr(context.get("dag_run"), name, None)
+
+
 def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
-    run = context.get("dag_run")
-    key = context.get("partition_key") or getattr(run, "partition_key", None)
-    date = parse(context.get("partition_date") or getattr(run, "partition_date", None))
+    key = _of_run(context, "partition_key")
+    date = parse(_of_run(context, "partition_date"))
     form = next((g for pattern, g in _KEY_FORMS if isinstance(key, str) and pattern.fullmatch(key)), None)
     if key is None and date is None:
         return None
@@ -298,7 +306,10 @@ def _check(interval: Interval, choice: Choice) -> None:
 def _zone_of_schedule(context: Mapping[str, Any]) -> str:
     """The timetable's zone, where it has one: the DAG's, that of its start date, may be another."""
     dag = context.get("dag")
-    return _name(getattr(getattr(dag, "timetable", None), "timezone", None) or getattr(dag, "timezone", None) or "UTC")
+    timetable = getattr(dag, "timetable", None)
+    # before Airflow 3.2 a timetable keeps its zone to itself
+    own = getattr(timetable, "timezone", None) or getattr(timetable, "_timezone", None)
+    return _name(own or getattr(dag, "timezone", None) or "UTC")
 
 
 def _name(zone: Any) -> str:

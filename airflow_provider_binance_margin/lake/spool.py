@@ -11,8 +11,6 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -152,10 +150,15 @@ class Spool:
 
     def lines(self) -> Iterator[bytes]:
         """All lines in order, each once, without line breaks."""
-        entries = self._db.execute(self._select)
-        for _, equals in groupby(entries, key=itemgetter(slice(0, -2))):
-            first, *others = (self._lines_of(page)[position] for *_, page, position in equals)
-            yield from sorted({first, *others}) if others else (first,)
+        place, lines = None, list[bytes]()  # the lines of one place in the order: nearly always one
+        for entry in self._db.execute(self._select):
+            line = self._lines_of(entry[-2])[entry[-1]]
+            if entry[:-2] == place:
+                lines.append(line)
+                continue
+            yield from lines if len(lines) < 2 else sorted(set(lines))  # noqa: PLR2004
+            place, lines = entry[:-2], [line]
+        yield from sorted(set(lines))
 
     def _read_page(self, page: int) -> Sequence[bytes]:
         (data,) = self._db.execute("SELECT lines FROM pages WHERE id = ?", (page,)).fetchone()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
 
 _IN_MEMORY = 1 << 20
+#: the second where this machine's clock is ahead of the exchange's, which is known after the first
+_LOOKS = 2
 
 
 class RecordsAuditOperator(LakeOperator):
@@ -67,7 +69,7 @@ class RecordsAuditOperator(LakeOperator):
     def _audit(self, choice: Choice) -> dict[str, Any]:
         from airflow_provider_binance_margin.exchange.paging import Span
         from airflow_provider_binance_margin.lake.audit import report
-        from airflow_provider_binance_margin.transfers.load import jobs_of, pools
+        from airflow_provider_binance_margin.transfers.load import jobs_of, pools, unsettled
         from airflow_provider_binance_margin.transfers.side_by_side import side_by_side
 
         scope, (bucket, template) = self.scope(), self.target()
@@ -76,8 +78,13 @@ class RecordsAuditOperator(LakeOperator):
         reader = hook.reader(self.endpoint, span, isolated_symbol=self.isolated_symbol, size=1)
         with pools(hook, self.max_workers) as (calls, _):
             self.await_settled(hook, choice)
-            jobs = jobs_of(self.endpoint, choice, template, scope)
-            result = report(side_by_side(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
+            for _ in range(_LOOKS):
+                jobs = jobs_of(self.endpoint, choice, template, scope)
+                result = report(side_by_side(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
+                if not unsettled(hook, choice, seconds(self.settle)):
+                    break
+                # by the exchange's clock, which this machine's is ahead of: what was seen may have been too early
+                self.await_settled(hook, choice)
         bounds = {"start": iso(choice.intervals[0].start), "end": iso(choice.intervals[-1].end)}
         return {**bounds, "source": choice.source, **result}
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_binance_margin.lake.interval import Choice, Interval, check_against
+from airflow_provider_binance_margin.lake.interval import Choice, check_against
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
 from airflow_provider_binance_margin.lake.proof import Subject
 from airflow_provider_binance_margin.transfers.loader import CLOCK_STEP, Job, Made
@@ -33,14 +34,16 @@ def jobs_of(endpoint: Endpoint, choice: Choice, template: str, scope: str) -> It
 
     :raises LayoutError: at once, when two of them would be written under one key
     """
-    seen: dict[str, Interval] = {}
+    seen: set[bytes] = set()  # of checksums: the keys of years of hours would fill megabytes
     for interval in choice.objects():
-        other = seen.setdefault(render(template, interval, scope), interval)
-        if other is not interval:
+        key = render(template, interval, scope)
+        checksum = blake2b(key.encode(), digest_size=16).digest()
+        if checksum in seen:
             raise LayoutError(
-                f"the key {template!r} is the same for {other} and {interval}: it must hold {{start}}, "
-                "with a format as fine as the grain"
+                f"the key {template!r} gives {key!r} to more than one interval, {interval} among them: it must hold "
+                "{start}, with a format as fine as the grain"
             )
+        seen.add(checksum)
     return (
         Job(Subject(endpoint.name, interval, scope), render(template, interval, scope)) for interval in choice.objects()
     )

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
 
-from airflow_provider_binance_margin.lake.interval import Choice, iso, partition_key
+from airflow_provider_binance_margin.lake.interval import Choice, is_partitioned, iso, partition_key
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator, seconds
 
@@ -123,7 +123,7 @@ class RecordsToS3Operator(LakeOperator):
                 self.emit_partitions
                 and self.grain
                 and choice
-                and choice.source != "partition"
+                and not is_partitioned(context)
                 and hasattr(event, "add_partitions")
             ):
                 event.add_partitions([partition_key(interval.start, self.grain) for interval in choice.objects()])

@@ -5,6 +5,7 @@ Run as a program, this file is the worker: it imports everything once and forks 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -62,7 +63,8 @@ def serve():
             try:
                 work(**json.loads(told))
             except BaseException as error:  # noqa: BLE001 - the forked process ends here, whatever happens
-                print(repr(error), file=sys.stderr, flush=True)
+                sys.stderr.write(f"{error!r}\n")
+                sys.stderr.flush()
                 os._exit(1)
             os._exit(0)
         print(pid, file=told_to, flush=True)
@@ -155,7 +157,7 @@ def undisturbed(worker, s3_client):
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", range(KILLS))
 def test_a_kill_at_any_moment_loses_nothing(trial, worker, exchange, undisturbed, s3):
-    """Whole objects or none, no upload left open; the retry asks for what is missing alone, and the bytes are the same."""
+    """Whole objects or none, no upload left open; the retry asks for what is missing alone; the bytes are the same."""
     suffix = SUFFIXES[trial % len(SUFFIXES)]
     expected, took = undisturbed(suffix)
     options = {"s3_bucket": s3.name, "s3_key": "{start:%Y-%m-%d}" + suffix, "max_workers": (2, 16, 64)[trial % 3]}
@@ -165,10 +167,8 @@ def test_a_kill_at_any_moment_loses_nothing(trial, worker, exchange, undisturbed
 
     pid = worker.start(**attempt)
     time.sleep(moment)
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it was faster this time
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it was faster this time
     assert worker.end() in (-signal.SIGKILL, 0)
     present = s3.objects()
     uploads = s3.client.list_multipart_uploads(Bucket=s3.name).get("Uploads", [])
@@ -188,7 +188,7 @@ def test_a_kill_at_any_moment_loses_nothing(trial, worker, exchange, undisturbed
 
 
 def test_clearing_starts_over(worker, exchange, undisturbed, s3):
-    """A retry of a finished run asks for nothing; a run that was cleared asks for everything, and so does another run."""
+    """A retry of a finished run asks for nothing; one that was cleared asks for everything, and so does another."""
     expected, _ = undisturbed(".jsonl.gz")
     options = {"s3_bucket": s3.name, "s3_key": "{start:%Y-%m-%d}.jsonl.gz"}
     asks = []

@@ -45,14 +45,15 @@ def lake(operator, run_task, sandbox, s3, tmp_path):
         suffix = SUFFIX[kind]
         if not empty:
             for number, row in enumerate(ROWS):
-                sandbox.add({**row, "updatedTime": FIRST + number * DAY // 2 * (number == 3) * 2 + number, "orderId": 7 + number})
+                moment = FIRST + (number if number < 3 else 3 * DAY)
+                sandbox.add({**row, "updatedTime": moment, "orderId": 7 + number})
         key = f"{PREFIX}/scope={{scope}}/dt={{start:%Y-%m-%d}}/{{start}}_{{end}}{suffix}"
         done = run_task(operator(s3_key=key, grain="day", start="2026-01-15", end="2026-01-19"))
         assert done.state == "success", done.error
         if twice:
             hourly = operator(s3_key=key, grain="hour", start="2026-01-15T00:00", end="2026-01-15T01:00")
             assert run_task(hourly).state == "success"
-        s3.client.delete_object(Bucket=s3.name, Key=next(k for k in s3.keys() if "dt=2026-01-17" in k))
+        s3.client.delete_object(Bucket=s3.name, Key=next(filter(re.compile("dt=2026-01-17").search, s3.keys())))
         for name, body in s3.objects().items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -21,7 +22,7 @@ def told(done):
         keys, _ = events.get(event["dest_asset_key"]["name"], ([], None))
         found = event.get("partition_keys") or ([event["partition_key"]] if event.get("partition_key") else [])
         events[event["dest_asset_key"]["name"]] = (keys + list(found), event["extra"])
-    return events
+    return {name: (sorted(keys), extra) for name, (keys, extra) in events.items()}  # Airflow keeps them in a set
 
 
 @pytest.mark.parametrize(
@@ -124,8 +125,6 @@ class OutletEvent:
 
 def test_an_airflow_without_partitions_is_told_the_summary(operator, api, monkeypatch):
     """The same operator works there and says nothing of partitions."""
-    import json
-
     for name in ("binance_default", "aws_default"):
         monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(api.conns[name]))
     event = OutletEvent()

@@ -173,7 +173,7 @@ def test_parquet_holds_a_value_exactly_or_refuses_it(column, literal, value):
     lines = [line(), line({column: literal})]
 
     if value is REFUSED:
-        with pytest.raises(FieldError, match="Use .jsonl.gz or .csv.gz") as refusal:
+        with pytest.raises(FieldError, match=r"Use \.jsonl\.gz or \.csv\.gz") as refusal:
             body(lines, ".parquet")
         assert f"{column} {literal[:80]}" in str(refusal.value)
         assert column == "orderId" or "orderId 180015097" in str(refusal.value)

@@ -301,7 +301,8 @@ def test_a_reversed_data_interval_is_refused(grain):
 
 def dag(timetable_zone, start_zone="UTC"):
     """A real DAG whose timetable, as so often, is of another zone than its start date."""
-    from airflow.sdk import DAG, CronDataIntervalTimetable
+    from airflow.sdk import DAG
+    from versions import CronDataIntervalTimetable
 
     schedule = CronDataIntervalTimetable("0 0 * * *", timezone=timetable_zone)
     return DAG("a_dag", schedule=schedule, start_date=pendulum.datetime(2026, 1, 1, tz=start_zone))
