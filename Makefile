@@ -5,10 +5,10 @@ PY := .venv/bin/python
 SETUP = $(PYTHON) scripts/setup_env.py $(if $(filter file default,$(origin PYTHON)),,--same-python)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types constraints dist clean
+.PHONY: help setup demo bench test test-distributed test-matrix lint types constraints dist docs clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## make .venv from constraints.txt, where it is not up to date
 	@$(SETUP)
@@ -19,6 +19,16 @@ demo: setup ## a real Airflow loads two weeks of a local Binance into a local S3
 test: setup ## all tests that take minutes at most; ARGS="-k word" for some of them
 	$(PY) -m pytest $(ARGS)
 
+test-distributed: setup ## a backfill on Celery, Redis and PostgreSQL that loses a worker half way
+	$(PY) scripts/distributed_setup.py
+	$(PY) -m pytest -s tests/distributed $(ARGS)
+
+bench: setup ## this package beside what one would write today; ARGS="--help" for how to measure less
+	$(PY) benchmarks/run.py $(ARGS)
+
+test-matrix: setup ## the tests on the oldest and the newest Airflow; VERSIONS="3.1 3.2@3.13" for others, ARGS for pytest
+	$(PY) scripts/matrix.py $(VERSIONS) -- $(ARGS)
+
 lint: setup ## style and format
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -28,9 +38,15 @@ types: setup ## mypy, strict
 
 constraints: setup ## write constraints.txt anew with the newest versions that go together
 	$(PY) scripts/pin.py
+	$(PY) scripts/matrix.py --pin
 
-dist: setup ## wheel and source distribution
+dist: setup ## wheel and source distribution, checked
+	rm -rf dist
 	$(PY) -m build --outdir dist
+	$(PY) -m twine check --strict dist/*
+
+docs: setup ## the documentation site, in site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 clean: ## remove what builds, tests and the demo leave (not .venv)
-	rm -rf .demo dist build htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .demo dist build site htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,10 +1,11 @@
 """What Airflow discovers. It is called in every Airflow process, so it imports nothing."""
 
 UI_FIELD_BEHAVIOUR = {
-    "hidden-fields": ["schema", "port", "extra"],
+    "hidden-fields": ["schema", "extra"],
     "relabeling": {"host": "Base URL", "login": "API key", "password": "API secret (HMAC keys only)"},
     "placeholders": {
         "host": "https://api.binance.com",
+        "port": "443",
         "login": "the API key",
         "password": "leave empty when a private key is given",
     },

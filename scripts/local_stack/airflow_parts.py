@@ -52,9 +52,16 @@ class Airflow:
     def end_migration(self, process: Process) -> None:
         """Wait until the database is made."""
         self._end_of(process, "airflow db migrate", _START_SECONDS)
+        file = self._home / "airflow.db"
+        if not file.exists():
+            return  # another database than SQLite
         # without it whoever reads a file database and whoever writes it keep each other waiting
-        with closing(sqlite3.connect(self._home / "airflow.db", timeout=10)) as database:
+        with closing(sqlite3.connect(file, timeout=10)) as database:
             database.execute("PRAGMA journal_mode=WAL")
+
+    def start_program(self, name: str, *arguments: str) -> Process:
+        """Start an `airflow` command besides the components, such as a worker: after them, since it calls their API."""
+        return self._run(name, arguments)
 
     def cli(self, *arguments: str, seconds: float = 120) -> str:
         """Run an `airflow` command to its end and return what it said; an error when it fails."""
@@ -102,6 +109,11 @@ class Airflow:
         self._processes.stop(*self.components.values())
         self.components.clear()
 
+    def check(self) -> None:
+        """An error, with the end of its log, when one of the components has ended."""
+        for process in self.components.values():
+            process.check()
+
     def tend(self) -> None:
         """Start again what has ended by itself, as a lock of SQLite's can make a component do, but not for ever."""
         for name, process in list(self.components.items()):
@@ -118,8 +130,7 @@ class Airflow:
         return self._processes.start(name, [sys.executable, "-m", "airflow", *arguments], env=env, cwd=self._home)
 
     def _healthy(self) -> bool:
-        for process in self.components.values():
-            process.check()
+        self.check()
         try:
             report = self.api.health()
         except ApiError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -127,6 +128,24 @@ class Processes:
             self._forget(process)
         if not ended:
             raise StackError(f"These could not be ended: {sorted(sessions.members())}")
+
+    def members(self, process: Process) -> set[int]:
+        """The ids of this program and of everything it started."""
+        sessions = Sessions()
+        sessions.add(process.pid)
+        return set(sessions.members())
+
+    def kill(self, process: Process) -> None:
+        """End this program and everything it started as a machine that fails does: at once, without a word."""
+        sessions = Sessions()
+        sessions.add(process.pid)
+        # all at once: none must see another die and tell of it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        ended = sessions.kill()
+        self._forget(process)
+        if not ended:
+            raise StackError(f"These could not be killed: {sorted(sessions.members())}")
 
     def _forget(self, process: Process) -> None:
         with contextlib.suppress(ProcessError):

@@ -103,8 +103,10 @@ class Sessions:
 
     def end(self, grace: float = GRACE) -> bool:
         """Ask all of them to stop, wait so many seconds, then kill; tell whether nobody is left."""
-        if not self._send(signal.SIGTERM) or self._gone(grace):
-            return True
+        return not self._send(signal.SIGTERM) or self._gone(grace) or self.kill()
+
+    def kill(self) -> bool:
+        """Kill all of them, unasked; tell whether nobody is left."""
         # again and again: a process may fork between the look and the signal
         return any(not self._send(signal.SIGKILL) or self._gone(0.2) for _ in range(20))
 

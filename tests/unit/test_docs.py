@@ -1,0 +1,190 @@
+"""The documentation holds: it builds, its links lead somewhere, and nothing public is left out."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from airflow_provider_binance_margin.exchange.errors import MEANINGS
+from airflow_provider_binance_margin.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
+from airflow_provider_binance_margin.sandbox.mishaps import KINDS
+from airflow_provider_binance_margin.sensors.force_liquidation import ForceLiquidationSensor
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+README_PAIR = ("README.md", "README.zh-CN.md")
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+class Page(HTMLParser):
+    """The anchors of a page, and what it refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.anchors, self.refers = set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.anchors |= {attrs[name] for name in ("id", "name") if attrs.get(name)}
+        self.refers += [(tag, attrs[name]) for name in ("href", "src") if attrs.get(name)]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built as `make docs` builds it."""
+    pytest.importorskip("mkdocs")
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    built = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**kept, "NO_MKDOCS_2_WARNING": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert built.returncode == 0, built.stdout
+    return {page.relative_to(target).as_posix(): Page(page.read_text()) for page in target.rglob("*.html")}, target
+
+
+def parameters(kind):
+    """What the package's own classes of a kind take, by name."""
+    own = (base for base in kind.__mro__ if base.__module__.startswith("airflow_provider_binance_margin"))
+    signatures = (inspect.signature(base.__init__) for base in own if "__init__" in vars(base))
+    named = {p.name for s in signatures for p in s.parameters.values() if p.kind is p.KEYWORD_ONLY}
+    return sorted(named)
+
+
+def test_every_link_of_the_site_leads_somewhere(site):
+    """Pages, anchors, pictures, styles and scripts: all are in the site."""
+    pages, target = site
+    dead = []
+    for name, page in pages.items():
+        for _, reference in page.refers:
+            url = urlsplit(reference)
+            if url.scheme or url.netloc or name == "404.html":
+                continue
+            path = (target / name).parent / unquote(url.path) if url.path else target / name
+            file = path.resolve()
+            other = pages.get(file.relative_to(target.resolve()).as_posix())
+            if not file.exists() or (url.fragment and other and unquote(url.fragment) not in other.anchors):
+                dead.append((name, reference))
+
+    assert not dead
+
+
+def test_the_site_needs_nothing_from_elsewhere(site):
+    """No style, script, font or picture is fetched from another host."""
+    pages, target = site
+    loaded = [(n, r) for n, p in pages.items() for tag, r in p.refers if tag in ("script", "img", "link", "iframe")]
+    styles = [css.name for css in target.rglob("*.css") if re.search(r"url\(['\"]?(https?:)?//", css.read_text())]
+
+    assert not [(name, ref) for name, ref in loaded if urlsplit(ref).netloc]
+    assert not styles
+
+
+@pytest.mark.parametrize("name", README_PAIR)
+def test_every_link_of_the_readme_leads_somewhere(name):
+    """What stands beside the README is there."""
+    text = FENCE.sub("", (ROOT / name).read_text())
+    targets = [a or b for a, b in LINK.findall(text)]
+
+    assert not [t for t in targets if not urlsplit(t).scheme and not (ROOT / t.partition("#")[0]).exists()]
+
+
+def test_the_readmes_show_the_same_code():
+    """The Chinese README is as full as the English one: the same blocks of code, but for their comments."""
+    blocks = [
+        [re.sub(r"\s*(#|//).*", "", block) for block in FENCE.findall((ROOT / name).read_text())]
+        for name in README_PAIR
+    ]
+    tables = [len(re.findall(r"^\|[-|]+\|$", (ROOT / name).read_text(), re.MULTILINE)) for name in README_PAIR]
+    headings = [len(re.findall(r"^## ", (ROOT / name).read_text(), re.MULTILINE)) for name in README_PAIR]
+
+    assert blocks[0] == blocks[1]
+    assert tables[0] == tables[1]
+    assert headings[0] == headings[1]
+
+
+@pytest.mark.parametrize("code", MEANINGS)
+def test_every_error_code_is_explained(code):
+    """What is seen, what it means, what to do: one row of troubleshooting for each code, with the package's meaning."""
+    (row,) = re.findall(rf"^\| {code} \| (.+) \| (.+) \|$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+
+    assert MEANINGS[code].text.startswith(row[0])
+    assert row[1].strip()
+
+
+def test_no_error_code_is_invented():
+    """The page explains no code that the package does not know."""
+    codes = re.findall(r"^\| (-\d+) \|", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+
+    assert sorted(map(int, codes)) == sorted(MEANINGS)
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        ("operator.md", ForceLiquidationToS3Operator),
+        ("audit.md", ForceLiquidationAuditOperator),
+        ("sensor.md", ForceLiquidationSensor),
+        ("events.md", ForceLiquidationEventTrigger),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_every_parameter_is_documented(page, kind):
+    """In its guide's table of parameters, and in its docstring; and no other is."""
+    text = (DOCS / page).read_text()
+    table = text.partition("## Parameters")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == parameters(kind)
+    assert sorted(re.findall(r":param (\w+):", kind.__doc__)) == parameters(kind)
+
+
+def test_the_connection_form_is_documented():
+    """Each field by the label that the form shows, and by its name."""
+    text = (DOCS / "connection.md").read_text()
+    labels = [*UI_FIELD_BEHAVIOUR["relabeling"].values(), *(field["label"] for field in CONN_FIELDS.values())]
+    names = [*UI_FIELD_BEHAVIOUR["relabeling"], *(f"extra `{name}`" for name in CONN_FIELDS)]
+
+    assert not [label for label in labels if f"| {label} |" not in text]
+    assert not [name for name in names if (name if " " in name else f"`{name}`") not in text]
+
+
+def test_every_fault_of_the_sandbox_is_documented():
+    """By the name that `fault` takes."""
+    text = (DOCS / "sandbox.md").read_text()
+
+    assert not [name for name in KINDS if f"`{name}`" not in text]
+
+
+@pytest.mark.parametrize("dag", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.name)
+def test_every_example_is_in_a_guide(dag):
+    """Included from its file, so that it cannot be another."""
+    assert any(f'--8<-- "dags/{dag.name}"' in page.read_text() for page in DOCS.glob("*.md"))
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
+def test_tests_that_are_named_exist(page):
+    """A promise names the test that holds it, and the test is there."""
+    named = re.findall(r"`((?:tests|scripts|dags|benchmarks)/[\w/.-]+)`", page.read_text())
+
+    assert not [name for name in named if not (ROOT / name).exists()]
