@@ -66,7 +66,7 @@ class Caller(Generic[T]):
         while True:
             if self.host.clock_is_stale():
                 yield from self.set_clock()
-            yield from self.host.clearance(self.weight, self.longest_wait)  # last: the time's answer may forbid it
+            yield from self.host.clearance(self.weight, self.longest_wait, self.path)  # last: the time may forbid it
             reply = yield self._signed(params)
             assert reply is not None
             outcome = self._judge(reply)
@@ -89,7 +89,7 @@ class Caller(Generic[T]):
 
     def _judge(self, reply: Reply) -> T | _Refusal:
         """What a reply says: the answer, or a refusal with what it asks for."""
-        self.host.heard(reply.status, reply.header)
+        self.host.heard(reply.status, reply.header, self.path)
         if reply.status is None:
             return _Refusal(Meaning(Advice.RETRY, f"the exchange could not be reached ({reply.fault})"), None)
         if reply.status == 200:  # noqa: PLR2004
@@ -111,7 +111,13 @@ class Caller(Generic[T]):
                 status=status,
             )
         if status in (418, 429) or advice is Advice.THROTTLE or (status == 403 and refusal.code is None):  # noqa: PLR2004
-            self.host.throttled(status, reply.header("retry-after"), banned_until_ms=refusal.banned_until_ms)
+            self.host.throttled(
+                status,
+                reply.header("retry-after"),
+                banned_until_ms=refusal.banned_until_ms,
+                code=refusal.code,
+                path=self.path,
+            )
             if attempt == self.attempts:
                 self.host.raise_throttled()
             return  # the clearance of the next attempt waits, or raises what is too long to wait for
@@ -128,14 +134,15 @@ class Caller(Generic[T]):
 
     def set_clock(self) -> Call[None]:
         """Measure the offset of our clock to the server's, once; a failure leaves it as it was."""
-        yield from self.host.clearance(1, self.longest_wait)
+        yield from self.host.clearance(1, self.longest_wait, _TIME_PATH)
         before = self.host.clock.time()
         reply = yield Request(self.host.base_url + _TIME_PATH)
         assert reply is not None
-        self.host.heard(reply.status, reply.header)
+        self.host.heard(reply.status, reply.header, _TIME_PATH)
         if reply.status in (403, 418, 429):
-            _, banned_until_ms = _error_code(reply.body)
-            self.host.throttled(reply.status, reply.header("retry-after"), banned_until_ms=banned_until_ms)
+            code, banned_until_ms = _error_code(reply.body)
+            retry_after = reply.header("retry-after")
+            self.host.throttled(reply.status, retry_after, banned_until_ms=banned_until_ms, code=code, path=_TIME_PATH)
         elif reply.status == 200:  # noqa: PLR2004
             server_ms = _server_time(reply.body)
             if server_ms is not None:

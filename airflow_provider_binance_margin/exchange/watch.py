@@ -89,4 +89,7 @@ class Watch:
         )
         if page.total is None:
             raise BinanceIncompleteError("the exchange states no total")
+        if (page.total > 0) != bool(page.records):
+            shown = "shows none of them" if page.total > 0 else "shows one all the same"
+            raise BinanceIncompleteError(f"the exchange states {page.total} records and {shown}")
         return page

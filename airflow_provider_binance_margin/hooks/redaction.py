@@ -50,7 +50,10 @@ def hush_http_loggers() -> None:
 
 def mask(secrets: Iterable[str]) -> None:
     """Hand secrets to Airflow's masker, each once per process; of a key text, each of its lines too."""
-    from airflow.providers.common.compat.sdk import mask_secret
+    try:
+        from airflow.sdk.log import mask_secret
+    except ImportError:  # before Airflow 3.1
+        from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]
 
     for secret in secrets:
         for part in {secret, secret.strip(), *_key_lines(secret)}:

@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
@@ -45,10 +46,10 @@ def make_session(connections: int, *, use_environment: bool) -> requests.Session
 
 def send(session: requests.Session, request: Request, timeout: float) -> Reply:
     """Send one request; a failure of the transport is a reply without a status, known by its class alone."""
-    prepared = session.prepare_request(requests.Request("GET", request.url.partition("?")[0]))
-    prepared.url = request.url  # requests would normalise the query: the bytes signed must be the bytes sent
-    prepared.headers.update({**_HEADERS, **request.headers})
-    environment: dict[str, Any] = {**session.merge_environment_settings(prepared.url, {}, True, None, None)}  # noqa: FBT003 - stream
+    prepared = requests.PreparedRequest()  # made by hand: requests would normalise the query that is signed
+    prepared.method, prepared.url = "GET", request.url
+    prepared.headers = CaseInsensitiveDict({**_HEADERS, **request.headers})
+    environment: dict[str, Any] = {**session.merge_environment_settings(request.url, {}, True, None, None)}  # noqa: FBT003 - stream
     adapter = session.get_adapter(request.url)  # past the session: it looks into redirects even where it follows none
     try:
         with adapter.send(prepared, timeout=(min(_CONNECT_TIMEOUT, timeout), timeout), **environment) as response:

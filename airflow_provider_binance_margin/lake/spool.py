@@ -11,6 +11,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -20,6 +21,7 @@ Row: TypeAlias = tuple[int | None, tuple[KeyValue, ...], tuple[KeyValue, ...], b
 
 _CACHE_KIB = 2048
 _PAGES_AT_HAND = 64
+_VALUES_AT_ONCE = 900  # old versions of sqlite take 999
 
 
 class Spool:
@@ -45,8 +47,8 @@ class Spool:
             BEGIN
             """
         )
-        self._insert_entry = f"INSERT INTO entries VALUES (?, {marks}, ?, ?)"
-        self._insert_key = f"INSERT OR IGNORE INTO keys VALUES ({marks}, ?, ?)"
+        self._entry_marks = f"(?, {marks}, ?, ?)"
+        self._key_marks = f"({marks}, ?, ?)"
         self._select_key = "SELECT page, position FROM keys WHERE " + " AND ".join(
             f"k{i} = ?" for i in range(order_columns)
         )
@@ -94,25 +96,34 @@ class Spool:
         page = list(rows)
         if not page:
             return
-        keys = [(*self._identity(row), self._page, position) for position, row in enumerate(page)]
-        added = self._db.executemany(self._insert_key, keys).rowcount
+        keys = [(*(row[1] or self._own_identity(row[3])), self._page, i) for i, row in enumerate(page)]
+        added = self._insert("INSERT OR IGNORE INTO keys", self._key_marks, keys)
         self._distinct += added
-        kept = [added == len(page) or self._is_new(keys[i], row, page) for i, row in enumerate(page)]
-        lines = b"\n".join(row[3] if keep else b"" for row, keep in zip(page, kept, strict=True))
-        entries = [
-            (-1 if row[0] is None else row[0], *("" if value is None else value for value in row[2]), self._page, i)
-            for i, row in enumerate(page)
-            if kept[i]
-        ]
-        self._db.execute("INSERT INTO pages VALUES (?, ?)", (self._page, zlib.compress(lines, 1)))
-        self._db.executemany(self._insert_entry, entries)
+        kept = list(enumerate(page))
+        lines = [row[3] for row in page]
+        if added < len(page):
+            kept = [(i, row) for i, row in kept if self._is_new(keys[i], row, page)]
+            new = {i for i, _ in kept}
+            lines = [line if i in new else b"" for i, line in enumerate(lines)]
+        entries = [(-1 if row[0] is None else row[0], *_sortable(row[2]), self._page, i) for i, row in kept]
+        self._db.execute("INSERT INTO pages VALUES (?, ?)", (self._page, zlib.compress(b"\n".join(lines), 1)))
+        self._insert("INSERT INTO entries", self._entry_marks, entries)
         self._page += 1
 
-    def _identity(self, row: Row) -> tuple[KeyValue | bytes, ...]:
-        """The row's key, or, where it lacks a part of one, its whole line."""
-        return row[1] or self._own_identity(row[3])
+    def _insert(self, into: str, marks: str, rows: Sequence[tuple[KeyValue | bytes, ...]]) -> int:
+        """Insert rows and return how many were taken: many in one step, since sqlite3 lets go of Python's lock in each.
+
+        Where other threads wait for the lock, as those that fetch pages do, getting it back costs more than an insert.
+        """
+        taken, at_once = 0, _VALUES_AT_ONCE // marks.count("?")
+        for start in range(0, len(rows), at_once):
+            some = rows[start : start + at_once]
+            values = ", ".join([marks] * len(some))
+            taken += self._db.execute(f"{into} VALUES {values}", list(chain.from_iterable(some))).rowcount
+        return taken
 
     def _own_identity(self, line: bytes) -> tuple[KeyValue | bytes, ...]:
+        """What a row that lacks a part of its key is known by: its whole line."""
         return (line, *[""] * (self._columns - 1))
 
     def _is_new(self, key: tuple[KeyValue | bytes, ...], row: Row, page: list[Row]) -> bool:
@@ -126,7 +137,7 @@ class Spool:
             return False
         # Another row under a known key: kept beside it, counted once, and known by its line from here on.
         own = (*self._own_identity(row[3]), number, position)
-        new = bool(self._db.execute(self._insert_key, own).rowcount)
+        new = bool(self._insert("INSERT OR IGNORE INTO keys", self._key_marks, [own]))
         self._conflicts += new
         return new
 
@@ -163,3 +174,7 @@ class Spool:
     def _read_page(self, page: int) -> Sequence[bytes]:
         (data,) = self._db.execute("SELECT lines FROM pages WHERE id = ?", (page,)).fetchone()
         return zlib.decompress(data).split(b"\n")
+
+
+def _sortable(values: tuple[KeyValue, ...]) -> tuple[KeyValue, ...]:
+    return values if None not in values else tuple("" if value is None else value for value in values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
@@ -121,9 +122,12 @@ def _random(length: int) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """A file that nobody else could read at any moment, whole or not at all."""
-    new = path.with_suffix(path.suffix + ".new")
-    new.unlink(missing_ok=True)
+    """A file that nobody else could read at any moment, whole or not at all; of several that write one, the first's."""
+    new = path.with_suffix(f"{path.suffix}.{_random(8)}.new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-    new.replace(path)
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(new)
+    finally:
+        new.unlink()

@@ -9,8 +9,6 @@ from airflow_provider_binance_margin.sandbox.answers import BANNED, RefusedError
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.sandbox.settings import Settings
 
-MINUTE = 60_000
-
 
 class Limits:
     """Weight used since the minute began, for each path by itself; bans hold for all paths."""
@@ -29,8 +27,9 @@ class Limits:
         """Count one request, and refuse it if the limit is broken or a ban is on."""
         if now < self._banned_until:
             raise self._ban(now)
-        if now // MINUTE != self._minute:
-            self._minute, self._used, self._strikes = now // MINUTE, {}, 0
+        length = settings.minute * 1_000
+        if now // length != self._minute:
+            self._minute, self._used, self._strikes = now // length, {}, 0
         self._used[path] = self.used(path) + weight
         if self._used[path] <= settings.limit:
             return
@@ -38,7 +37,7 @@ class Limits:
         if self._strikes > settings.strikes:
             self._banned_until = now + settings.ban_seconds * 1_000
             raise self._ban(now)
-        raise RefusedError(-1003, settings.limit, status=429, retry_after=seconds(MINUTE - now % MINUTE))
+        raise RefusedError(-1003, settings.limit, status=429, retry_after=seconds(length - now % length))
 
     def _ban(self, now: int) -> RefusedError:
         until = self._banned_until

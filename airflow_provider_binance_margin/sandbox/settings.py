@@ -15,6 +15,7 @@ class Settings:
     :param latency: seconds before each answer leaves.
     :param clock_offset_ms: how far the exchange's clock is ahead of this machine's.
     :param limit: weight an address may use up a minute on one endpoint.
+    :param minute: length of such a minute in seconds; a shorter one spares a test the waiting.
     :param strikes: how many requests over the limit are answered with 429 before the address is banned (418).
     :param ban_seconds: length of such a ban, which holds for all endpoints.
     :param unfiltered: what a call without `isolatedSymbol` returns: "cross" rows or "all".
@@ -26,6 +27,7 @@ class Settings:
     latency: float = 0.0
     clock_offset_ms: int = 0
     limit: int = 12_000
+    minute: int = 60
     strikes: int = 1
     ban_seconds: int = 120
     unfiltered: str = "cross"
@@ -51,5 +53,6 @@ def _check(name: str, value: object) -> None:
         right = name in {"max_span_ms", "retention_ms"}
     else:
         right = isinstance(value, int | float if name == "latency" else int) and not isinstance(value, bool)
+        right = right and (name != "minute" or value > 0)  # type: ignore[operator]
     if not right:
         raise ValueError(f"{name} cannot be {value!r}")

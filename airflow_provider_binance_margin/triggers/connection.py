@@ -1,13 +1,21 @@
-"""A connection in the triggerer: the call generator over `httpx`, with one HTTP client however many triggers use it."""
+"""A connection in the triggerer: the call generator over `httpcore`, with one pool however many triggers use it.
+
+It is what `httpx` itself sends with. A thousand sensors would spend two thirds of their time in what `httpx` does
+beyond: cookies, redirects, normalising URLs, none of which a signed call may have.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import httpcore
 import httpx
 
 from airflow_provider_binance_margin import __version__
@@ -28,6 +36,15 @@ T = TypeVar("T")
 
 _LONGEST_BODY = 32 * 1024 * 1024
 _CONNECTIONS = 20
+#: seconds for which a connection that nobody uses stays open
+_IDLE = 60.0
+#: one deadline for the whole answer is set around it; a name that cannot be reached is known sooner
+_EXTENSIONS = {"timeout": {"connect": 5.0}}
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"airflow-provider-binance-margin/{__version__}",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,11 @@ class AsyncConnection:
     def host(self) -> Host:
         """What this process knows of the connection's host."""
         return shared_host(self.settings.base_url)
+
+    @cached_property
+    def netloc(self) -> str:
+        """The host as requests name it."""
+        return urlsplit(self.settings.base_url).netloc
 
     def caller(self, endpoint: Endpoint) -> Caller[Page]:
         """How an endpoint is called, once a poll: a failure is told, and the next poll is the next try."""
@@ -74,43 +96,72 @@ class AsyncConnection:
 
     async def _send(self, request: Request) -> Reply:
         try:
-            async with self.pool.gate, asyncio.timeout(self.settings.timeout):
-                assert self.pool.client is not None
-                return await _exchange(self.pool.client, request)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
+            async with self.pool.client() as client, asyncio.timeout(self.settings.timeout):
+                return await _exchange(client, self.netloc, request)
+        except (*_FAULTS, TimeoutError, OSError, ValueError) as error:
             return Reply(None, fault=type(error).__name__)
 
 
-async def _exchange(client: httpx.AsyncClient, request: Request) -> Reply:
-    async with client.stream("GET", request.url, headers=dict(request.headers)) as response:
+_FAULTS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.ProxyError)
+
+
+async def _exchange(client: httpcore.AsyncConnectionPool, netloc: str, request: Request) -> Reply:
+    headers = [("Host", netloc), *_HEADERS.items(), *request.headers.items()]
+    async with client.stream("GET", request.url, headers=headers, extensions=_EXTENSIONS) as response:
         body = bytearray()
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_stream():
             body += chunk
             if len(body) > _LONGEST_BODY:
                 return Reply(None, fault="AnswerTooLong")
-        return Reply(response.status_code, response.headers, bytes(body))
+        told = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+        return Reply(response.status, told, bytes(body))
 
 
 @dataclass
 class _Pool:
-    """One HTTP client of one event loop, made for its first user and closed when its last one has left."""
+    """The open HTTP connections of one event loop to one host, closed when their last user has left.
 
-    client: httpx.AsyncClient | None = None
-    # what waits for a connection waits here: the client's own queue gets slow when it is long
+    Each is a client of its own, and the one that was used last is used next: a client that holds many looks at all of
+    them for each request.
+    """
+
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONNECTIONS))
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
+    make: Callable[[], httpcore.AsyncConnectionPool] | None = None
+    clients: list[httpcore.AsyncConnectionPool] = field(default_factory=list)
+    idle: list[httpcore.AsyncConnectionPool] = field(default_factory=list)
     users: int = 0
 
     async def open(self, settings: Settings) -> None:
-        """Make the client, unless somebody has."""
+        """Learn how clients are made, unless somebody has."""
         async with self.making:
-            if self.client is None:
-                self.client = await asyncio.to_thread(_make_client, settings)
+            if self.make is None:
+                self.make = await asyncio.to_thread(_maker, settings)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[httpcore.AsyncConnectionPool]:
+        """A client for one request, as soon as one is free."""
+        async with self.gate:
+            if not self.idle:
+                assert self.make is not None
+                self.clients.append(self.make())
+                self.idle.append(self.clients[-1])
+            client = self.idle.pop()
+            try:
+                yield client
+            finally:
+                self.idle.append(client)
 
     async def close(self) -> None:
-        """End its connections."""
-        if self.client is not None:
-            await self.client.aclose()
+        """End all connections, even when this is cancelled: each is closed before its first wait."""
+        cancelled: asyncio.CancelledError | None = None
+        while self.clients:
+            try:
+                await self.clients.pop().aclose()
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled:
+            raise cancelled
 
 
 _pools: dict[tuple[asyncio.AbstractEventLoop, str, float], _Pool] = {}
@@ -145,15 +196,21 @@ def _prepare(conn: Connection) -> Settings:
     return settings
 
 
-def _make_client(settings: Settings) -> httpx.AsyncClient:
-    """What may block, and takes 40 ms: loading certificates."""
-    return httpx.AsyncClient(
-        headers={"Accept": "application/json", "User-Agent": f"airflow-provider-binance-margin/{__version__}"},
-        follow_redirects=False,
-        trust_env=not settings.is_loopback,
-        limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-        timeout=httpx.Timeout(settings.timeout, connect=min(5.0, settings.timeout)),
-    )
+def _maker(settings: Settings) -> Callable[[], httpcore.AsyncConnectionPool]:
+    """How to make a client; what may block, and takes 40 ms, is done here: loading certificates."""
+    own = not settings.is_loopback
+    options: dict[str, Any] = {
+        "ssl_context": httpx.create_ssl_context(trust_env=own),
+        "max_connections": 1,
+        "keepalive_expiry": _IDLE,
+    }
+    parts = urlsplit(settings.base_url)
+    proxy = None if not own or proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    if proxy is None:
+        return lambda: httpcore.AsyncConnectionPool(**options)
+    address = httpx.Proxy(proxy)
+    user = address.raw_auth
+    return lambda: httpcore.AsyncHTTPProxy(proxy_url=str(address.url), proxy_auth=user, **options)
 
 
 async def _fetch(conn_id: str) -> Connection:

@@ -39,6 +39,7 @@ import importlib, json, sys
 import airflow.sdk
 import airflow.providers.common.compat.sdk
 import airflow.triggers.base
+import httpx  # the Task SDK's own: 3.3 has loaded it by now, before 3.2 a worker or triggerer does
 before = set(sys.modules)
 added = {}
 for name in json.loads(sys.argv[1]):

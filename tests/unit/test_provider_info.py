@@ -99,7 +99,7 @@ def test_all_modules_of_an_integration_name_it():
 
 def test_secret_fields_are_masked_by_their_name():
     """Airflow masks the fields of a connection's extra by name: the secret ones have such names, the path has none."""
-    from airflow.sdk._shared.secrets_masker import should_hide_value_for_key
+    from versions import should_hide_value_for_key
 
     hidden = {name for name in CONN_FIELDS if should_hide_value_for_key(name)}
 

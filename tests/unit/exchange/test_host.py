@@ -137,6 +137,73 @@ def test_a_used_weight_that_is_no_number_changes_nothing(minutes, header):
     assert minutes.clock.mono == 5_000.0
 
 
+def throttle(minutes, path="", retry_after="30", **headers):
+    """A 429, as a call tells the host of it."""
+    names = {name.replace("_", "-"): str(value) for name, value in headers.items()}
+    minutes.host.heard(429, names.get, path)
+    minutes.host.throttled(429, retry_after, banned_until_ms=None, path=path)
+    minutes.clock.sleep(float(retry_after or 10))
+
+
+def seconds_for(minutes, n, path=""):
+    start = minutes.clock.mono
+    for _ in range(n):
+        for wait in minutes.host.clearance(1, 60.0, path):
+            minutes.clock.sleep(wait.seconds)
+    return minutes.clock.mono - start
+
+
+def test_what_is_used_on_one_endpoint_is_not_taken_for_another(minutes):
+    """The exchange counts each endpoint by itself: a word of one neither slows another nor lets it go faster."""
+    minutes.host.heard(200, {"x-sapi-used-ip-weight-1m": "11400"}.get, "/busy")
+    minutes.host.heard(200, {"x-sapi-used-ip-weight-1m": "1"}.get, "/idle")
+    assert seconds_for(minutes, 1_200, "/idle") == 0.0
+    assert seconds_for(minutes, 40, "/busy") == pytest.approx(4.0)
+
+
+def test_a_429_shows_a_limit_that_is_lower_than_documented(minutes):
+    """The pace is then that limit's: a twentieth of the limit, a twentieth of the pace; other endpoints keep theirs."""
+    throttle(minutes, "/p", x_sapi_used_ip_weight_1m=600)
+    assert seconds_for(minutes, 10, "/p") == pytest.approx(10 / 5)
+    assert seconds_for(minutes, 10, "/other") <= 10 / 100
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="nothing-stated"),
+        pytest.param({"x_sapi_used_ip_weight_1m": 3}, id="hardly-used"),
+        pytest.param({"x_sapi_used_ip_weight_1m": 15_000}, id="beyond-documented"),
+    ],
+)
+def test_a_429_for_another_reason_shows_no_limit(minutes, headers):
+    """It is waited out, and that is all."""
+    throttle(minutes, **headers)
+    assert seconds_for(minutes, 100) == pytest.approx(1.0)
+
+
+def test_a_limit_is_disproved_by_an_answer_beyond_it(minutes):
+    """Somebody was answered with more weight used: the refusal was about something else."""
+    throttle(minutes, x_sapi_used_ip_weight_1m=600)
+    minutes.hear(x_sapi_used_ip_weight_1m=601)
+    assert seconds_for(minutes, 100) == pytest.approx(1.0)
+
+
+def test_a_limit_that_was_shown_is_forgotten_after_an_hour(minutes):
+    """Limits change."""
+    throttle(minutes, x_sapi_used_ip_weight_1m=600)
+    minutes.clock.sleep(3_600.0)
+    assert seconds_for(minutes, 1_200) == 0.0
+
+
+def test_what_was_used_before_a_429_counts_no_more_after_it(minutes):
+    """Its Retry-After leads into a new minute; without one nobody knows, and what was used still holds back."""
+    throttle(minutes, x_sapi_used_ip_weight_1m=12_000)
+    assert seconds_for(minutes, 10) == pytest.approx(0.1)
+    throttle(minutes, retry_after=None, x_sapi_used_ip_weight_1m=12_000)
+    assert seconds_for(minutes, 10) >= 9.9
+
+
 # -- throttling and bans ---------------------------------------------------------------------------------------------
 
 
@@ -211,6 +278,15 @@ def test_a_ban_raises_at_once_without_waiting_a_moment(minutes):
     minutes.clock.sleep(120.0 + 1.0)
     minutes.send(100)
     assert minutes.clock.mono == 5_121.0
+
+
+def test_what_says_how_long_says_why(minutes):
+    """Status and code of the answer that set the end are on the error, as on any other."""
+    minutes.host.throttled(418, "30", banned_until_ms=None, code=-1003)
+    minutes.host.throttled(429, "1", banned_until_ms=None, code=None)
+    with pytest.raises(BinanceBannedError) as caught:
+        next(minutes.host.clearance(1, 60.0))
+    assert (caught.value.status, caught.value.code) == (418, -1003)
 
 
 def test_a_429_after_a_ban_does_not_lift_it(minutes):

@@ -432,12 +432,20 @@ def test_a_total_beyond_belief_is_an_error_at_once(total):
 
 
 def test_a_list_that_never_ends_is_an_error(monkeypatch):
-    """A server that ignores the page number repeats its first page for ever."""
+    """Pages that go on and on are asked for up to a number."""
     monkeypatch.setattr(paging, "MOST_PAGES", 50)
     asked = []
     with pytest.raises(BinanceIncompleteError, match="does not end after 50 pages"):
-        read(lambda *what: asked.append(what) or body(TEN, 999), Memory(), require_total=False)
+        read(lambda *what: asked.append(what) or body([row(len(asked))], 999), Memory(), require_total=False)
     assert len(asked) == 50
+
+
+def test_without_the_total_a_server_that_ignores_the_page_number_is_an_error_soon():
+    """One page for ever is neither asked for a hundred thousand times nor taken for all there is."""
+    asked = []
+    with pytest.raises(BinanceIncompleteError, match="one page again and again"):
+        read(lambda *what: asked.append(what) or body(TEN, 999), Memory(), require_total=False)
+    assert len(asked) == 3
 
 
 def test_with_the_total_a_server_that_ignores_the_page_number_is_an_error():

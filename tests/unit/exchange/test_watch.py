@@ -128,6 +128,18 @@ def test_a_total_that_is_not_stated_is_no_zero(rig):
         rig.drive(room.watch.look(), [Reply(200, {}, b'{"rows":[]}')])
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b'{"rows":[],"total":3}', b'{"rows":[{"updatedTime":1}],"total":0}', b'{"rows":[{"updatedTime":1}],"total":-1}'],
+    ids=["none shown", "none stated", "fewer than none"],
+)
+def test_an_answer_at_odds_with_itself_tells_nothing(rig, body):
+    """A total of nothing beside a record would close a window in which something is."""
+    room = Room(rig, NOW - HOUR_MS, NOW - SETTLE)
+    with pytest.raises(BinanceIncompleteError, match=r"the exchange states -?[0-9] records and shows"):
+        rig.drive(room.watch.look(), [Reply(200, {}, body)])
+
+
 def test_a_clock_that_runs_ahead_does_not_close_a_window_too_soon(rig):
     """If an answer set it back meanwhile, what is settled is judged by the corrected time."""
     room = Room(rig, NOW - 10 * SETTLE, NOW - SETTLE)

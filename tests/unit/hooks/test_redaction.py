@@ -124,7 +124,7 @@ def test_every_logger_of_the_http_libraries_is_covered():
 
 
 def redacted(text):
-    from airflow.sdk._shared.secrets_masker import redact
+    from versions import redact
 
     return redact(text)
 

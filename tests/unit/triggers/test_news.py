@@ -7,6 +7,7 @@ import logging
 
 import pytest
 from unit.triggers.model import HOUR, START, Model, Store, scene
+from versions import needs
 
 from airflow_provider_binance_margin.exchange.wire import Reply
 
@@ -110,7 +111,7 @@ def test_nothing_slips_through_while_the_base_moves(pause):
         await asyncio.sleep(7200)
         model.add()
         count = len(model.sent)
-        while len(model.sent) < count + 2:  # the next poll tells of it, and the one after moves the base
+        while len(model.sent) < count + 2:  # noqa: ASYNC110 - time is virtual
             await asyncio.sleep(0.01)
         await asyncio.sleep(pause - 0.05)
         model.add(model.now_ms() - HOUR // 2)
@@ -165,7 +166,7 @@ def test_what_was_not_saved_is_announced_again(seconds):
     async def story(model, watcher):
         await asyncio.sleep(60)
         model.add()
-        while not watcher.events:
+        while not watcher.events:  # noqa: ASYNC110 - time is virtual
             await asyncio.sleep(0.01)
         await asyncio.sleep(seconds)
         await watcher.restart()
@@ -242,7 +243,7 @@ def test_nothing_is_sent_before_the_time_that_the_exchange_named(status, seconds
         await asyncio.sleep(61)
         began = len(model.sent)
         model.wrong = lambda _: refused(status, None if status == 403 else -1003, **headers)
-        while len(model.sent) == began:
+        while len(model.sent) == began:  # noqa: ASYNC110 - time is virtual
             await asyncio.sleep(0.01)
         model.wrong = None
         model.add()
@@ -321,6 +322,7 @@ def test_without_a_memory_its_cost_is_said(told):
     assert 1 == told().count("what appears while the triggerer is down is not announced")
 
 
+@needs("airflow.sdk.execution_time.context.AssetStateStoreAccessors")
 def test_several_assets_on_one_trigger_are_told_of_with_the_cure(told):
     """Airflow's store refuses where two assets share a trigger: the log names the cure, and the trigger goes on."""
     from airflow.sdk import Asset

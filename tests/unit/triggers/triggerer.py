@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.module_loading import import_string
-from airflow.serialization.decoders import smart_decode_trigger_kwargs
 from pydantic import TypeAdapter
+from versions import import_string
 
 TIMED_OUT = {"next_method": "__fail__", "next_kwargs": {"error": "Trigger timeout"}}
 
 
 def made_again(final):
     """The trigger of a task that was deferred, from the Execution API's payload."""
-    kwargs = {name: smart_decode_trigger_kwargs(value) for name, value in final["trigger_kwargs"].items()}
+    from airflow.sdk.serde import deserialize
+
+    kwargs = deserialize(final["trigger_kwargs"])
     return import_string(final["classpath"])(**kwargs)
 
 
@@ -29,7 +31,8 @@ def triggered(final):
     async def first_event():
         async with asyncio.timeout(seconds):
             async for event in made_again(final).run():
-                return event.payload
+                return json.loads(json.dumps(event.payload, default=str))
+        raise AssertionError("the trigger ended without an event")
 
     try:
         return {"next_method": final["next_method"], "next_kwargs": {"event": asyncio.run(first_event())}}
@@ -69,7 +72,6 @@ def live(make, mode, run_task, **run):
 @pytest.fixture
 def known(sandbox, monkeypatch):
     """Makes the sandbox known to the triggerer too, as `connect` does for tasks."""
-    import json
 
     def known(conn, conn_id="binance_default"):
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**conn, "extra": conn.get("extra") or "{}"}))

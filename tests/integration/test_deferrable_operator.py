@@ -1,0 +1,98 @@
+"""The deferrable operator: what must be waited for is waited for in the triggerer, and nothing rides along."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow.sdk.serde import deserialize
+from unit.triggers.triggerer import new_process, triggered
+
+
+def deferred(final):
+    """What a deferral stores: the trigger's moment and what follows."""
+    kwargs = deserialize(final["trigger_kwargs"])
+    return kwargs, final["next_method"], final["next_kwargs"]
+
+
+@pytest.fixture
+def now():
+    return datetime.now(UTC)
+
+
+def test_settling_is_waited_out_in_the_triggerer(operator, run_task, sandbox, s3, rows, now):
+    """A run that comes before its interval counts as closed is deferred until then, and then loads it whole."""
+    interval = (now - timedelta(hours=1), now)
+    sandbox.add(n=3, at=int(interval[0].timestamp() * 1000) + 5)
+    options = {"settle": 8, "deferrable": True, "s3_key": "x.jsonl"}
+
+    first = run_task(operator(**options), interval=interval)
+    sandbox.add(n=1, at=int(interval[1].timestamp() * 1000) - 5)
+    kwargs, method, more = deferred(first.final)
+    new_process()
+    done = run_task(operator(**options), interval=interval, **triggered(first.final))
+
+    assert ("deferred", "success") == (first.state, done.state), done.error
+    assert 0 <= (kwargs["moment"] - interval[1]).total_seconds() - 8 < 5
+    assert ("execute_complete", {}) == (method, more or {})
+    assert 4 == len(rows(s3.get("x.jsonl")))
+
+
+@pytest.mark.parametrize(("fault", "seconds"), [("418", 120), ("418", 5), ("403", 300), ("429", 120)], ids=str)
+def test_bans_are_waited_out_in_the_triggerer(operator, run_task, sandbox, s3, day, fault, seconds, now):
+    """After a ban, or a wait beyond a minute, one request was made and the task is deferred to its end."""
+    sandbox.add(n=3, at=day.ms[0])
+    sandbox.fault(fault, **({} if fault == "403" else {"retry_after": seconds}))
+
+    first = run_task(operator(deferrable=True), interval=day.interval, retries=0)
+    kwargs, method, more = deferred(first.final)
+
+    assert ("deferred", 1, []) == (first.state, len(sandbox.requests), s3.keys())
+    assert seconds <= (kwargs["moment"] - now).total_seconds() <= seconds + 10
+    assert ("execute_complete", {}) == (method, more or {})
+
+    new_process()
+    done = run_task(
+        operator(deferrable=True),
+        interval=day.interval,
+        next_method=method,
+        next_kwargs={"event": str(kwargs["moment"])},
+    )
+
+    assert ("success", 3) == (done.state, done.result["records"]), done.error
+
+
+def test_nothing_rides_in_what_is_deferred(operator, run_task, sandbox, connect, day):
+    """What is stored of a deferral names neither key nor secret nor connection: a moment is all there is."""
+    conn = connect()
+    sandbox.fault("418", retry_after=100)
+
+    first = run_task(operator(deferrable=True), interval=day.interval)
+
+    kwargs, _, _ = deferred(first.final)
+    stored = json.dumps(first.final, default=str)
+    assert {"moment", "end_from_trigger"} >= set(kwargs)
+    assert [] == [secret for secret in (conn["login"], conn["password"], "signature") if secret in stored]
+
+
+@pytest.mark.parametrize("policy", [True, False], ids=["policy", "no policy"])
+def test_without_deferring_a_ban_is_airflows_retry_or_final(operator, run_task, sandbox, day, policy):
+    """A task that may not defer is retried when the ban ends, or fails for good where there are no retry policies."""
+    sandbox.fault("418", retry_after=100, times=None)
+    task = operator(deferrable=False)
+    task.retry_policy = task.retry_policy if policy else None
+
+    done = run_task(task, interval=day.interval, retries=3)
+
+    assert ("up_for_retry" if policy else "failed", 1) == (done.state, len(sandbox.requests))
+
+
+def test_what_cannot_pass_is_not_deferred(operator, run_task, connect, day):
+    """A rejected key fails at once, deferrable or not."""
+    connect(login="sandbox" + "x" * 57)
+
+    done = run_task(operator(deferrable=True), interval=day.interval, retries=3)
+
+    assert "failed" == done.state
+    assert "were rejected" in str(done.error)

@@ -1,0 +1,106 @@
+"""Eight processes behind one address, without a coordinator: all get their records, and none annoys the exchange."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from integration.fault_matrix.worker import work
+
+PROCESSES = 8
+START = datetime(2026, 1, 15, tzinfo=UTC)
+MINUTE = 5
+IMPORTED_ONCE = [
+    "airflow.sdk",
+    "airflow.sdk.definitions.connection",
+    "airflow.sdk.execution_time.context",
+    "airflow_provider_binance_margin.exchange.call",
+    "airflow_provider_binance_margin.exchange.paging",
+    "airflow_provider_binance_margin.hooks.binance",
+    "airflow_provider_binance_margin.hooks.session",
+    "airflow_provider_binance_margin.hooks.settings",
+    "airflow_provider_binance_margin.lake.spool",
+]
+
+
+@pytest.fixture
+def all_at_once(sandbox):
+    """Let eight processes read their pairs' records in so many threads; each one's rows and how often it came back."""
+
+    def run(pages, threads=1):
+        span = timedelta(days=1) / threads
+        windows = [(START + n * span, START + (n + 1) * span) for n in range(threads)]
+        symbols = [f"W{n}USDT" for n in range(PROCESSES)]
+        for symbol in symbols:
+            for start, _ in windows:
+                at = int(start.timestamp() * 1000)
+                sandbox.add(n=100 * pages // threads, at=at, step_ms=1, symbol=symbol, isolated=True)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(IMPORTED_ONCE)
+        outbox, gate = context.Queue(), context.Barrier(PROCESSES)
+        conn = sandbox.connection()
+        shown = json.dumps({**conn, "extra": conn["extra"] or {}})
+        workers = [
+            context.Process(target=work, args=(outbox, gate, shown, symbol, windows), daemon=True) for symbol in symbols
+        ]
+        for worker in workers:
+            worker.start()
+        done = [outbox.get(timeout=150) for _ in workers]
+        for worker in workers:
+            worker.join(10)
+        return {symbol: sorted(rows) for symbol, rows, _ in done}, {symbol: times for symbol, _, times in done}
+
+    return run
+
+
+def by_process(sandbox):
+    """The log of each process: each has a pair of its own."""
+    logs = defaultdict(list)
+    for entry in sandbox.requests:
+        if "isolatedSymbol" in entry.params:
+            logs[entry.params["isolatedSymbol"]].append(entry)
+    return logs
+
+
+def ids(sandbox):
+    return {f"W{n}USDT": sorted(r["orderId"] for r in sandbox.records(isolated_symbol=f"W{n}USDT")) for n in range(8)}
+
+
+def test_a_low_limit_is_met_once_and_then_kept(sandbox, all_at_once):
+    """Each process is told of a limit far below the documented one at most once, waits, and then keeps below it."""
+    sandbox.settings.change(limit=200, minute=MINUTE, strikes=PROCESSES, ban_seconds=60)
+
+    rows, _ = all_at_once(pages=40)
+
+    assert ids(sandbox) == rows
+    logs = by_process(sandbox)
+    told = {symbol: [entry for entry in log if entry.status == 429] for symbol, log in logs.items()}
+    assert any(told.values())
+    assert {200, 429} == {entry.status for log in logs.values() for entry in log}
+    assert [] == [symbol for symbol, refused in told.items() if len(refused) > 1]
+    for symbol, refused in told.items():
+        for entry in refused:
+            # as Retry-After says it: in whole seconds
+            end = entry.time + -(-(MINUTE * 1000 - entry.time % (MINUTE * 1000)) // 1000) * 1000
+            assert [] == [later for later in logs[symbol] if entry.time < later.time < end]
+
+
+def test_a_ban_stops_each_process_until_its_end(sandbox, all_at_once):
+    """Once told that it is shut out, a process sends nothing from any thread until then; all records arrive after."""
+    ban = 4
+    sandbox.settings.change(limit=120, minute=MINUTE, strikes=0, ban_seconds=ban)
+
+    rows, _ = all_at_once(pages=24, threads=4)
+
+    assert ids(sandbox) == rows
+    logs = by_process(sandbox)
+    banned = {symbol: [entry.time for entry in log if entry.status == 418] for symbol, log in logs.items()}
+    assert any(banned.values())
+    first = min(time for times in banned.values() for time in times)
+    for symbol, times in banned.items():
+        early = [entry.time for entry in logs[symbol] if times and times[0] < entry.time < first + ban * 1000 - 1000]
+        assert len(early) <= 3, symbol  # what the other threads had on its way
+        assert [] == [time for time in early if time > times[0] + 500], symbol
