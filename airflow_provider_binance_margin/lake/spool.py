@@ -22,6 +22,7 @@ Row: TypeAlias = tuple[int | None, tuple[KeyValue, ...], tuple[KeyValue, ...], b
 _CACHE_KIB = 2048
 _PAGES_AT_HAND = 64
 _VALUES_AT_ONCE = 900  # old versions of sqlite take 999
+_STATEMENTS = 16  # those of that many values are large
 
 
 class Spool:
@@ -32,7 +33,7 @@ class Spool:
 
     def __init__(self, order_columns: int) -> None:
         # A spool is used by one thread at a time, but not always the one that made it.
-        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS)
         self._columns = order_columns
         key = ", ".join(f"k{i}" for i in range(order_columns))
         marks = ", ".join("?" * order_columns)

@@ -172,6 +172,7 @@ def test_the_metadata_prove_the_object(operator, run_task, sandbox, s3, day):
         "interval-start": "2026-01-15T00:00:00Z",
         "interval-end": "2026-01-16T00:00:00Z",
         "scope": "account",
+        "dag-id": "a_dag",
         "run-id": "scheduled__2026-01-15T00:00:00+00:00",
         "clear-number": "2",
         "records": "101",
