@@ -1,6 +1,6 @@
 """Runs the tests on other versions of Airflow and Python, in environments of their own made from plain constraints.
 
-    python scripts/matrix.py                    the oldest Airflow and the newest, with this Python or one that fits
+    python scripts/matrix.py                    the oldest Airflow and the newest, each with its own Python, or this one
     python scripts/matrix.py 3.1 3.2@3.13       these versions, the second with that Python
     python scripts/matrix.py --pin              write the constraints of all but the newest anew
 
@@ -79,6 +79,14 @@ def _tools() -> list[str]:
     return ["pytest>=8", "hypothesis>=6.100", "duckdb>=1.1", "polars>=1.0", "apache-airflow-providers-openlineage>=2.0"]
 
 
+def python_for(minor: str) -> str:
+    """The Python to test a version with: its own, if the machine has it, else the one that runs this."""
+    own = VERSIONS[minor].python
+    words = [find_uv(), "python", "find", "--quiet", "--no-python-downloads", own]
+    has = subprocess.run(words, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=SECONDS, check=False).returncode == 0
+    return own if has else f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
 def make(minor: str, python: str) -> Path:
     """The environment's Python, made or brought up to date."""
     uv, venv = find_uv(), HOME / f"airflow-{minor}-python-{python}"
@@ -109,8 +117,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("versions", nargs="*", help=f"of {', '.join(VERSIONS)}, each with @PYTHON if not its own")
     parser.add_argument("--pin", action="store_true", help="write the constraints anew, test nothing")
-    own, _, rest = " ".join(sys.argv[1:]).partition(" -- ")
-    options = parser.parse_args(own.split())
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    options, rest = parser.parse_args(words[:cut]), words[cut + 1 :]
     if options.pin:
         for minor in VERSIONS:
             if minor != ENDS[-1]:
@@ -121,7 +130,7 @@ def main() -> int:
     wanted = [each.partition("@") for each in options.versions or ENDS]
     if unknown := [minor for minor, _, _ in wanted if minor not in VERSIONS]:
         parser.error(f"no such version: {', '.join(unknown)}")
-    passed = {minor: test(minor, python or VERSIONS[minor].python, rest.split()) for minor, _, python in wanted}
+    passed = {minor: test(minor, python or python_for(minor), rest) for minor, _, python in wanted}
     return 0 if all(passed.values()) else 1
 
 

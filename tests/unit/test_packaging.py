@@ -59,3 +59,16 @@ def test_no_dependency_is_pinned_from_above():
 def test_it_is_typed():
     """Type checkers of users see the annotations."""
     assert (Path(package.__file__).parent / "py.typed").exists()
+
+
+def test_airflow_finds_the_documentation():
+    """Its page of providers links to what has exactly this label."""
+    assert PROJECT["urls"]["Documentation"].startswith("https://")
+
+
+def test_the_pins_are_plain():
+    """The constraints of each tested version are pins and nothing else: no address, no hash, no path."""
+    for file in ROOT.glob("constraints*.txt"):
+        lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+        assert lines
+        assert [] == [line for line in lines if not re.fullmatch(r"[a-z0-9.-]+==[^\s;/]+( ; [^;]+)?", line)], file
