@@ -56,8 +56,10 @@ class RecordsAuditOperator(LakeOperator):
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - Airflow's context
         """Tell what was found, and fail if it is to."""
+        from airflow_provider_binance_margin.lake.audit import FAULTS
+
         self._tell(result)
-        faults = {verdict: result["counts"][verdict] for verdict in ("missing", "short", "corrupt", "foreign")}
+        faults = {verdict: result["counts"][verdict] for verdict in FAULTS}
         if self.on_gap == "fail" and any(faults.values()):
             found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
             raise AirflowFailException(
@@ -118,8 +120,10 @@ class RecordsAuditOperator(LakeOperator):
             return content_agrees(cast("IO[bytes]", file), suffix_of(key), existing.metadata)
 
     def _tell(self, result: dict[str, Any]) -> None:
+        from airflow_provider_binance_margin.lake.audit import FAULTS
+
         self.log.info("Audited %d intervals: %s", result["checked"], result["counts"])
-        for verdict in ("missing", "short", "corrupt", "foreign", "long", "claim"):
+        for verdict in (*FAULTS, "long", "claim"):
             for found in result[verdict]:
                 self.log.warning(
                     "%s: [%s, %s) has %s records, the exchange states %s: %s",
