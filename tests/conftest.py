@@ -43,9 +43,9 @@ def pytest_sessionfinish():
 def _fresh_hosts():
     """What a process knows of a host (its bans, its pace) must not outlive a test."""
     yield
-    hook_module = sys.modules.get("airflow_provider_binance_margin.hooks.binance")
-    if hook_module is not None:
-        hook_module._hosts.clear()
+    hosts = sys.modules.get("airflow_provider_binance_margin.hooks.hosts")
+    if hosts is not None:
+        hosts._hosts.clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,53 +1,31 @@
-"""The hook: an Airflow connection of type ``binance``, as signed calls over `requests`."""
+"""The hook: what the exchange's pages offer, over an Airflow connection of type ``binance``."""
 
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-
-from airflow.providers.common.compat.sdk import BaseHook
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint, Page
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.hooks.connection import SignedConnection, json_object
+from airflow_provider_binance_margin.hooks.hosts import shared_host
 from airflow_provider_binance_margin.lake.interval import IntervalError, ms, parse
 
 if TYPE_CHECKING:
-    import requests
-
-    from airflow_provider_binance_margin.exchange.call import Caller
-    from airflow_provider_binance_margin.exchange.host import Host
     from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Span
     from airflow_provider_binance_margin.exchange.watch import Seen, Watch
-    from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request
-    from airflow_provider_binance_margin.hooks.settings import Settings
 
-T = TypeVar("T")
+__all__ = ["BinanceHook", "shared_host"]
 
 MAX_SPAN_MS = 7 * 24 * 3_600_000
-_RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
-_TEST_TIMEOUT = 5.0
-
-_hosts: dict[str, Host] = {}
-_hosts_lock = threading.Lock()
 
 
-def shared_host(base_url: str) -> Host:
-    """What all calls of this process to one host share: its pace, its clock, its bans."""
-    from airflow_provider_binance_margin.exchange.host import Host
-
-    with _hosts_lock:
-        return _hosts.setdefault(base_url, Host(base_url, time))
-
-
-class BinanceHook(BaseHook):
+class BinanceHook(SignedConnection):
     """Signed calls to Binance's margin API with an Airflow connection.
 
     Calls are retried, paced and re-signed as the exchange asks; what cannot be helped by trying again is raised as one
@@ -62,19 +40,16 @@ class BinanceHook(BaseHook):
     hook_name: ClassVar[str] = "Binance"
 
     def __init__(self, binance_conn_id: str = default_conn_name) -> None:
-        super().__init__()
-        self.binance_conn_id = binance_conn_id
-        self.max_connections = 16
-        self._closed = threading.Event()
+        super().__init__(binance_conn_id)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """The form's labels, for Airflow before 3.2, which does not read them from the provider's info."""
+        """The form's labels, for Airflow before 3.2, which reads them off the hook's own class and nowhere else."""
         from airflow_provider_binance_margin.get_provider_info import UI_FIELD_BEHAVIOUR
 
         return UI_FIELD_BEHAVIOUR
 
-    # -- the exchange's pages ------------------------------------------------------------------------------------
+    # -- forced liquidations -------------------------------------------------------------------------------------
 
     def force_liquidation_page(
         self,
@@ -121,6 +96,20 @@ class BinanceHook(BaseHook):
         :raises BinanceIncompleteError: when the exchange's pages do not agree with its total
         """
         return self._records(FORCE_LIQUIDATION, start, end, isolated_symbol)
+
+    # -- the account ---------------------------------------------------------------------------------------------
+
+    def isolated_symbols(self) -> list[str]:
+        """The pairs that have an isolated margin account today, sorted; closed ones are no longer listed.
+
+        :return: to feed ``.expand(isolated_symbol=...)``
+        """
+        return sorted(self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols))
+
+    # -- any endpoint --------------------------------------------------------------------------------------------
+
+    def _page(self, endpoint: Endpoint, params: Mapping[str, Any]) -> Page:
+        return self._get(endpoint.path, params, weight=endpoint.weight, decode=endpoint.read_page)
 
     def _records(
         self, endpoint: Endpoint, start: datetime | str, end: datetime | str, isolated_symbol: str | None
@@ -177,133 +166,7 @@ class BinanceHook(BaseHook):
 
     def look(self, watch: Watch) -> Seen:
         """Look once: one request of one row. A failure is raised, not retried: the next look is the next try."""
-        return self._drive(watch.look(), self.settings.timeout)
-
-    def isolated_symbols(self) -> list[str]:
-        """The pairs that have an isolated margin account today, sorted; closed ones are no longer listed.
-
-        :return: to feed ``.expand(isolated_symbol=...)``
-        """
-        return sorted(self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols))
-
-    def exchange_time(self, at: float | None = None) -> float:
-        """The exchange's time in seconds since 1970, by the last ``Date`` it sent; this machine's before the first.
-
-        :param at: the instant meant, by `time.monotonic`; now if not given
-        """
-        known = self.host.exchange_time(at)
-        return known if known is not None else time.time() + (0.0 if at is None else at - time.monotonic())
-
-    def ask_exchange_time(self) -> float:
-        """The exchange's time, asked for only if no answer has told it yet."""
-        if self.host.exchange_time() is None:
-            self._drive(self._caller("", 1, _json_object).set_clock(), self.settings.timeout)
-        return self.exchange_time()
-
-    # -- the connection ------------------------------------------------------------------------------------------
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The connection, checked. Its secrets are known to Airflow's masker from here on."""
-        from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
-        from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
-
-        conn = self.get_connection(self.binance_conn_id)
-        hush_http_loggers()
-        mask(secrets_of(conn))
-        settings = read_settings(conn)
-        mask(settings.secrets)
-        if settings.is_foreign:
-            self.log.warning("The connection's host is not one of binance.com: its owner will see the API key.")
-        return settings
-
-    @cached_property
-    def host(self) -> Host:
-        """What this process knows of the connection's host."""
-        return shared_host(self.settings.base_url)
-
-    @cached_property
-    def _session(self) -> requests.Session:
-        from airflow_provider_binance_margin.hooks.session import make_session
-
-        return make_session(self.max_connections, use_environment=not self.settings.is_loopback)
-
-    def get_conn(self) -> requests.Session:
-        """The HTTP session; requests sent through it directly are neither signed nor paced."""
-        return self._session
-
-    def close(self) -> None:
-        """End waits, refuse further calls and close connections."""
-        self._closed.set()
-        if "_session" in self.__dict__:
-            self._session.close()
-
-    def test_connection(self) -> tuple[bool, str]:
-        """Prove clock, key, signature and address with one signed call, and say in words what is wrong or unwise."""
-        from airflow_provider_binance_margin.hooks.diagnosis import diagnose
-
-        works, words = diagnose(lambda: self._get(_RESTRICTIONS, weight=1, decode=_json_object, patient=False))
-        if "Warning" in words:  # the command line shows nothing of a connection that works
-            self.log.warning(words)
-        return works, words
-
-    # -- calls ---------------------------------------------------------------------------------------------------
-
-    def _page(self, endpoint: Endpoint, params: Mapping[str, Any]) -> Page:
-        return self._get(endpoint.path, params, weight=endpoint.weight, decode=endpoint.read_page)
-
-    def _get(
-        self,
-        path: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        weight: int,
-        decode: Callable[[bytes], T],
-        patient: bool = True,
-    ) -> T:
-        caller = self._caller(path, weight, decode)
-        if patient:
-            return self._drive(caller.call(params or {}), self.settings.timeout)
-        hasty = replace(caller, attempts=2, longest_wait=_TEST_TIMEOUT)
-        return self._drive(hasty.call(params or {}), min(self.settings.timeout, _TEST_TIMEOUT))
-
-    def _caller(self, path: str, weight: int, decode: Callable[[bytes], T]) -> Caller[T]:
-        from airflow_provider_binance_margin.exchange.call import Caller
-
-        return Caller(self.host, self.settings.credentials, path, weight, decode, self.settings.recv_window)
-
-    def _drive(self, call: Call[T], timeout: float) -> T:
-        """Do what a call asks for, until it returns."""
-        from airflow_provider_binance_margin.exchange.wire import Wait
-
-        reply: Reply | None = None
-        while True:
-            try:
-                step = call.send(reply)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
-            if isinstance(step, Wait):
-                self.wait(step.seconds, step.reason)
-                reply = None
-            else:
-                reply = self._send(step, timeout)
-
-    def wait(self, seconds: float, reason: str = "") -> None:
-        """Do nothing for a time, unless the hook is closed meanwhile."""
-        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
-
-        if reason:
-            self.log.info("Waiting %.1f s: %s.", seconds, reason)
-        if self._closed.wait(seconds):
-            raise BinanceTransientError("the hook was closed while a call was waiting")
-
-    def _send(self, request: Request, timeout: float) -> Reply:
-        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
-        from airflow_provider_binance_margin.hooks.session import send
-
-        if self._closed.is_set():
-            raise BinanceTransientError("the hook is closed")
-        return send(self._session, request, timeout)
+        return self._drive(watch.look())
 
 
 def _ms(when: datetime | int | None) -> int | None:
@@ -318,15 +181,8 @@ def _row(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    decoded = json.loads(body)
-    if not isinstance(decoded, dict) or "code" in decoded:
-        raise ValueError("not the object asked for")
-    return decoded
-
-
 def _isolated_symbols(body: bytes) -> Iterable[str]:
     try:
-        return [str(pair["symbol"]) for pair in _json_object(body)["assets"]]
+        return [str(pair["symbol"]) for pair in json_object(body)["assets"]]
     except (KeyError, TypeError):
         raise ValueError("not a list of isolated accounts") from None

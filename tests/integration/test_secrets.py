@@ -146,7 +146,7 @@ def test_nothing_secret_is_shown(  # noqa: PLR0915 - one story, searched as a wh
     key, operator, connect, run_task, api, sandbox, serve, day, tmp_path, monkeypatch, everything_logged, capfd
 ):
     """Through hook and task runner, in successes and all failures: no log, error, XCom, field or state holds one."""
-    from airflow_provider_binance_margin.hooks import binance
+    from airflow_provider_binance_margin.hooks import binance, connection, hosts
     from airflow_provider_binance_margin.hooks.redaction import _masked
 
     _masked.clear()
@@ -157,7 +157,7 @@ def test_nothing_secret_is_shown(  # noqa: PLR0915 - one story, searched as a wh
 
     def use(broken):
         """Everything that can be done with a connection."""
-        binance._hosts.clear()
+        hosts._hosts.clear()
         extra = broken.get("extra") or {}
         monkeypatch.setenv("AIRFLOW_CONN_BINANCE_DEFAULT", json.dumps(broken))
         api.conns["binance_default"] = {**broken, "extra": extra if isinstance(extra, str) else json.dumps(extra)}
@@ -165,7 +165,7 @@ def test_nothing_secret_is_shown(  # noqa: PLR0915 - one story, searched as a wh
         hook = binance.BinanceHook()
         shown.add(hook.test_connection())
         with shown.errors():
-            shown.add(hook._get(RESTRICTIONS, weight=1, decode=binance._json_object, patient=False))
+            shown.add(hook._get(RESTRICTIONS, weight=1, decode=connection.json_object, patient=False))
         with shown.errors():
             shown.add(vars(hook))
             shown.add(hook.settings)
@@ -174,7 +174,7 @@ def test_nothing_secret_is_shown(  # noqa: PLR0915 - one story, searched as a wh
     runs = []
 
     def run(*tries, **options):
-        binance._hosts.clear()
+        hosts._hosts.clear()
         for try_number in tries:
             task = operator(s3_key="{start}{end}.jsonl", **options)
             runs.append(try_number)

@@ -22,7 +22,7 @@ from airflow.sdk.module_loading import import_string
 from integration.fault_matrix.faults import FINAL
 
 from airflow_provider_binance_margin.exchange.errors import BinanceError
-from airflow_provider_binance_margin.hooks import binance
+from airflow_provider_binance_margin.hooks import hosts
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.retry_policy import BinanceRetryPolicy
 from airflow_provider_binance_margin.sensors.force_liquidation import ForceLiquidationSensor
@@ -81,9 +81,9 @@ class Case:
 
     def new_process(self):
         """Forget what this process knows of the host."""
-        binance._hosts.pop(self.sandbox.url, None)
-        binance._hosts.pop(f"http://127.0.0.1:{self.closed.getsockname()[1]}", None)
-        binance._hosts.pop(self.sandbox.url.replace("http:", "https:"), None)
+        hosts._hosts.pop(self.sandbox.url, None)
+        hosts._hosts.pop(f"http://127.0.0.1:{self.closed.getsockname()[1]}", None)
+        hosts._hosts.pop(self.sandbox.url.replace("http:", "https:"), None)
 
     def right(self):
         """The rows there are, by id."""

@@ -42,9 +42,9 @@ def triggered(final):
 
 def new_process():
     """Forget what a process knows of hosts."""
-    from airflow_provider_binance_margin.hooks import binance
+    from airflow_provider_binance_margin.hooks import hosts
 
-    binance._hosts.clear()
+    hosts._hosts.clear()
 
 
 def live(make, mode, run_task, **run):

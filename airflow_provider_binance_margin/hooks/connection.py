@@ -1,0 +1,165 @@
+"""An Airflow connection of type ``binance``, and signed calls with it over `requests`."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_binance_margin.hooks.hosts import shared_host
+
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_binance_margin.exchange.call import Caller
+    from airflow_provider_binance_margin.exchange.host import Host
+    from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request
+    from airflow_provider_binance_margin.hooks.settings import Settings
+
+T = TypeVar("T")
+
+_RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
+_TEST_TIMEOUT = 5.0
+
+
+class SignedConnection(BaseHook):
+    """A connection, checked, and what signs, sends, paces and repeats calls with it. Safe to share between threads.
+
+    :param binance_conn_id: the connection, of type ``binance``
+    """
+
+    def __init__(self, binance_conn_id: str) -> None:
+        super().__init__()
+        self.binance_conn_id = binance_conn_id
+        self.max_connections = 16
+        self._closed = threading.Event()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The connection, checked. Its secrets are known to Airflow's masker from here on."""
+        from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
+        from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
+
+        conn = self.get_connection(self.binance_conn_id)
+        hush_http_loggers()
+        mask(secrets_of(conn))
+        settings = read_settings(conn)
+        mask(settings.secrets)
+        if settings.is_foreign:
+            self.log.warning("The connection's host is not one of binance.com: its owner will see the API key.")
+        return settings
+
+    @cached_property
+    def host(self) -> Host:
+        """What this process knows of the connection's host."""
+        return shared_host(self.settings.base_url)
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        from airflow_provider_binance_margin.hooks.session import make_session
+
+        return make_session(self.max_connections, use_environment=not self.settings.is_loopback)
+
+    def get_conn(self) -> requests.Session:
+        """The HTTP session; requests sent through it directly are neither signed nor paced."""
+        return self._session
+
+    def close(self) -> None:
+        """End waits, refuse further calls and close connections."""
+        self._closed.set()
+        if "_session" in self.__dict__:
+            self._session.close()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Prove clock, key, signature and address with one signed call, and say in words what is wrong or unwise."""
+        from airflow_provider_binance_margin.hooks.diagnosis import diagnose
+
+        works, words = diagnose(lambda: self._get(_RESTRICTIONS, weight=1, decode=json_object, patient=False))
+        if "Warning" in words:  # the command line shows nothing of a connection that works
+            self.log.warning(words)
+        return works, words
+
+    # -- the exchange's clock ------------------------------------------------------------------------------------
+
+    def exchange_time(self, at: float | None = None) -> float:
+        """The exchange's time in seconds since 1970, by the last ``Date`` it sent; this machine's before the first.
+
+        :param at: the instant meant, by `time.monotonic`; now if not given
+        """
+        known = self.host.exchange_time(at)
+        return known if known is not None else time.time() + (0.0 if at is None else at - time.monotonic())
+
+    def ask_exchange_time(self) -> float:
+        """The exchange's time, asked for only if no answer has told it yet."""
+        if self.host.exchange_time() is None:
+            self._drive(self._caller("", 1, json_object).set_clock())
+        return self.exchange_time()
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def _get(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        weight: int,
+        decode: Callable[[bytes], T],
+        patient: bool = True,
+    ) -> T:
+        caller = self._caller(path, weight, decode)
+        if patient:
+            return self._drive(caller.call(params or {}))
+        hasty = replace(caller, attempts=2, longest_wait=_TEST_TIMEOUT)
+        return self._drive(hasty.call(params or {}), min(self.settings.timeout, _TEST_TIMEOUT))
+
+    def _caller(self, path: str, weight: int, decode: Callable[[bytes], T]) -> Caller[T]:
+        from airflow_provider_binance_margin.exchange.call import Caller
+
+        return Caller(self.host, self.settings.credentials, path, weight, decode, self.settings.recv_window)
+
+    def _drive(self, call: Call[T], timeout: float | None = None) -> T:
+        """Do what a call asks for, until it returns; `timeout` is the connection's if not given."""
+        from airflow_provider_binance_margin.exchange.wire import Wait
+
+        reply: Reply | None = None
+        while True:
+            try:
+                step = call.send(reply)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
+            if isinstance(step, Wait):
+                self.wait(step.seconds, step.reason)
+                reply = None
+            else:
+                reply = self._send(step, timeout or self.settings.timeout)
+
+    def wait(self, seconds: float, reason: str = "") -> None:
+        """Do nothing for a time, unless the hook is closed meanwhile."""
+        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
+
+        if reason:
+            self.log.info("Waiting %.1f s: %s.", seconds, reason)
+        if self._closed.wait(seconds):
+            raise BinanceTransientError("the hook was closed while a call was waiting")
+
+    def _send(self, request: Request, timeout: float) -> Reply:
+        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
+        from airflow_provider_binance_margin.hooks.session import send
+
+        if self._closed.is_set():
+            raise BinanceTransientError("the hook is closed")
+        return send(self._session, request, timeout)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The object an answer holds; ValueError for anything else, an error of the exchange's included."""
+    decoded = json.loads(body)
+    if not isinstance(decoded, dict) or "code" in decoded:
+        raise ValueError("not the object asked for")
+    return decoded
