@@ -1,10 +1,10 @@
 """A strict local Binance for forced liquidations: to develop against, and to test DAGs with.
 
-with Sandbox() as sandbox:
-    sandbox.add(n=250, at=sandbox.now_ms() - 3_600_000)
-    sandbox.fault("429", retry_after=3, current=2)
-    ...
-    assert [entry.status for entry in sandbox.requests] == [200, 429, 200, 200]
+    with Sandbox() as sandbox:
+        sandbox.add(n=250, at=sandbox.now_ms() - 3_600_000)
+        sandbox.fault("429", retry_after=3, current=2)
+        ...
+        assert [entry.status for entry in sandbox.requests] == [200, 429, 200, 200]
 """
 
 from __future__ import annotations

@@ -35,8 +35,9 @@ class Shelf:
         self.rows = [self.rows[place] for place in order]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """The places of the records from `start` to `end`, both included."""
-        return bisect_left(self.times, start), bisect_right(self.times, end)
+        """The places of the records from `start` to `end`, both included; none if the end is before the start."""
+        low = bisect_left(self.times, start)
+        return low, max(low, bisect_right(self.times, end))
 
     def take(self, time: int, row: bytes) -> None:
         """Remove this very record."""
