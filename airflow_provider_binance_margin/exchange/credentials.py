@@ -70,6 +70,11 @@ def load_credentials(
         raise BinanceCredentialError("the password holds a private key: it belongs into the extra private_key")
     if not _is_one_word(secret):
         raise BinanceCredentialError("the API secret (the connection's password) holds characters that no secret has")
+    if passphrase:
+        raise BinanceCredentialError(
+            "a passphrase is given, but an API secret has none: take the passphrase away, or give the private key it "
+            "belongs to instead of the secret"
+        )
     return Credentials(api_key, "HMAC", _hmac_signer(secret.encode()))
 
 

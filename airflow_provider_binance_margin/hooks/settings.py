@@ -7,17 +7,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from airflow_provider_binance_margin.exchange.credentials import Credentials, load_credentials
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
+from airflow_provider_binance_margin.hooks.key_file import read_key_file
 
 DEFAULT_HOST = "https://api.binance.com"
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
-_LONGEST_KEY_FILE = 65_536
 
 
 class ConnectionLike(Protocol):
@@ -87,7 +86,7 @@ def read_settings(conn: ConnectionLike) -> Settings:
     if key_text and key_file:
         raise BinanceCredentialError("both private_key and key_file are given in the extra: keep one")
     if key_file:
-        key_text = _read_key_file(key_file)
+        key_text = read_key_file(key_file)
     return Settings(
         base_url=_base_url(conn.host, conn.port, sandbox=api_key.startswith("sandbox")),
         credentials=load_credentials(
@@ -136,20 +135,6 @@ def _number(extra: Mapping[str, Any], name: str, *, default: float, least: float
         kind = "a whole number" if whole else "a number"
         raise BinanceConfigError(f"the connection's extra {name} must be {kind} from {least:g} to {most:g}")
     return value
-
-
-def _read_key_file(path: str) -> str:
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            text = file.read(_LONGEST_KEY_FILE)
-    except (OSError, UnicodeError, ValueError) as error:
-        raise BinanceCredentialError(
-            f"the key file of the connection cannot be read ({type(error).__name__}): check key_file, which is a path "
-            "on the worker (and on the triggerer)"
-        ) from None
-    if not text.strip():
-        raise BinanceCredentialError("the key file of the connection is empty")
-    return text
 
 
 def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:

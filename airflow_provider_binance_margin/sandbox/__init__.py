@@ -1,5 +1,7 @@
 """A strict local Binance for forced liquidations: to develop against, and to test DAGs with.
 
+Records and faults are put in, and what was asked can be read afterwards:
+
     with Sandbox() as sandbox:
         sandbox.add(n=250, at=sandbox.now_ms() - 3_600_000)
         sandbox.fault("429", retry_after=3, current=2)

@@ -1,0 +1,40 @@
+"""A private key in a file of this machine: read without waiting, and never more than a key can be."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError
+
+_LARGEST = 65_536
+_CURE = "check key_file, which is a path on the worker (and on the triggerer)"
+
+
+def read_key_file(path: str) -> str:
+    """The text of a key file.
+
+    :raises BinanceCredentialError: for what is no file, cannot be read or is too large; without path and content
+    """
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BinanceCredentialError(f"the key file of the connection is not a regular file: {_CURE}")
+            content = file.read(_LARGEST + 1)
+        text = content.decode()
+    except (OSError, ValueError) as error:
+        raise BinanceCredentialError(
+            f"the key file of the connection cannot be read ({type(error).__name__}): {_CURE}"
+        ) from None
+    if len(content) > _LARGEST:
+        raise BinanceCredentialError(
+            f"the key file of the connection is larger than any key (more than {_LARGEST // 1024} KiB): {_CURE}"
+        )
+    if not text.strip():
+        raise BinanceCredentialError("the key file of the connection is empty")
+    return text
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a named pipe too, though nobody writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
