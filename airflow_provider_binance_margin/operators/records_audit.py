@@ -28,7 +28,7 @@ _LOOKS = 2
 class RecordsAuditOperator(LakeOperator):
     """Hold a lake's objects against what the exchange states for their intervals.
 
-    Subclasses name the endpoint; `ForceLiquidationAuditOperator` describes the parameters.
+    Subclasses name the endpoint and describe the parameters.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RecordsAuditOperator(LakeOperator):
             found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
             raise AirflowFailException(
                 f"The lake is not complete from {result['start']} to {result['end']}: {found} of {result['checked']} "
-                "intervals. The log lists them; load them again with ForceLiquidationToS3Operator"
+                "intervals. The log lists them; load them again"
             )
         return result
 

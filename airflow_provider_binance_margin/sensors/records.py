@@ -35,9 +35,9 @@ _HOUR = 3600.0
 
 
 class RecordsSensor(BaseSensorOperator):
-    """Wait until records have appeared in a window; subclasses name endpoint and trigger.
+    """Wait until records have appeared in a window.
 
-    `ForceLiquidationSensor` describes the parameters.
+    Subclasses name endpoint and trigger, and describe the parameters.
     """
 
     endpoint: ClassVar[Endpoint]

@@ -49,7 +49,10 @@ class NotYetError(Exception):
 
 
 class LakeOperator(BaseOperator):
-    """The parameters that say what of the exchange is meant and where its objects are; see the operators' own pages."""
+    """What of the exchange is meant, and where its objects are.
+
+    Subclasses name the endpoint and describe the parameters.
+    """
 
     endpoint: ClassVar[Endpoint]
 

@@ -34,7 +34,7 @@ class S3ConsoleLink(BaseOperatorLink):
 class RecordsToS3Operator(LakeOperator):
     """Load all records of the run's interval from an endpoint to S3: each once, exact, or the task fails.
 
-    Subclasses name the endpoint; `ForceLiquidationToS3Operator` describes the parameters.
+    Subclasses name the endpoint and describe the parameters.
     """
 
     template_fields: Sequence[str] = (*LakeOperator.template_fields, "allow_shrink")
