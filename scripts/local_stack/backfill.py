@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from local_stack.airflow_api import AirflowApi, ApiError, Json
 from local_stack.processes import StackError
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-Reprocess = Literal["none", "failed", "completed"]
 PAUSE = 0.5
 RUNS_SECONDS = 10.0
 _CONFLICT = 409
@@ -30,7 +29,6 @@ class Backfill:
         from_date: datetime,
         to_date: datetime,
         *,
-        reprocess: Reprocess = "none",
         max_active_runs: int = 4,
     ) -> None:
         self._api = api
@@ -39,11 +37,9 @@ class Backfill:
             "dag_id": dag_id,
             "from_date": from_date.isoformat(),
             "to_date": to_date.isoformat(),
-            "reprocess_behavior": reprocess,
             "max_active_runs": max_active_runs,
         }
         self.intervals: list[str] = []
-        self._id = -1
 
     def start(self) -> None:
         """Create it while the DAG is paused, then let the scheduler at it.
@@ -68,7 +64,7 @@ class Backfill:
         self._api.unpause(self._dag_id)
 
     def _create(self, tries: int = 5) -> None:
-        """Create it once: what a failed answer left behind is found and taken, or closed when it has no runs."""
+        """Create it once: what a failed answer left behind is found and taken, or cancelled when it has no runs."""
         self.intervals = [
             _interval(each) for each in self._api.api("POST", "backfills/dry_run", self._order)["backfills"]
         ]
@@ -76,17 +72,27 @@ class Backfill:
             raise StackError(f"There is nothing to backfill for {self._dag_id} in {self._order}.")
         earlier = set(self._known())
         for left in reversed(range(tries)):
+            made: int | None
             try:
-                self._id = int(self._api.call("POST", "backfills", self._order)["id"])
+                made = int(self._api.call("POST", "backfills", self._order)["id"])
             except ApiError as error:
                 if not left or not (error.passing or error.status == _CONFLICT):
                     raise
-                self._id = max(set(self._known()) - earlier, default=-1)
-            if self._id >= 0 and self._has_runs():
-                return
-            self.close()
+                made = max(set(self._known()) - earlier, default=None)
+            if made is not None:
+                if self._has_runs():
+                    return
+                self._cancel(made)
             time.sleep(PAUSE)
         raise StackError(f"The backfill of {self._dag_id} has no runs.")
+
+    def _cancel(self, number: int) -> None:
+        """So that another can be made; one that was cancelled before stays so."""
+        try:
+            self._api.api("PUT", f"backfills/{number}/cancel")
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise
 
     def _known(self) -> list[int]:
         listing = self._api.api("GET", "backfills", dag_id=self._dag_id, limit=100, order_by="-id")
@@ -126,16 +132,6 @@ class Backfill:
             if time.monotonic() >= deadline:
                 raise StackError(f"The backfill of {self._dag_id} is not done after {seconds:.0f} s: {dict(states)}")
             time.sleep(PAUSE)
-
-    def close(self) -> None:
-        """Tell Airflow that it is over, which it finds out within half a minute only; until then no other can start."""
-        if self._id >= 0:
-            try:
-                self._api.api("PUT", f"backfills/{self._id}/cancel")
-            except ApiError as error:
-                if error.status != _CONFLICT:
-                    raise
-            self._id = -1
 
 
 def _interval(run: Json) -> str:

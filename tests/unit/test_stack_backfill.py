@@ -136,7 +136,7 @@ def test_it_is_followed_to_its_end(start):
     states = backfill.wait(20, lambda states, total: told.append((states["success"], total)), meanwhile=step)
     assert states == {"success": 3}
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert airflow.backfills == {1: "open"}  # a closed one's runs could not be cleared and run again
+    assert airflow.backfills == {1: "open"}  # a cancelled one's runs could not be cleared and run again
 
 
 def test_one_that_does_not_end_is_told(start):
