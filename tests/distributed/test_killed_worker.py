@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from leftovers import nothing_runs_in, processes_in
 
 import distributed_setup
 
@@ -56,22 +57,6 @@ def told(story, until=None):
         if until and until in line:
             break
     return "".join(lines)
-
-
-def processes_in(folder):
-    found = {}
-    for each in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if each.name.isdigit() and (each / "cwd").readlink().is_relative_to(folder):
-                found[int(each.name)] = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    return found
-
-
-def nothing_runs_in(folder, seconds):
-    deadline = time.monotonic() + seconds
-    while processes_in(folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return processes_in(folder) == {}
 
 
 def shared_memory(pids):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
-import threading
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import pytest
+from serving import forward, s3_error, serving
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,60 +76,6 @@ def rows():
         return [json.loads(line) for line in text.splitlines()]
 
     return read
-
-
-@contextmanager
-def serving(answer):
-    """An HTTP server of one function: handler -> (status, headers, body); it answers until the block ends."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def handle_any(self):
-            length = int(self.headers.get("Content-Length") or 0)
-            self.body = self.rfile.read(length)
-            status, headers, body = answer(self)
-            self.send_response_only(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if "content-length" not in {name.lower() for name in headers}:
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        do_GET = do_PUT = do_HEAD = do_POST = handle_any  # noqa: N815 - names of http.server
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def forward(handler, url):
-    """Hand a request on to the server at `url` and take back its answer."""
-    upstream = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-    try:
-        upstream.request(handler.command, handler.path, handler.body, dict(handler.headers))
-        answer = upstream.getresponse()
-        headers = {name: value for name, value in answer.getheaders() if name.lower() != "transfer-encoding"}
-        return answer.status, headers, answer.read()
-    finally:
-        upstream.close()
-
-
-def s3_error(status, code):
-    """An answer of S3 that refuses."""
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-    return status, {"Content-Type": "application/xml"}, body
 
 
 @pytest.fixture

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from leftovers import nothing_runs_in, processes_in
 
 from local_stack import Stack
 from local_stack.ports import free_ports, with_free_ports
@@ -21,23 +20,6 @@ DEMO = ROOT / "scripts" / "demo.py"
 SECONDS = 150
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-
-
-def processes_in(folder):
-    """Whatever runs with its working directory in this folder, as all parts of a stack do."""
-    found = {}
-    for each in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if each.name.isdigit() and (each / "cwd").readlink().is_relative_to(folder):
-                found[int(each.name)] = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    return found
-
-
-def nothing_runs_in(folder, seconds):
-    deadline = time.monotonic() + seconds
-    while processes_in(folder) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return processes_in(folder) == {}
 
 
 def lines_until(demo, word):

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
 import os
 import socket
-import struct
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 from integration.fault_matrix.consumers import by_id, failed
+from serving import HANG_UP, forward, s3_error, serving
 
 from airflow_provider_binance_margin.sandbox import Sandbox
 from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
@@ -26,7 +22,6 @@ from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import Fo
 WHOLE, UNCHANGED = "the new object, whole", "as before"
 START, END = datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 1, 16, tzinfo=UTC)
 READ_TIMEOUT = 2
-ABORT = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,81 +88,26 @@ class Door:
         return True
 
 
-@contextmanager
-def proxy(upstream, doors):  # noqa: C901 - one class inside
+def proxy(upstream, doors):
     """A proxy in front of an S3 server; doors are found by the first folder of the key."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(handler):
+        door = doors[urlsplit(handler.path).path.split("/")[2]]
+        how = door.fault.how if door.takes(handler.command) else None
+        if how == "cut":
+            handler.rfile.read(min(int(handler.headers.get("Content-Length") or 0), 1000))
+            return HANG_UP
+        if how == "hang":
+            time.sleep(READ_TIMEOUT + 1)
+            return HANG_UP
+        if how == "slow":
+            time.sleep(0.3)
+        if isinstance(how, tuple):
+            return s3_error(*how)
+        answered = forward(handler, upstream)
+        return HANG_UP if how == "lost" else answered
 
-        def handle_any(self):
-            door = doors[urlsplit(self.path).path.split("/")[2]]
-            how = door.fault.how if door.takes(self.command) else None
-            length = int(self.headers.get("Content-Length") or 0)
-            if self.headers.get("Expect") and how != "cut":
-                self.send_response_only(100)
-                self.end_headers()
-            if how == "cut":
-                self.rfile.read(min(length, 1000))
-                return self.hang_up()
-            body = self.rfile.read(length)
-            if how == "hang":
-                time.sleep(READ_TIMEOUT + 1)
-                return self.hang_up()
-            if how == "slow":
-                time.sleep(0.3)
-            if isinstance(how, tuple):
-                status, code = how
-                text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
-                return self.answer(status, {"Content-Type": "application/xml"}, text.encode())
-            answer = self.ask(body)
-            return self.hang_up() if how == "lost" else self.answer(*answer)
-
-        def ask(self, body):
-            connection = http.client.HTTPConnection(urlsplit(upstream).netloc, timeout=30)
-            try:
-                connection.request(self.command, self.path, body, dict(self.headers))
-                got = connection.getresponse()
-                return got.status, {k: v for k, v in got.getheaders() if k.lower() != "transfer-encoding"}, got.read()
-            finally:
-                connection.close()
-
-        def answer(self, status, headers, body):
-            self.send_response_only(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if "content-length" not in {name.lower() for name in headers}:
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def hang_up(self):
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
-            self.close_connection = True
-
-        do_GET = do_PUT = do_HEAD = handle_any  # noqa: N815 - names of http.server
-
-        def log_message(self, *_):
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def shutdown_request(self, request):
-            request.close()  # without the polite end of writing, which would come before the reset
-
-        def handle_error(self, *_):
-            pass  # a client that gave up
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    return serving(answer)
 
 
 def run_store(home, bucket):

@@ -11,10 +11,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.lake.written import written
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.audit import FAULTS, TO_BE_LOADED, Finding, content_agrees, judge, report
-from airflow_provider_binance_margin.lake.formats import write_rows
 from airflow_provider_binance_margin.lake.interval import Interval
 from airflow_provider_binance_margin.lake.layout import SUFFIXES
 from airflow_provider_binance_margin.lake.proof import Run, Subject, proof_metadata
@@ -39,21 +38,20 @@ LINES = [row(i) for i in range(50)] + [row(50, note='a "quoted"\nnote, of two\r\
 
 def stored(suffix, lines=LINES, fetched=DAY):
     """An object's bytes and its metadata."""
-    file = io.BytesIO()
-    written = write_rows(lines, suffix, FORCE_LIQUIDATION.columns, file)
+    said, data = written(lines, suffix)
     metadata = proof_metadata(
         SUBJECT,
         Run("r", 0),
-        records=written.records,
-        total=written.records,
+        records=said.records,
+        total=said.records,
         proof="total",
-        sha256=written.sha256,
+        sha256=said.sha256,
         first=None,
         last=None,
         fetched_at=SUBJECT.interval.end + fetched,
         provider_version="1",
     )
-    return file.getvalue(), metadata
+    return data, metadata
 
 
 def judged(metadata, total, *, expect_empty=True):

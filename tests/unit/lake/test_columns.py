@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from unit.lake.written import body, written
 
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.fields import FieldError, extra_of, python_value, snake_case
-from airflow_provider_binance_margin.lake.formats import write_rows
 from airflow_provider_binance_margin.lake.parquet import parquet_is_installed
 
 COLUMNS = FORCE_LIQUIDATION.columns
@@ -34,18 +34,12 @@ def line(order_id="7", qty='"1.00000000"', symbol='"BTCUSDT"', more=""):
     return (USUAL % (order_id, qty, symbol, more)).encode()
 
 
-def body_of(lines, suffix, columns=COLUMNS):
-    file = io.BytesIO()
-    write_rows(lines, suffix, columns, file)
-    return file.getvalue()
-
-
 def from_csv(*lines, columns=COLUMNS):
-    return list(csv.DictReader(io.StringIO(body_of(lines, ".csv", columns).decode(), newline=""), strict=True))
+    return list(csv.DictReader(io.StringIO(body(lines, ".csv", columns).decode(), newline=""), strict=True))
 
 
 def from_parquet(*lines, columns=COLUMNS):
-    return parquet.read_table(io.BytesIO(body_of(lines, ".parquet", columns))).to_pylist()
+    return parquet.read_table(io.BytesIO(body(lines, ".parquet", columns))).to_pylist()
 
 
 # -- both ------------------------------------------------------------------------------------------------------------
@@ -56,16 +50,16 @@ def test_same_rows_same_bytes(suffix):
     """Also of a file without rows, and of more rows than are written at once."""
     many = [line(str(i)) for i in range(1234)]
 
-    assert body_of(many, suffix) == body_of(iter(many), suffix)
-    assert body_of([], suffix) == body_of(iter(()), suffix)
-    assert body_of(many, suffix) != body_of(many[1:], suffix)
+    assert body(many, suffix) == body(iter(many), suffix)
+    assert body([], suffix) == body(iter(()), suffix)
+    assert body(many, suffix) != body(many[1:], suffix)
 
 
 def test_the_packed_csv_is_the_plain_one():
     """With nothing in gzip's header that changes."""
-    packed = body_of([line()], ".csv.gz")
+    packed = body([line()], ".csv.gz")
 
-    assert gzip.decompress(packed) == body_of([line()], ".csv")
+    assert gzip.decompress(packed) == body([line()], ".csv")
     assert packed[:8] == b"\x1f\x8b\x08\x00\0\0\0\0"
 
 
@@ -73,7 +67,7 @@ def test_the_digest_is_that_of_the_lines_in_every_format():
     """So that objects of two formats can be held against each other."""
     lines = [line(str(i)) for i in range(5)]
 
-    assert len({write_rows(lines, s, COLUMNS, io.BytesIO()) for s in (".jsonl", ".csv", ".csv.gz", ".parquet")}) == 1
+    assert len({written(lines, s)[0] for s in (".jsonl", ".csv", ".csv.gz", ".parquet")}) == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 500, 501, 1000])
@@ -108,7 +102,7 @@ def test_a_documented_field_called_extra_keeps_its_name(read: Read):
 
 def test_a_csv_row_is_what_was_sent():
     """Documented columns in documented order, literals untouched."""
-    assert body_of([line("12345678901234567890", symbol='"币安人生USDT"')], ".csv").decode() == (
+    assert body([line("12345678901234567890", symbol='"币安人生USDT"')], ".csv").decode() == (
         "avgPrice,executedQty,orderId,price,qty,side,symbol,timeInForce,isIsolated,updatedTime,extra\n"
         "0.38900000,82.80000000,12345678901234567890,0.10000000,1.00000000,SELL,币安人生USDT,GTC,false,1768435200123,\n"
     )
@@ -116,7 +110,7 @@ def test_a_csv_row_is_what_was_sent():
 
 def test_an_empty_csv_has_its_header():
     """Readers find the columns."""
-    assert body_of([], ".csv").decode() == ",".join([*COLUMNS, "extra"]) + "\n"
+    assert body([], ".csv").decode() == ",".join([*COLUMNS, "extra"]) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +123,7 @@ def test_how_a_csv_field_is_spelt(literal, field):
     """Null is nothing, an empty text is quoted, and what would break the row is quoted."""
     columns = {"a": "string", "b": "string"}
 
-    assert body_of([b'{"a":%s,"b":"x"}' % literal.encode()], ".csv", columns).decode() == f"a,b,extra\n{field},x,\n"
+    assert body([b'{"a":%s,"b":"x"}' % literal.encode()], ".csv", columns).decode() == f"a,b,extra\n{field},x,\n"
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8), max_size=5))
@@ -171,7 +165,7 @@ def test_a_parquet_row_has_exact_types():
 
 def test_an_empty_parquet_keeps_the_schema():
     """The same as one with rows, so that engines read both as one table."""
-    empty, full = (parquet.read_schema(io.BytesIO(body_of(lines, ".parquet"))) for lines in ([], [line()]))
+    empty, full = (parquet.read_schema(io.BytesIO(body(lines, ".parquet"))) for lines in ([], [line()]))
 
     assert empty == full
     names = ("avg_price", "order_id", "updated_time", "is_isolated", "symbol")

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from unit.lake.written import written
 
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.audit import content_agrees
 from airflow_provider_binance_margin.lake.fields import FieldError
-from airflow_provider_binance_margin.lake.formats import write_rows
 
 COLUMNS = FORCE_LIQUIDATION.columns
 DECIMAL = pa.decimal128(38, 8)
@@ -47,9 +47,7 @@ def row(number, **changes):
 
 
 def body(lines):
-    file = io.BytesIO()
-    write_rows(lines, ".parquet", COLUMNS, file)
-    return file.getvalue()
+    return written(lines, ".parquet")[1]
 
 
 def opened(lines):
