@@ -19,7 +19,8 @@ demo: setup ## a real Airflow loads two weeks of a local Binance into a local S3
 test: setup ## all tests that take minutes at most; ARGS="-k word" for some of them
 	$(PY) -m pytest $(ARGS)
 
-test-system: setup ## what needs a whole Airflow and minutes of its own: a killed triggerer, a killed stack
+test-system: setup ## what needs a whole Airflow and minutes of its own: killed parts, the UI in a browser
+	$(PY) scripts/system_setup.py
 	$(PY) -m pytest tests/system $(ARGS)
 
 test-distributed: setup ## a backfill on Celery, Redis and PostgreSQL that loses a worker half way

@@ -12,15 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from debian import NotHereError, install
 from local_stack.servers import postgres_program, redis_program
 from setup_env import CONSTRAINTS, INSTALL_SECONDS, ROOT, SetupError, find_uv, run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 VENV = ROOT / ".venv-distributed"
 PYTHON = VENV / "bin" / "python"
@@ -30,23 +26,6 @@ SOURCES = (CONSTRAINTS, MORE, ROOT / "pyproject.toml")
 PROJECT = ".[sandbox]"
 # what the exit status says when the machine, not the project, is the reason
 NOT_HERE = 3
-_POLICY = Path("/usr/sbin/policy-rc.d")
-_NO_STARTS = "#!/bin/sh\nexit 101\n"
-_APT = [
-    "env",
-    "DEBIAN_FRONTEND=noninteractive",
-    "apt-get",
-    "-q",
-    "-o",
-    "DPkg::Lock::Timeout=120",
-    "-o",
-    "Acquire::http::Timeout=60",
-]
-_APT_SECONDS = 300
-
-
-class NotHereError(SetupError):
-    """The servers are not on this machine and cannot be brought here."""
 
 
 def missing_packages() -> list[str]:
@@ -61,34 +40,9 @@ def missing_packages() -> list[str]:
 def install_servers() -> None:
     """Have Debian's package manager install what is missing."""
     wanted = missing_packages()
-    if not wanted:
-        return
-    if os.geteuid() or not shutil.which("apt-get"):
-        raise NotHereError(f"{' and '.join(wanted)} must be installed first: this is not root on a Debian.")
-    say(f"installing {' and '.join(wanted)}")
-    with no_service_starts():
-        run([*_APT, "update"], seconds=_APT_SECONDS, check=False, quiet=True)
-        done = run(
-            [*_APT, "install", "-y", "--no-install-recommends", *wanted], seconds=_APT_SECONDS, check=False, quiet=True
-        )
-    if done.returncode or missing_packages():
-        raise NotHereError(f"{done.stdout[-2000:]}{done.stderr[-2000:]}\napt-get could not install {wanted}.")
-    if shutil.which("systemctl"):
+    install(missing_packages, say)
+    if wanted and shutil.which("systemctl"):
         run(["systemctl", "disable", *wanted], seconds=60, check=False, quiet=True)
-
-
-@contextmanager
-def no_service_starts() -> Iterator[None]:
-    """Debian's packages start their servers when they are installed, unless this file says no."""
-    ours = not _POLICY.exists()
-    if ours:
-        _POLICY.write_text(_NO_STARTS)
-        _POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        if ours:
-            _POLICY.unlink()
 
 
 def make_environment() -> None:

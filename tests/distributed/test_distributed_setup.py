@@ -6,9 +6,11 @@ import re
 
 import pytest
 
+import debian
 import distributed
 import distributed_setup
-from distributed_setup import NOT_HERE, NotHereError
+from debian import NotHereError
+from distributed_setup import NOT_HERE
 from local_stack import StackError
 
 PIN = re.compile(r"([a-z0-9][a-z0-9.-]*)==[^\s;]+( ; .+)?")
@@ -28,7 +30,7 @@ def test_the_pins_add_to_those_of_the_project_and_repeat_none():
 
 def test_what_cannot_be_installed_is_said_and_told_from_a_failure(monkeypatch, capsys):
     monkeypatch.setattr(distributed_setup, "redis_program", lambda: "")
-    monkeypatch.setattr(distributed_setup.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(debian.os, "geteuid", lambda: 1000)
     monkeypatch.setattr("sys.argv", ["distributed_setup.py"])
     assert distributed_setup.main() == NOT_HERE
     assert "redis-server must be installed first" in capsys.readouterr().err
@@ -42,10 +44,10 @@ def test_an_apt_that_fails_is_no_failure_of_the_project(monkeypatch, tmp_path):
         return distributed_setup.subprocess.CompletedProcess(command, 100, "", "no network")
 
     monkeypatch.setattr(distributed_setup, "redis_program", lambda: "")
-    monkeypatch.setattr(distributed_setup.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(distributed_setup.shutil, "which", lambda _: "/usr/bin/apt-get")
-    monkeypatch.setattr(distributed_setup, "_POLICY", tmp_path / "policy-rc.d")
-    monkeypatch.setattr(distributed_setup, "run", run)
+    monkeypatch.setattr(debian.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(debian.shutil, "which", lambda _: "/usr/bin/apt-get")
+    monkeypatch.setattr(debian, "_POLICY", tmp_path / "policy-rc.d")
+    monkeypatch.setattr(debian, "run", run)
     with pytest.raises(NotHereError, match="no network"):
         distributed_setup.install_servers()
     assert not (tmp_path / "policy-rc.d").exists()
