@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BinanceHook", "shared_host"]
 
-MAX_SPAN_MS = 7 * 24 * 3_600_000
+_MAX_SPAN_MS = 7 * 24 * 3_600_000
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
 
 
@@ -121,7 +121,7 @@ class BinanceHook(SignedConnection):
         if first is None or last is None or first >= last:
             raise IntervalError("start must be before end, and both must be given")
         with Spool(len(endpoint.record_key)) as spool:
-            self.reader(endpoint, Span(MAX_SPAN_MS), isolated_symbol=isolated_symbol).read(ms(first), ms(last), spool)
+            self.reader(endpoint, Span(_MAX_SPAN_MS), isolated_symbol=isolated_symbol).read(ms(first), ms(last), spool)
             return [_row(line) for line in spool.lines()]
 
     def reader(

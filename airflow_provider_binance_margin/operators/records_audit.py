@@ -10,7 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_binance_margin.lake.interval import Choice, iso
 from airflow_provider_binance_margin.lake.layout import suffix_of
-from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator, seconds
+from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

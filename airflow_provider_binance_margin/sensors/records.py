@@ -20,9 +20,9 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError, BinanceTransientError
 from airflow_provider_binance_margin.failures import in_airflow_terms
-from airflow_provider_binance_margin.lake.interval import GRAINS, Grain, ms, parse, resolve
+from airflow_provider_binance_margin.lake.interval import Grain, ms, parse, resolve
+from airflow_provider_binance_margin.options import check_windows, seconds
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
-from airflow_provider_binance_margin.transfers.lake_operator import seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.watch import Watch
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.triggers.records import RecordsTrigger
-
-_HOUR = 3600.0
 
 
 class RecordsSensor(BaseSensorOperator):
@@ -76,12 +74,7 @@ class RecordsSensor(BaseSensorOperator):
         self._bounds: tuple[int, int | None] | None = None
         self._retry_after = 0.0
         default_retry_policy(self)
-        if grain is not None and grain not in GRAINS:
-            raise ValueError(f"grain must be one of {', '.join(GRAINS)} or None, not {grain!r}")
-        if seconds(settle) < 0:
-            raise ValueError("settle must not be negative")
-        if seconds(max_span) < _HOUR:
-            raise ValueError("max_span must be an hour or more")
+        check_windows(grain=grain, settle=settle, max_span=max_span)
         if on_empty not in ("skip", "fail", "pass"):
             raise ValueError(f'on_empty must be "skip", "fail" or "pass", not {on_empty!r}')
         if min_records < 1:

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
 from airflow_provider_binance_margin.failures import in_airflow_terms
-from airflow_provider_binance_margin.lake.interval import GRAINS, Choice, Grain, resolve
+from airflow_provider_binance_margin.lake.interval import Choice, Grain, resolve
 from airflow_provider_binance_margin.lake.layout import (
     ACCOUNT,
     LayoutError,
@@ -21,6 +21,7 @@ from airflow_provider_binance_margin.lake.layout import (
     suffix_of,
 )
 from airflow_provider_binance_margin.lake.parquet import parquet_is_installed
+from airflow_provider_binance_margin.options import check_windows, seconds
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
 _MOST_WORKERS = 64
-_HOUR = 3600.0
 _NOT_WORTH_DEFERRING = 5.0
 
 
@@ -107,14 +107,9 @@ class LakeOperator(BaseOperator):
 
     def _check_options(self) -> None:
         """Refuse, while the DAG is parsed, what could never work; templates and other tasks' values come later."""
-        if self.grain is not None and self.grain not in GRAINS:
-            raise ValueError(f"grain must be one of {', '.join(GRAINS)} or None, not {self.grain!r}")
+        check_windows(grain=self.grain, settle=self.settle, max_span=self.max_span)
         if not 1 <= self.max_workers <= _MOST_WORKERS:
             raise ValueError(f"max_workers must be from 1 to {_MOST_WORKERS}, not {self.max_workers!r}")
-        if seconds(self.settle) < 0:
-            raise ValueError("settle must not be negative")
-        if seconds(self.max_span) < _HOUR:
-            raise ValueError("max_span must be an hour or more")
         if isinstance(self.s3_key, str) and not any(mark in self.s3_key for mark in ("{{", "{%", "{#")):
             _check_key(self.s3_key)
 
@@ -216,8 +211,3 @@ def _check_key(key: str) -> None:
         raise LayoutError(
             "the key ends in .parquet, which needs an extra: pip install 'airflow-provider-binance-margin[parquet]'"
         )
-
-
-def seconds(value: timedelta | float) -> float:
-    """A length of time, given either way."""
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)

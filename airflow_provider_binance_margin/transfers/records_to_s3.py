@@ -11,7 +11,8 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, Bas
 
 from airflow_provider_binance_margin.lake.interval import Choice, is_partitioned, iso, partition_key
 from airflow_provider_binance_margin.lake.layout import LayoutError
-from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator, seconds
+from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
