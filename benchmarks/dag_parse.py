@@ -17,6 +17,7 @@ REPEAT = 5
 #: what only tasks, triggers and programs import when they run; a test holds all other modules to that
 AT_RUN_TIME = (
     "hooks.session",
+    "triggers.transport",
     "transfers.object_store",
     "transfers.load",
     "transfers.loader",

@@ -1,7 +1,7 @@
 """One signed call, as a generator: it yields what to send or how long to wait, and is handed replies.
 
-It has no socket and no clock of its own, so `requests` with ``time.sleep`` and `httpx` with ``asyncio.sleep`` drive the
-same code. Each attempt is signed anew; the bytes that are signed are the bytes that are sent.
+It has no socket and no clock of its own, so `requests` with ``time.sleep`` and `aiohttp` with ``asyncio.sleep`` drive
+the same code. Each attempt is signed anew; the bytes that are signed are the bytes that are sent.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Caller(Generic[T]):
         if attempt == self.attempts:
             seen = "no answer" if reply.status is None else f"HTTP {status}"
             raise BinanceTransientError(
-                f"{refusal.meaning.text} ({seen}), {self.attempts} times in a row",
+                f"{refusal.meaning.text} ({seen})" + (f", {self.attempts} times in a row" if self.attempts > 1 else ""),
                 code=refusal.code,
                 status=reply.status,
             )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import NoReturn, Protocol
 
 from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceThrottledError
@@ -228,6 +229,7 @@ class Host:
             return max(-self._tokens / (RATE * ease), 0.0)
 
 
+@lru_cache(maxsize=16)  # answers of one second say the same
 def _http_date(text: str | None) -> float | None:
     try:
         date = parsedate_to_datetime(text or "")

@@ -64,7 +64,8 @@ class SignedConnection(BaseHook):
     def _session(self) -> requests.Session:
         from airflow_provider_binance_margin.hooks.session import make_session
 
-        return make_session(self.max_connections, use_environment=not self.settings.is_loopback)
+        base_url, is_local = self.settings.base_url, self.settings.is_loopback
+        return make_session(self.max_connections, base_url, use_environment=not is_local)
 
     def get_conn(self) -> requests.Session:
         """The HTTP session; requests sent through it directly are neither signed nor paced."""

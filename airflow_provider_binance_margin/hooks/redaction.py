@@ -13,6 +13,8 @@ _CHATTY = (
     "urllib3.connection",
     "urllib3.util.retry",
     "requests",
+    "aiohttp.client",
+    "aiohttp.internal",
     "httpx",
     "httpcore",
     "httpcore.connection",

@@ -29,13 +29,17 @@ _HEADERS = {
 }
 
 
-def make_session(connections: int, *, use_environment: bool) -> requests.Session:
-    """A session that keeps so many connections open.
+def make_session(connections: int, base_url: str, *, use_environment: bool) -> requests.Session:
+    """A session that keeps so many connections open to one host.
 
-    :param use_environment: whether proxies and certificates named by the environment are used
+    :param use_environment: whether proxies and certificates named by the environment are used; what it names is looked
+        up here, once, since that takes longer than signing
     """
     session = requests.Session()
     session.trust_env = use_environment
+    named = session.merge_environment_settings(base_url, {}, None, None, None)
+    session.trust_env = False
+    session.proxies, session.verify = named["proxies"], named["verify"]
     session.auth = _as_it_is  # without one, requests would look for the host in a netrc file
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = _Adapter(pool_connections=2, pool_maxsize=connections, max_retries=0)
@@ -49,10 +53,10 @@ def send(session: requests.Session, request: Request, timeout: float) -> Reply:
     prepared = requests.PreparedRequest()  # made by hand: requests would normalise the query that is signed
     prepared.method, prepared.url = "GET", request.url
     prepared.headers = CaseInsensitiveDict({**_HEADERS, **request.headers})
-    environment: dict[str, Any] = {**session.merge_environment_settings(request.url, {}, True, None, None)}  # noqa: FBT003 - stream
+    way: dict[str, Any] = {"proxies": session.proxies, "verify": session.verify, "cert": session.cert}
     adapter = session.get_adapter(request.url)  # past the session: it looks into redirects even where it follows none
     try:
-        with adapter.send(prepared, timeout=(min(_CONNECT_TIMEOUT, timeout), timeout), **environment) as response:
+        with adapter.send(prepared, True, (min(_CONNECT_TIMEOUT, timeout), timeout), **way) as response:  # noqa: FBT003 - stream
             return Reply(response.status_code, response.headers, _body(response))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         return Reply(None, fault=type(error).__name__)

@@ -22,6 +22,7 @@ _KEY_FORMS: tuple[tuple[re.Pattern[str], Grain], ...] = (
 )
 _KEY_FORMATS: dict[Grain, str] = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
 _YEARS = range(2000, 2200)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: what a template leaves where nothing was given
 _NOTHING = ("", "None")
 
@@ -81,13 +82,12 @@ def ms(when: datetime) -> int:
 
 def utc(value: int) -> datetime:
     """The datetime of a number of milliseconds."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=value)
+    return _EPOCH + timedelta(milliseconds=value)
 
 
 def iso(value: int) -> str:
     """As ``2026-01-15T07:00:00Z``, with ``.745`` before the ``Z`` when it is not a whole second."""
-    when = utc(value)
-    return f"{when:%Y-%m-%dT%H:%M:%S}{f'.{value % 1000:03d}' if value % 1000 else ''}Z"
+    return utc(value).replace(tzinfo=None).isoformat(timespec="milliseconds" if value % 1000 else "seconds") + "Z"
 
 
 def parse(value: Any) -> datetime | None:

@@ -1,8 +1,4 @@
-"""A connection in the triggerer: the call generator over `httpcore`, with one pool however many triggers use it.
-
-It is what `httpx` itself sends with. A thousand sensors would spend two thirds of their time in what `httpx` does
-beyond: cookies, redirects, normalising URLs, none of which a signed call may have.
-"""
+"""A connection in the triggerer: the call generator on an event loop, one transport however many triggers use it."""
 
 from __future__ import annotations
 
@@ -10,19 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, TypeVar
 
-import httpcore
-import httpx
-
-from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
-from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request, Wait
-from airflow_provider_binance_margin.hooks.binance import shared_host
+from airflow_provider_binance_margin.exchange.wire import Call, Reply, Wait
+from airflow_provider_binance_margin.hooks.hosts import shared_host
 from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
 from airflow_provider_binance_margin.hooks.settings import Settings, read_settings, secrets_of
 
@@ -31,42 +20,26 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.endpoint import Endpoint, Page
     from airflow_provider_binance_margin.exchange.host import Host
+    from airflow_provider_binance_margin.triggers.transport import Transport
 
 T = TypeVar("T")
-
-_LONGEST_BODY = 32 * 1024 * 1024
-_CONNECTIONS = 20
-#: seconds for which a connection that nobody uses stays open
-_IDLE = 60.0
-#: one deadline for the whole answer is set around it; a name that cannot be reached is known sooner
-_EXTENSIONS = {"timeout": {"connect": 5.0}}
-_HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": f"airflow-provider-binance-margin/{__version__}",
-}
 
 
 @dataclass(frozen=True)
 class AsyncConnection:
-    """A checked connection and its HTTP client.
+    """A checked connection and what it sends with.
 
     :param settings: what the connection says
-    :param pool: shared by all triggers of this connection on this event loop
+    :param transport: shared by all triggers of this host on this event loop
     """
 
     settings: Settings
-    pool: _Pool
+    transport: Transport
 
     @property
     def host(self) -> Host:
         """What this process knows of the connection's host."""
         return shared_host(self.settings.base_url)
-
-    @cached_property
-    def netloc(self) -> str:
-        """The host as requests name it."""
-        return urlsplit(self.settings.base_url).netloc
 
     def caller(self, endpoint: Endpoint) -> Caller[Page]:
         """How an endpoint is called, once a poll: a failure is told, and the next poll is the next try."""
@@ -92,79 +65,29 @@ class AsyncConnection:
                 await asyncio.sleep(step.seconds)
                 reply = None
             else:
-                reply = await self._send(step)
-
-    async def _send(self, request: Request) -> Reply:
-        try:
-            async with self.pool.client() as client, asyncio.timeout(self.settings.timeout):
-                return await _exchange(client, self.netloc, request)
-        except (*_FAULTS, TimeoutError, OSError, ValueError) as error:
-            return Reply(None, fault=type(error).__name__)
-
-
-_FAULTS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.ProxyError)
-
-
-async def _exchange(client: httpcore.AsyncConnectionPool, netloc: str, request: Request) -> Reply:
-    headers = [("Host", netloc), *_HEADERS.items(), *request.headers.items()]
-    async with client.stream("GET", request.url, headers=headers, extensions=_EXTENSIONS) as response:
-        body = bytearray()
-        async for chunk in response.aiter_stream():
-            body += chunk
-            if len(body) > _LONGEST_BODY:
-                return Reply(None, fault="AnswerTooLong")
-        told = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
-        return Reply(response.status, told, bytes(body))
+                reply = await self.transport.send(step)
 
 
 @dataclass
-class _Pool:
-    """The open HTTP connections of one event loop to one host, closed when their last user has left.
+class _Shared:
+    """A transport that is made for its first user and closed after its last."""
 
-    Each is a client of its own, and the one that was used last is used next: a client that holds many looks at all of
-    them for each request.
-    """
-
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONNECTIONS))
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
-    make: Callable[[], httpcore.AsyncConnectionPool] | None = None
-    clients: list[httpcore.AsyncConnectionPool] = field(default_factory=list)
-    idle: list[httpcore.AsyncConnectionPool] = field(default_factory=list)
+    transport: Transport | None = None
     users: int = 0
 
-    async def open(self, settings: Settings) -> None:
-        """Learn how clients are made, unless somebody has."""
+    async def open(self, settings: Settings) -> Transport:
         async with self.making:
-            if self.make is None:
-                self.make = await asyncio.to_thread(_maker, settings)
-
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[httpcore.AsyncConnectionPool]:
-        """A client for one request, as soon as one is free."""
-        async with self.gate:
-            if not self.idle:
-                assert self.make is not None
-                self.clients.append(self.make())
-                self.idle.append(self.clients[-1])
-            client = self.idle.pop()
-            try:
-                yield client
-            finally:
-                self.idle.append(client)
+            if self.transport is None:
+                self.transport = (await asyncio.to_thread(_prepare_transport, settings))()
+            return self.transport
 
     async def close(self) -> None:
-        """End all connections, even when this is cancelled: each is closed before its first wait."""
-        cancelled: asyncio.CancelledError | None = None
-        while self.clients:
-            try:
-                await self.clients.pop().aclose()
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled:
-            raise cancelled
+        if self.transport is not None:
+            await self.transport.close()
 
 
-_pools: dict[tuple[asyncio.AbstractEventLoop, str, float], _Pool] = {}
+_shared: dict[tuple[asyncio.AbstractEventLoop, str, float], _Shared] = {}
 
 
 @asynccontextmanager
@@ -175,16 +98,15 @@ async def connected(conn_id: str) -> AsyncIterator[AsyncConnection]:
     """
     settings = await asyncio.to_thread(_prepare, await _fetch(conn_id))
     key = (asyncio.get_running_loop(), settings.base_url, settings.timeout)
-    pool = _pools.setdefault(key, _Pool())
-    pool.users += 1
+    shared = _shared.setdefault(key, _Shared())
+    shared.users += 1
     try:
-        await pool.open(settings)
-        yield AsyncConnection(settings, pool)
+        yield AsyncConnection(settings, await shared.open(settings))
     finally:
-        pool.users -= 1
-        if not pool.users:
-            del _pools[key]
-            await pool.close()
+        shared.users -= 1
+        if not shared.users:
+            del _shared[key]
+            await shared.close()
 
 
 def _prepare(conn: Connection) -> Settings:
@@ -196,21 +118,11 @@ def _prepare(conn: Connection) -> Settings:
     return settings
 
 
-def _maker(settings: Settings) -> Callable[[], httpcore.AsyncConnectionPool]:
-    """How to make a client; what may block, and takes 40 ms, is done here: loading certificates."""
-    own = not settings.is_loopback
-    options: dict[str, Any] = {
-        "ssl_context": httpx.create_ssl_context(trust_env=own),
-        "max_connections": 1,
-        "keepalive_expiry": _IDLE,
-    }
-    parts = urlsplit(settings.base_url)
-    proxy = None if not own or proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
-    if proxy is None:
-        return lambda: httpcore.AsyncConnectionPool(**options)
-    address = httpx.Proxy(proxy)
-    user = address.raw_auth
-    return lambda: httpcore.AsyncHTTPProxy(proxy_url=str(address.url), proxy_auth=user, **options)
+def _prepare_transport(settings: Settings) -> Callable[[], Transport]:
+    """What may block: importing the HTTP client, loading certificates."""
+    from airflow_provider_binance_margin.triggers.transport import prepare
+
+    return prepare(settings.base_url, settings.timeout, use_environment=not settings.is_loopback)
 
 
 async def _fetch(conn_id: str) -> Connection:

@@ -14,6 +14,7 @@ import airflow_provider_binance_margin as package
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
+    "aiohttp",
     "requests",
     "boto3",
     "botocore",
@@ -27,6 +28,7 @@ HEAVY = (
 #: modules that only tasks, triggers and programs import, when they run; those that need something heavy say why
 RUN_TIME_ONLY = {
     "airflow_provider_binance_margin.hooks.session": "is the code that uses requests",
+    "airflow_provider_binance_margin.triggers.transport": "is the code that uses aiohttp",
     "airflow_provider_binance_margin.transfers.object_store": "is the code that uses botocore",
     "airflow_provider_binance_margin.transfers.load": "uses object_store",
     "airflow_provider_binance_margin.transfers.loader": "uses object_store",
@@ -39,7 +41,6 @@ import importlib, json, sys
 import airflow.sdk
 import airflow.providers.common.compat.sdk
 import airflow.triggers.base
-import httpx  # the Task SDK's own: 3.3 has loaded it by now, before 3.2 a worker or triggerer does
 before = set(sys.modules)
 added = {}
 for name in json.loads(sys.argv[1]):

@@ -60,7 +60,7 @@ def run(cells, home, bucket):
     # what waits longest goes first
     order = sorted(enumerate(cells), key=lambda item: -item[1].fault.told)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # httpx forgets the socket of a TLS handshake that failed
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio forgets the socket of a TLS handshake that failed
         with ThreadPoolExecutor(AT_ONCE) as threads:
             results = list(threads.map(lambda item: _run(item, home, bucket), order))
         gc.collect()

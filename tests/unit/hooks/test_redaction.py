@@ -99,21 +99,26 @@ def test_hushing_twice_filters_once():
 
 def test_every_logger_of_the_http_libraries_is_covered():
     """Loggers that the libraries have today are all filtered, since a filter does not reach down to children."""
+    import aiohttp  # noqa: F401
     import httpcore  # noqa: F401
     import httpx  # noqa: F401
     import requests  # noqa: F401
     import urllib3  # noqa: F401
 
-    names = [
-        n for n in logging.root.manager.loggerDict if n.split(".")[0] in ("urllib3", "requests", "httpx", "httpcore")
-    ]
+    libraries = ("aiohttp", "urllib3", "requests", "httpx", "httpcore")
+    names = [n for n in logging.root.manager.loggerDict if n.split(".")[0] in libraries]
     loggers = [logging.getLogger(n) for n in names if isinstance(logging.root.manager.loggerDict[n], logging.Logger)]
     bare = [
         logger.name for logger in loggers if not any(type(f).__name__ == "_SignatureFilter" for f in logger.filters)
     ]
 
-    #: these write nothing about requests
+    #: these write nothing about requests that are sent
     assert {
+        "aiohttp",
+        "aiohttp.access",
+        "aiohttp.server",
+        "aiohttp.web",
+        "aiohttp.websocket",
         "urllib3",
         "urllib3.util",
         "urllib3.response",

@@ -198,7 +198,11 @@ def test_a_wrong_clock_loses_nothing(ahead):
 WRONG = {
     "rejected key": (lambda: refused(401, -2015), "were rejected", "somebody has to act"),
     "signature": (lambda: refused(400, -1022), "the signature is not valid", "somebody has to act"),
-    "no answer": (lambda: Reply(None, fault="ConnectError"), "could not be reached (ConnectError)", "tried again"),
+    "no answer": (
+        lambda: Reply(None, fault="ClientConnectorError"),
+        "could not be reached (ClientConnectorError)",
+        "tried again",
+    ),
     "500": (lambda: refused(500), "the exchange failed (HTTP 500)", "tried again"),
     "no JSON": (lambda: Reply(200, {}, b"<html/>"), "could not be read", "tried again"),
     "no total": (lambda: Reply(200, {}, b'{"rows":[]}'), "states no total", "tried again"),
