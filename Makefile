@@ -4,6 +4,9 @@ PY := .venv/bin/python
 # a Python that was asked for must be the environment's; the default one only has to make it
 SETUP = $(PYTHON) scripts/setup_env.py $(if $(filter file default,$(origin PYTHON)),,--same-python)
 
+# how many processes share the tests: twice two cores, as many tests wait rather than compute; 0 is none but this one
+WORKERS ?= 4
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo bench test test-distributed test-matrix lint types constraints dist docs clean
 
@@ -17,7 +20,7 @@ demo: setup ## a real Airflow loads two weeks of a local Binance into a local S3
 	@$(PY) scripts/demo.py $(if $(KEEP),--keep) $(ARGS)
 
 test: setup ## all tests that take minutes at most; ARGS="-k word" for some of them
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 test-system: setup ## what needs a whole Airflow and minutes of its own: killed parts, the UI in a browser
 	$(PY) scripts/system_setup.py
@@ -31,7 +34,7 @@ bench: setup ## this package beside what one would write today; ARGS="--help" fo
 	$(PY) benchmarks/run.py $(ARGS)
 
 test-matrix: setup ## the tests on the oldest and the newest Airflow; VERSIONS="3.1 3.2@3.13" for others, ARGS for pytest
-	$(PY) scripts/matrix.py $(VERSIONS) -- $(ARGS)
+	WORKERS=$(WORKERS) $(PY) scripts/matrix.py $(VERSIONS) -- $(ARGS)
 
 lint: setup ## style and format
 	$(PY) -m ruff check .

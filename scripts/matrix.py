@@ -10,11 +10,13 @@ What else is given after `--` goes to pytest.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pin import plain_pins
@@ -22,12 +24,12 @@ from setup_env import CONSTRAINTS, ROOT, find_uv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 HOME = ROOT / ".matrix"
 SECONDS = 3600
 #: what tests need beyond the package's own extras; the exchange's clients are left out, they want the newest of all
-TOOLS = ("pytest", "hypothesis", "duckdb", "polars", "apache-airflow-providers-openlineage")
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "duckdb", "polars", "apache-airflow-providers-openlineage")
+PARALLEL = ("-n", os.environ.get("WORKERS", "4"))
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,16 @@ def pin(minor: str) -> None:
 
 def _tools() -> list[str]:
     """The tools with lower bounds: their lowest versions of all are of no interest."""
-    return ["pytest>=8", "hypothesis>=6.100", "duckdb>=1.1", "polars>=1.0", "apache-airflow-providers-openlineage>=2.0"]
+    lowest = {"pytest": "8", "pytest-xdist": "3.8", "hypothesis": "6.100", "duckdb": "1.1", "polars": "1.0"}
+    return [f"{tool}>={lowest.get(tool, '2.0')}" for tool in TOOLS]
 
 
 def python_for(minor: str) -> str:
     """The Python to test a version with: its own, if the machine has it, else the one that runs this."""
     own = VERSIONS[minor].python
     words = [find_uv(), "python", "find", "--quiet", "--no-python-downloads", own]
-    has = subprocess.run(words, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=SECONDS, check=False).returncode == 0
-    return own if has else f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = subprocess.run(words, cwd=ROOT, env=_env(), capture_output=True, timeout=SECONDS, check=False)
+    return own if found.returncode == 0 else f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def make(minor: str, python: str) -> Path:
@@ -102,14 +105,20 @@ def test(minor: str, python: str, rest: Sequence[str]) -> bool:
     """Whether the tests pass on one version."""
     print(f"\n=== Airflow {minor}, Python {python}", flush=True)
     began = time.monotonic()
-    words = [make(minor, python), "-m", "pytest", "-p", "no:cacheprovider", "-q", *rest]
+    words = [make(minor, python), "-m", "pytest", "-p", "no:cacheprovider", "-q", *PARALLEL, *rest]
     done = subprocess.run([str(word) for word in words], cwd=ROOT, timeout=SECONDS, check=False)
     print(f"=== Airflow {minor}, Python {python}: {time.monotonic() - began:.0f} s", flush=True)
     return done.returncode == 0
 
 
 def _run(words: Sequence[object]) -> None:
-    subprocess.run([str(word) for word in words], cwd=ROOT, timeout=SECONDS, check=True)
+    subprocess.run([str(word) for word in words], cwd=ROOT, env=_env(), timeout=SECONDS, check=True)
+
+
+def _env() -> dict[str, str]:
+    """With pyenv's Pythons themselves on the path: its own commands refuse every version but the chosen one."""
+    pythons = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions").glob("3.*/bin")
+    return {**os.environ, "PATH": os.pathsep.join([*map(str, sorted(pythons)), os.environ["PATH"]])}
 
 
 def main() -> int:

@@ -32,7 +32,7 @@ import pytest
 
 from airflow_provider_binance_margin.sandbox import Sandbox
 
-pytest_plugins = ["harness"]
+pytest_plugins = ["harness", "parallel"]
 
 
 def pytest_sessionfinish():
