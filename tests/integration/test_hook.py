@@ -337,7 +337,7 @@ def test_a_connection_that_does_not_work(hook, sandbox, key, changes, says):
 
     assert not works
     assert says in told
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert "nonsense" not in told
 
 
@@ -366,7 +366,7 @@ def test_an_exchange_that_does_not_work(hook, sandbox, fault, options, says):
 
     assert not works
     assert says in told
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 30
     assert not any(quoted in told for quoted in ("10.1.2.3", "<html", "secret", "signature="))
 
 
@@ -422,7 +422,7 @@ def test_an_exchange_that_drips_is_given_up(hook, part):
         end()
 
     assert not works
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 30
 
 
 def test_a_connection_that_is_not_there(monkeypatch):

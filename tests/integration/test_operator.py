@@ -569,7 +569,7 @@ def test_a_timeout_ends_a_wait(operator, run_task, sandbox, s3, day):
 
     done = run_task(operator(execution_timeout=timedelta(seconds=1)), interval=day.interval, retries=1)
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
     assert (done.state, s3.keys()) == ("up_for_retry", [])
     assert "Timeout" in type(done.error).__name__
 
@@ -595,7 +595,7 @@ def test_a_killed_task_stops_waiting(operator, sandbox, monkeypatch):
         task._hook.force_liquidation_page()
     thread.join()
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 # What is odd

@@ -299,7 +299,7 @@ def test_a_ban_does_not_outlast_the_timeout(sense, sandbox, soft_fail):
     done = sense(start=ago(hours=1), timeout=1, soft_fail=soft_fail)
 
     assert ("skipped" if soft_fail else "failed", 1) == (done.state, len(looks(sandbox)))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 # -- when time is up ---------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_timeout(sense, sandbox, soft_fail):
     done = sense(start=ago(hours=1), timeout=1, soft_fail=soft_fail)
 
     assert ("skipped" if soft_fail else "failed") == done.state
-    assert 1 <= time.monotonic() - began < 4
+    assert 1 <= time.monotonic() - began < 20
     if not soft_fail:
         assert "AirflowSensorTimeout" == type(done.error).__name__
 

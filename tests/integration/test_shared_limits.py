@@ -71,9 +71,9 @@ def ids(sandbox):
 
 def test_a_low_limit_is_met_once_and_then_kept(sandbox, all_at_once):
     """Each process is told of a limit far below the documented one at most once, waits, and then keeps below it."""
-    sandbox.settings.change(limit=200, minute=MINUTE, strikes=PROCESSES, ban_seconds=60)
+    sandbox.settings.change(limit=80, minute=MINUTE, strikes=PROCESSES, ban_seconds=60)
 
-    rows, _ = all_at_once(pages=40)
+    rows, _ = all_at_once(pages=16)
 
     assert ids(sandbox) == rows
     logs = by_process(sandbox)
@@ -91,9 +91,9 @@ def test_a_low_limit_is_met_once_and_then_kept(sandbox, all_at_once):
 def test_a_ban_stops_each_process_until_its_end(sandbox, all_at_once):
     """Once told that it is shut out, a process sends nothing from any thread until then; all records arrive after."""
     ban = 4
-    sandbox.settings.change(limit=120, minute=MINUTE, strikes=0, ban_seconds=ban)
+    sandbox.settings.change(limit=60, minute=MINUTE, strikes=0, ban_seconds=ban)
 
-    rows, _ = all_at_once(pages=24, threads=4)
+    rows, _ = all_at_once(pages=12, threads=4)
 
     assert ids(sandbox) == rows
     logs = by_process(sandbox)
