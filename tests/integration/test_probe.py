@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,7 @@ def probe(sandbox, monkeypatch, capsys):
 
 
 def test_what_the_sandbox_answers(probe, sandbox):
-    """An exchange with inclusive bounds, without limits, that keeps isolated records apart."""
+    """An exchange with inclusive bounds, without limits, that keeps isolated records apart: the page on limits."""
     for days in (3, 20, 400, 700):
         sandbox.add(n=2, at=sandbox.now_ms() - days * DAY - HOUR)
     sandbox.add(n=1, at=sandbox.now_ms() - 5 * DAY, symbol="BTCUSDT", isolated=True)
@@ -51,6 +52,9 @@ def test_what_the_sandbox_answers(probe, sandbox):
         "does an unfiltered call hold isolated records?": "no",
         "what does a call without a window hold?": "as many records as seven days",
     }
+    page = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    table = "".join(line for line in probe.out.splitlines(keepends=True) if line.startswith("|"))
+    assert f"<!-- probe -->\n```text\n{table}```\n" in page
 
 
 @pytest.mark.parametrize("days", [1, 7, 30, 31, 90, 91, 400])
