@@ -3,8 +3,8 @@
     BinanceError
     ├── BinanceTransientError        try again: network, 5xx, an answer that cannot be read
     │   ├── BinanceIncompleteError   a window whose pages never agreed with its total
-    │   └── BinanceThrottledError    429: not before ``retry_after`` seconds
-    │       └── BinanceBannedError   418 or 403: nothing at all before ``retry_after`` seconds
+    │   └── BinanceThrottledError    429: not before `retry_after` seconds
+    │       └── BinanceBannedError   418 or 403: nothing at all before `retry_after` seconds
     ├── BinanceConfigError           somebody has to act: key, permission, address, account
     │   ├── BinanceCredentialError   the key cannot be used or was rejected
     │   └── BinanceClockError        the clock stays wrong after it was set by the server's
