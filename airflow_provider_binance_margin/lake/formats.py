@@ -70,10 +70,11 @@ def write_rows(lines: Iterable[bytes], suffix: str, columns: Columns, file: Bina
 
     def counted() -> Iterator[bytes]:
         nonlocal records
-        for line in lines:
-            digest.update(line + b"\n")
-            records += 1
-            yield line
+        left = iter(lines)
+        while batch := list(islice(left, _LINES_AT_ONCE)):
+            digest.update(b"\n".join(batch) + b"\n")
+            records += len(batch)
+            yield from batch
 
     FORMATS[suffix].write(counted(), columns, file)
     return Written(records, digest.hexdigest())

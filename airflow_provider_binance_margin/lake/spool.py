@@ -53,7 +53,10 @@ class Spool:
         self._select_key = "SELECT page, position FROM keys WHERE " + " AND ".join(
             f"k{i} = ?" for i in range(order_columns)
         )
-        self._select = f"SELECT time, {key}, page, position FROM entries ORDER BY time, {key}, page, position"
+        order = f"ORDER BY time, {key}, page, position"
+        self._select_entries = f"SELECT time, {key}, page, position FROM entries {order}"
+        self._select_places = f"SELECT page, position FROM entries {order}"
+        self._select_tie = f"SELECT 1 FROM entries GROUP BY time, {key} HAVING count(*) > 1 LIMIT 1"
         self._lines_of = lru_cache(_PAGES_AT_HAND)(self._read_page)
         self._page = self._window_page = 0
         self._distinct = self._conflicts = 0
@@ -162,8 +165,13 @@ class Spool:
 
     def lines(self) -> Iterator[bytes]:
         """All lines in order, each once, without line breaks."""
+        if self._db.execute(self._select_tie).fetchone() is None:
+            return (self._lines_of(page)[position] for page, position in self._db.execute(self._select_places))
+        return self._lines_with_ties()
+
+    def _lines_with_ties(self) -> Iterator[bytes]:
         place, lines = None, list[bytes]()  # the lines of one place in the order: nearly always one
-        for entry in self._db.execute(self._select):
+        for entry in self._db.execute(self._select_entries):
             line = self._lines_of(entry[-2])[entry[-1]]
             if entry[:-2] == place:
                 lines.append(line)
