@@ -17,6 +17,7 @@ from airflow_provider_binance_margin.exchange.credentials import Credentials
 from airflow_provider_binance_margin.exchange.errors import (
     Advice,
     BinanceClockError,
+    BinanceThrottledError,
     BinanceTransientError,
     Meaning,
     error_for,
@@ -123,14 +124,10 @@ class Caller(Generic[T]):
             return  # the clearance of the next attempt waits, or raises what is too long to wait for
         if advice not in (Advice.RETRY, Advice.RETRY_SLOWLY):
             raise error_for(refusal.meaning, code=refusal.code, status=status)
-        if attempt == self.attempts:
-            seen = "no answer" if reply.status is None else f"HTTP {status}"
-            raise BinanceTransientError(
-                f"{refusal.meaning.text} ({seen})" + (f", {self.attempts} times in a row" if self.attempts > 1 else ""),
-                code=refusal.code,
-                status=reply.status,
-            )
-        yield Wait(_backoff(attempt, slowly=advice is Advice.RETRY_SLOWLY), refusal.meaning.text)
+        asked = self.host.asked_wait(reply.header("retry-after"))
+        if attempt == self.attempts or asked > self.longest_wait:
+            raise _failed(refusal, reply.status, attempt, asked)
+        yield Wait(max(_backoff(attempt, slowly=advice is Advice.RETRY_SLOWLY), asked), refusal.meaning.text)
 
     def set_clock(self) -> Call[None]:
         """Measure the offset of our clock to the server's, once; a failure leaves it as it was."""
@@ -154,6 +151,17 @@ class _Refusal:
     meaning: Meaning
     code: int | None
     banned_until_ms: int | None = None
+
+
+def _failed(refusal: _Refusal, status: int | None, attempts: int, asked: float) -> BinanceTransientError:
+    """The error of a fault that may pass, with the wait that the exchange asked for, if it did."""
+    seen = "no answer" if status is None else f"HTTP {status}"
+    times = f", {attempts} times in a row" if attempts > 1 else ""
+    text = f"{refusal.meaning.text} ({seen}){times}"
+    if not asked:
+        return BinanceTransientError(text, code=refusal.code, status=status)
+    text = f"{text}, and asks to wait {asked:.0f} s"
+    return BinanceThrottledError(text, retry_after=asked, code=refusal.code, status=status)
 
 
 def _refusal_in(body: bytes, status: int, *, unreadable: bool) -> _Refusal:

@@ -3,7 +3,7 @@
     BinanceError
     ├── BinanceTransientError        try again: network, 5xx, an answer that cannot be read
     │   ├── BinanceIncompleteError   a window whose pages never agreed with its total
-    │   └── BinanceThrottledError    429: not before `retry_after` seconds
+    │   └── BinanceThrottledError    429, or 5xx with a Retry-After: not before `retry_after` seconds
     │       └── BinanceBannedError   418 or 403: nothing at all before `retry_after` seconds
     ├── BinanceConfigError           somebody has to act: key, permission, address, account
     │   ├── BinanceCredentialError   the key cannot be used or was rejected
@@ -43,9 +43,9 @@ class BinanceIncompleteError(BinanceTransientError):
 
 
 class BinanceThrottledError(BinanceTransientError):
-    """The exchange asks to wait.
+    """The exchange asks to wait: it limits this address (429), or is down for a time and says for how long (5xx).
 
-    :param retry_after: seconds from now before which nothing may be sent
+    :param retry_after: seconds from now before which the call may not be tried again
     """
 
     def __init__(self, message: str, *, retry_after: float, code: int | None = None, status: int | None = None) -> None:

@@ -165,6 +165,10 @@ class Host:
             self._usage_of(path).refused(now)
             self._tokens, self._tokens_at = min(self._tokens, 0.0), self._not_before  # then no burst, but the pace
 
+    def asked_wait(self, retry_after: str | None) -> float:
+        """The seconds that a ``Retry-After`` asks to wait, from now on; 0 where there is none."""
+        return min(max(self._seconds(retry_after) or 0.0, 0.0), _LONGEST_BAN)
+
     def _seconds(self, retry_after: str | None) -> float | None:
         text = (retry_after or "").strip()
         if text.isascii() and text.isdigit():

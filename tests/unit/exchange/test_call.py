@@ -376,6 +376,42 @@ def test_the_number_of_attempts_is_the_callers(rig, attempts):
     assert (f"{attempts} times in a row" in told, len(rig.sent)) == (attempts > 1, attempts)
 
 
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        pytest.param({"Retry-After": "20"}, 20.0, id="seconds"),
+        pytest.param({"retry-after": "60"}, 60.0, id="a-minute"),
+        pytest.param({"Retry-After": formatdate(NOW_MS / 1_000 + 33, usegmt=True)}, 33.0, id="http-date"),
+    ],
+)
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_failing_exchange_that_says_when_is_not_asked_before(rig, ok, status, headers, wait):
+    """No ban: other calls go on, and this one after the wait."""
+    assert rig.call([Reply(status, headers), ok]) == {"fine": True}
+    assert (rig.sent[1].at - rig.sent[0].at, rig.waits) == (wait, [wait])
+
+
+@pytest.mark.parametrize("said", ["0", "1", "never", "-5", formatdate(NOW_MS / 1_000 - 99, usegmt=True), "\u0665", ""])
+def test_a_retry_after_never_shortens_the_wait_of_an_overloaded_exchange(rig, refusal, ok, said):
+    """Nor does one that makes no sense: half a minute or so it is."""
+    rig.call([refusal(503, -1008, Retry_After=said), ok])
+    assert [22.5 <= wait <= 37.5 for wait in rig.waits] == [True]
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("61", 61.0), ("99999999999999", 259_200.0)], ids=["61", "absurd"])
+def test_a_failing_exchange_that_asks_for_more_than_a_minute_is_raised_with_it(rig, ok, said, seconds):
+    """As a 429 is, but for this call alone: the host is not closed to others."""
+    error = failure(rig, [Reply(503, {"Retry-After": said}, HTML)])
+    assert (type(error), error.retry_after, error.status, rig.waits) == (BinanceThrottledError, seconds, 503, [])
+    assert rig.call([ok]) == {"fine": True}
+
+
+def test_the_wait_that_is_still_due_is_told_when_attempts_are_used_up(rig):
+    """So that whoever tries again knows when."""
+    error = failure(rig, [Reply(503, {"Retry-After": "5"})] * 5)
+    assert (type(error), error.retry_after, len(rig.sent)) == (BinanceThrottledError, 5.0, 5)
+
+
 # -- limits and bans -------------------------------------------------------------------------------------------------
 
 
