@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint, Page
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.hooks.connection import SignedConnection, json_object
-from airflow_provider_binance_margin.hooks.hosts import shared_host
 from airflow_provider_binance_margin.lake.interval import IntervalError, ms, parse
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Span
     from airflow_provider_binance_margin.exchange.watch import Seen, Watch
-
-__all__ = ["BinanceHook", "shared_host"]
 
 _MAX_SPAN_MS = 7 * 24 * 3_600_000
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
