@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import re
@@ -130,6 +131,33 @@ def test_every_error_code_is_explained(code):
 
     assert MEANINGS[code].text.startswith(row[0])
     assert row[1].strip()
+
+
+def said():
+    """All that the package's own code may say, what it fills in left out."""
+    package = ROOT / "airflow_provider_binance_margin"
+    files = [file for file in package.rglob("*.py") if "sandbox" not in file.parts]
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield re.sub(r"%[.\d]*[sdf]", "…", node.value)
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"), [("troubleshooting.md", "what you see"), ("connection.md", "what is said")]
+)
+def test_messages_are_quoted_as_they_are(page, heading):
+    """What one sees is what one finds: the first column holds the package's own words, but for what is in italics."""
+    tables = re.findall(rf"^\| {heading} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", (DOCS / page).read_text(), re.MULTILINE)
+    quoted = [row.split("|")[1].strip() for table in tables for row in table.splitlines()]
+    # what messages fill in, where the page gives an example
+    filled = re.compile(r"…|[:;()]|\b(?:\d+|days|start|end|HEAD or PUT|AccessDenied)\b")
+    texts = list(said())
+    parts = [(cell, part.strip(" ,.")) for cell in quoted if cell[0] != "*" for part in filled.split(cell)]
+
+    assert len(quoted) > 7
+    assert not [(cell, part) for cell, part in parts if not any(part in text for text in texts)]
 
 
 def test_no_error_code_is_invented():
