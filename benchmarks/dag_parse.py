@@ -23,6 +23,7 @@ AT_RUN_TIME = (
     "transfers.loader",
     "lake.parquet",
     "sandbox",
+    "probe",
 )
 BASE = "airflow.sdk airflow.providers.common.compat.sdk airflow.triggers.base"
 IMPORT = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,6 @@ _ROWS_OF_A_GROUP = 20_000
 _ROWS_AT_ONCE = 1_000
 #: 8 places are what the exchange sends; with more, the product of two columns would not fit 38 digits
 _PRECISION, _SCALE = 38, 8
-
-
-def parquet_is_installed() -> bool:
-    """Whether the extra ``parquet`` is, found out without importing it."""
-    return find_spec("pyarrow") is not None
 
 
 def write_parquet(rows: Iterator[Row], columns: Mapping[str, str], file: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
@@ -20,7 +21,6 @@ from airflow_provider_binance_margin.lake.layout import (
     split_url,
     suffix_of,
 )
-from airflow_provider_binance_margin.lake.parquet import parquet_is_installed
 from airflow_provider_binance_margin.options import check_windows, seconds
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
 
@@ -207,7 +207,7 @@ class LakeOperator(BaseOperator):
 
 def _check_key(key: str) -> None:
     check_template(key)
-    if suffix_of(key) == ".parquet" and not parquet_is_installed():
+    if suffix_of(key) == ".parquet" and find_spec("pyarrow") is None:
         raise LayoutError(
             "the key ends in .parquet, which needs an extra: pip install 'airflow-provider-binance-margin[parquet]'"
         )

@@ -33,6 +33,7 @@ RUN_TIME_ONLY = {
     "airflow_provider_binance_margin.transfers.load": "uses object_store",
     "airflow_provider_binance_margin.transfers.loader": "uses object_store",
     "airflow_provider_binance_margin.lake.parquet": "is the code that uses pyarrow",
+    "airflow_provider_binance_margin.probe": "a program",
     "airflow_provider_binance_margin.sandbox": "a server, for tests and demos",
 }
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from importlib import util
 
 import msgspec
 import pytest
@@ -20,7 +19,6 @@ from unit.lake.written import body, written
 
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.fields import FieldError, extra_of, python_value, snake_case
-from airflow_provider_binance_margin.lake.parquet import parquet_is_installed
 
 COLUMNS = FORCE_LIQUIDATION.columns
 USUAL = (
@@ -271,8 +269,3 @@ def test_a_literal_that_is_no_json_is_refused():
 def test_names_in_parquet_are_those_engines_expect(name, snake):
     """Glue and Athena know no capitals."""
     assert snake_case(name) == snake
-
-
-def test_whether_parquet_can_be_written_is_known_without_importing_it():
-    """It is asked while DAGs are parsed."""
-    assert parquet_is_installed() is (util.find_spec("pyarrow") is not None)
