@@ -141,6 +141,7 @@ FAULTS = [
     Fault("a record leaving", PAGES, RECORDS, kind="leave", page=2, watch_fails=False),
     Fault("a record updated", PAGES, RECORDS, kind="update", page=2, watch_fails=False),
     *both("429, Retry-After: 1", WAITS, THROTTLED, "429", options={"retry_after": 1}, told=1.0),
+    *both("503, Retry-After: 2", WAITS, THROTTLED, "503", options={"retry_after": 2}, told=2.0),
     Fault("429, Retry-After an HTTP date", WAITS, RECORDS, kind="429", options={"retry_after": "in 9 s"}, told=2.0),
     Fault("429, Retry-After missing", WAITS, RECORDS, kind="429", options={"retry_after": None}, told=10.0),
     Fault("429, Retry-After: soon", WAITS, RECORDS, kind="429", options={"retry_after": "soon"}, told=10.0),
