@@ -8,7 +8,7 @@ SETUP = $(PYTHON) scripts/setup_env.py $(if $(filter file default,$(origin PYTHO
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-distributed test-matrix lint types constraints dist docs clean
+.PHONY: help setup demo bench test coverage test-system test-distributed test-matrix lint types constraints dist docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,12 @@ demo: setup ## a real Airflow loads two weeks of a local Binance into a local S3
 
 test: setup ## all tests that take minutes at most; ARGS="-k word" for some of them
 	$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+coverage: setup ## lines and branches that the tests reach, also in child processes; htmlcov/ shows the rest
+	$(PY) -m pytest -n $(WORKERS) --cov --cov-report= $(ARGS)
+	$(PY) -m coverage html --quiet
+	$(PY) -m coverage report --skip-covered --show-missing --fail-under=95
+	$(PY) -m coverage report --include="*/exchange/*,*/lake/*" --skip-covered --show-missing --fail-under=100
 
 test-system: setup ## what needs a whole Airflow and minutes of its own: killed parts, the UI in a browser
 	$(PY) scripts/system_setup.py
@@ -56,4 +62,4 @@ docs: setup ## the documentation site, in site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 clean: ## remove what builds, tests and the demo leave (not .venv)
-	rm -rf .demo dist build site htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .demo dist build site htmlcov .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,6 +29,14 @@ HOME = ROOT / ".matrix"
 SECONDS = 3600
 #: what tests need beyond the package's own extras; the exchange's clients are left out, they want the newest of all
 TOOLS = ("pytest", "pytest-xdist", "hypothesis", "duckdb", "polars", "apache-airflow-providers-openlineage")
+TOOLS_SINCE = {
+    "pytest": "8",
+    "pytest-xdist": "3.8",
+    "hypothesis": "6.100",
+    "duckdb": "1.1",
+    "polars": "1.38",
+    "apache-airflow-providers-openlineage": "2.9",
+}
 PARALLEL = ("-n", os.environ.get("WORKERS", "4"))
 
 
@@ -78,8 +86,7 @@ def pin(minor: str) -> None:
 
 def _tools() -> list[str]:
     """The tools with lower bounds: their lowest versions of all are of no interest."""
-    lowest = {"pytest": "8", "pytest-xdist": "3.8", "hypothesis": "6.100", "duckdb": "1.1", "polars": "1.0"}
-    return [f"{tool}>={lowest.get(tool, '2.0')}" for tool in TOOLS]
+    return [f"{tool}>={TOOLS_SINCE[tool]}" for tool in TOOLS]
 
 
 def python_for(minor: str) -> str:

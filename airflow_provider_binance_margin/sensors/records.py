@@ -200,6 +200,8 @@ class RecordsSensor(BaseSensorOperator):
         except AirflowSensorTimeout:
             if self._time_left() < timedelta(seconds=self.timeout):
                 raise AirflowTaskTimeout(f"Timeout: execution_timeout of {self.execution_timeout}") from None
+            if self.soft_fail or self.never_fail:  # of which Airflow 3.0 does not think here
+                raise AirflowSkipException("Skipping, as soft_fail or never_fail says.") from None
             raise
 
     # -- what it means -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from versions import PARTITIONS
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
@@ -196,6 +197,7 @@ def bucket_variable(connect, s3, monkeypatch):
     monkeypatch.setenv("AIRFLOW_VAR_BINANCE_LAKE_BUCKET", s3.name)
 
 
+@PARTITIONS
 def test_the_hourly_example_loads_its_partition(bucket_variable, run_task, sandbox, s3, rows):
     """A partition of an hour is loaded as that hour."""
     sandbox.add(n=5, at=at(2026, 11, 15, 7))
@@ -213,6 +215,7 @@ def test_the_hourly_example_loads_its_partition(bucket_variable, run_task, sandb
     ] == s3.keys()
 
 
+@PARTITIONS
 def test_the_rolled_up_example_loads_its_day(bucket_variable, run_task, s3):
     """A day that follows from 24 hours is loaded as a day."""
     done = run_task(

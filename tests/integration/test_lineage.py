@@ -16,7 +16,7 @@ INTERVAL = datetime(2026, 1, 14, tzinfo=UTC), datetime(2026, 1, 17, tzinfo=UTC)
 def ended(run_task):
     """Runs a task and gives what Airflow shows its listeners of it, of which OpenLineage is one."""
     from airflow.listeners import hookimpl
-    from airflow.sdk.listener import get_listener_manager
+    from versions import get_listener_manager
 
     class Listener:
         seen = None

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import pytest
 from airflow.sdk import Asset
+from versions import PARTITIONS
 
 from airflow_provider_binance_margin import __version__
 
@@ -637,6 +638,7 @@ def test_without_an_aws_connection_botos_own_chain_is_used(operator, run_task, s
     assert [day.key] == s3.keys()
 
 
+@PARTITIONS
 def test_partitions_are_told_where_asked_for(operator, run_task, day):
     """With `emit_partitions`, outlets get one partition key for each grain; in a partitioned run, and else, none."""
     asset = Asset(name="liquidations", uri="s3://lake/liquidations")

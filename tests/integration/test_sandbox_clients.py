@@ -1,7 +1,8 @@
 """Clients that others wrote for the real exchange work with the sandbox as they are."""
 
 import pytest
-from binance_sdk_margin_trading.margin_trading import ConfigurationRestAPI, MarginTrading
+
+client = pytest.importorskip("binance_sdk_margin_trading.margin_trading")
 
 pytest_plugins = ["airflow_provider_binance_margin.sandbox.pytest_plugin"]
 
@@ -20,8 +21,10 @@ def official(sandbox, name):
     """The exchange's own client, with one of the sandbox's keys."""
     key = sandbox.keys[name]
     signer = {"private_key": key.private_key} if key.private_key else {"api_secret": key.secret}
-    config = ConfigurationRestAPI(api_key=key.api_key, base_path=sandbox.url, timeout=10_000, retries=0, **signer)
-    return MarginTrading(config_rest_api=config).rest_api
+    config = client.ConfigurationRestAPI(
+        api_key=key.api_key, base_path=sandbox.url, timeout=10_000, retries=0, **signer
+    )
+    return client.MarginTrading(config_rest_api=config).rest_api
 
 
 @pytest.fixture

@@ -56,12 +56,6 @@ def later():
         timer.join()
 
 
-@pytest.fixture
-def told(capsys, caplog):
-    """What was logged."""
-    return lambda: "".join(capsys.readouterr()) + caplog.text
-
-
 def looks(sandbox):
     return [entry for entry in sandbox.requests if entry.path == RECORDS]
 
@@ -90,12 +84,22 @@ def test_found(sense, sandbox, day, told):
 def test_not_yet(sense, sandbox, later, told, there):
     """Fewer than `min_records` are waited on, one request a poke, until there are enough."""
     sandbox.add(n=there, at=sandbox.now_ms() - 5000)
-    later(0.7, sandbox.add, n=3, at=sandbox.now_ms())
+
+    def add_after_a_look():
+        deadline = time.monotonic() + 15
+        while not looks(sandbox) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(2 * POKE)
+        sandbox.add(n=3, at=sandbox.now_ms())
+
+    later(0, add_after_a_look)
 
     done = sense(start=ago(hours=1), min_records=3)
 
     assert ("success", there + 3) == (done.state, done.result["total"]), done.error
-    assert 2 <= len(looks(sandbox)) <= 2 + 1.5 / POKE
+    times = [entry.time for entry in looks(sandbox)]
+    assert len(times) >= 2
+    assert all(b - a >= POKE * 1000 - 20 for a, b in pairwise(times))
     text = told()
     assert f"has {there} of 3 records." in text
     assert f"has {there + 3} of 3 records." in text

@@ -47,58 +47,58 @@ def project(tmp_path, monkeypatch):
     return done
 
 
-def setup(done, *, same_python=False):
+def made_by_setup(done, *, same_python=False):
     setup_env.setup(same_python=same_python)
     return done.made, done.installed
 
 
 def test_nothing_is_done_twice(project):
-    assert setup(project) == (1, 1)
-    assert setup(project) == (1, 1)
+    assert made_by_setup(project) == (1, 1)
+    assert made_by_setup(project) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml"])
 def test_a_change_is_installed_into_what_is_there(project, name):
-    setup(project)
+    made_by_setup(project)
     (project.ROOT / name).write_text("a==2\n")
-    assert setup(project) == (1, 2)
+    assert made_by_setup(project) == (1, 2)
 
 
 def test_an_interrupted_one_begins_anew(project):
     project.interrupt = True
     with pytest.raises(KeyboardInterrupt):
-        setup(project)
+        made_by_setup(project)
     project.interrupt = False
-    assert setup(project) == (2, 2)
-    assert setup(project) == (2, 2)
+    assert made_by_setup(project) == (2, 2)
+    assert made_by_setup(project) == (2, 2)
 
 
 def test_an_environment_made_by_hand_is_completed(project):
     setup_env.make_venv()
-    assert setup(project) == (1, 1)
+    assert made_by_setup(project) == (1, 1)
 
 
 def test_a_tree_that_was_moved_begins_anew(project):
-    setup(project)
+    made_by_setup(project)
     project.STAMP.write_text(json.dumps({**json.loads(project.STAMP.read_text()), "root": "/elsewhere"}))
-    assert setup(project) == (2, 2)
+    assert made_by_setup(project) == (2, 2)
 
 
 def test_another_python_begins_anew_only_when_it_was_asked_for(project, monkeypatch):
-    setup(project)
+    made_by_setup(project)
     monkeypatch.setattr(sys, "version_info", (3, 99, 0))
-    assert setup(project) == (1, 1)
-    assert setup(project, same_python=True) == (2, 2)
+    assert made_by_setup(project) == (1, 1)
+    assert made_by_setup(project, same_python=True) == (2, 2)
 
 
 def test_an_old_python_is_told_what_to_do(project, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 10, 4))
     with pytest.raises(setup_env.SetupError, match=r"Python 3\.11 or newer is needed.*make setup PYTHON="):
-        setup(project)
+        made_by_setup(project)
     assert not project.made
 
 
 def test_missing_constraints_are_named(project):
     project.CONSTRAINTS.unlink()
     with pytest.raises(setup_env.SetupError, match=r"constraints\.txt is not there"):
-        setup(project)
+        made_by_setup(project)

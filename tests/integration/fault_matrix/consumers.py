@@ -17,9 +17,8 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     TaskDeferred,
 )
-from airflow.sdk.exceptions import AirflowRescheduleException
-from airflow.sdk.module_loading import import_string
 from integration.fault_matrix.faults import FINAL
+from versions import AirflowRescheduleException, import_string
 
 from airflow_provider_binance_margin.exchange.errors import BinanceError
 from airflow_provider_binance_margin.hooks import hosts

@@ -10,15 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 from pydantic import TypeAdapter
-from versions import import_string
+from versions import deserialize, import_string
 
 TIMED_OUT = {"next_method": "__fail__", "next_kwargs": {"error": "Trigger timeout"}}
 
 
 def made_again(final):
     """The trigger of a task that was deferred, from the Execution API's payload."""
-    from airflow.sdk.serde import deserialize
-
     kwargs = deserialize(final["trigger_kwargs"])
     return import_string(final["classpath"])(**kwargs)
 
