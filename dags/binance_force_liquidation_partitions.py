@@ -2,9 +2,10 @@
 
 The hourly DAG's runs are partitions of the asset: each loads the hour that has ended (``run_offset=-1``) and names it
 ``2026-01-15T07``. The daily DAG waits for the 24 of a day, whatever order they come in, and loads the day into the lake
-that people query. Backfill the hours, and the days follow by themselves::
+that people query. Unpause the daily DAG first: hours that end while it is paused are not counted. Backfill the hours up
+to the last one of the last day, and the days follow by themselves::
 
-    airflow backfill create --dag-id binance_force_liquidation_hourly --from-date 2026-01-15 --to-date 2026-01-16
+    airflow backfill create --dag-id binance_force_liquidation_hourly --from-date 2026-01-15 --to-date 2026-01-16T23:00
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ except ImportError:  # before Airflow 3.3 there are no partitions, and no DAGs h
 
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
 HOURS = Asset("binance_force_liquidation_hours")
+# Each run loads the hour before it: the first one that of 00:00, so that the first day has all its hours.
+START = pendulum.datetime(2026, 11, 1, 1, tz="UTC")
 OPTIONS = {"retries": 3, "retry_delay": timedelta(minutes=1)}
 
 if CronPartitionTimetable is not None:
@@ -30,8 +33,9 @@ if CronPartitionTimetable is not None:
         "binance_force_liquidation_hourly",
         description="Forced liquidations by hour, as partitions",
         schedule=CronPartitionTimetable("0 * * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%dT%H"),
-        start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
-        catchup=False,
+        start_date=START,
+        # Airflow's default, False, drops the hours in which the scheduler slept: their day would wait for ever.
+        catchup=True,
         max_active_runs=4,
         default_args=OPTIONS,
         doc_md=__doc__,
@@ -56,8 +60,7 @@ if CronPartitionTimetable is not None:
                 window=DayWindow(),
             ),
         ),
-        start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
-        catchup=False,
+        start_date=START,
         default_args=OPTIONS,
         doc_md=__doc__,
         tags=["binance", "margin", "example"],
