@@ -13,7 +13,8 @@ from airflow_provider_binance_margin.lake.fields import FieldError, extra_of, py
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.lake.fields import Row
 
-_ROWS_OF_A_GROUP = 20_000
+#: larger ones take more memory and do not make the file smaller
+_ROWS_OF_A_GROUP = 5_000
 #: rows that are Python's objects at one time, which take ten times what Arrow takes for them
 _ROWS_AT_ONCE = 1_000
 #: 8 places are what the exchange sends; with more, the product of two columns would not fit 38 digits

@@ -108,7 +108,7 @@ def many(sandbox_home):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "limit"),
-    [(".jsonl.gz", 16), (".csv.gz", 16), (".parquet", 64)],
+    [(".jsonl.gz", 16), (".csv.gz", 16), (".parquet", 20)],
     ids=["jsonl.gz", "csv.gz", "parquet"],
 )
 def test_a_hundred_thousand_records_take_little_memory(many, measured, suffix, limit):
