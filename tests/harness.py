@@ -120,8 +120,9 @@ def run_task(api):
         if not task.has_dag():
             with DAG("a_dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone)) as dag:
                 dag.add_task(task)
-        if partition_key and "partition_key" not in DagRun.model_fields:
-            pytest.skip("this Airflow has no partitions")
+        partition = {"partition_key": partition_key, "partition_date": partition_date}
+        if lacking := [name for name, value in partition.items() if value and name not in DagRun.model_fields]:
+            pytest.skip(f"this Airflow has no {', '.join(lacking)}")
         api.run_context = {
             "dag_run": {
                 "dag_id": task.dag_id,

@@ -105,6 +105,7 @@ class Processes:
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{name}.log"
         with log.open("ab") as out:
+            begin = out.tell()  # before the program writes: its place in the file is this one's too
             popen = subprocess.Popen(
                 ["/bin/sh", "-c", _REPORT_AND_BECOME, name, *argv],
                 stdin=self._pipe,
@@ -114,7 +115,7 @@ class Processes:
                 env=dict(env),
                 cwd=cwd,
             )
-            process = Process(name, popen, log, out.tell())
+            process = Process(name, popen, log, begin)
         self._all.append(process)
         return process
 

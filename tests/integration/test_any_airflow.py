@@ -45,7 +45,7 @@ def environment(sandbox_home, s3_client, s3_url, tmp_path_factory):
 
 def program(environment, *arguments):
     command = [sys.executable, str(HERE / "airflow_program.py"), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr[-5000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
 
@@ -113,7 +113,7 @@ def complaints(tmp_path_factory):
         capture_output=True,
         text=True,
         env={**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))},
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

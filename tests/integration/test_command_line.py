@@ -47,7 +47,7 @@ def shown(sandbox_home, tmp_path_factory):
             text=True,
             cwd=ROOT,
             env=environment,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stderr[-5000:]
         outputs = dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))

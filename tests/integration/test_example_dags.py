@@ -70,7 +70,7 @@ def airflow_environment(home, **more):
 
 def program(environment, *arguments):
     command = [sys.executable, str(Path(__file__).with_name("airflow_program.py")), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr[-5000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -133,7 +133,7 @@ def test_many_objects_take_no_more_memory_than_one(sandbox, measured):
     told = measured(sandbox, empty, full)
 
     assert told.result["objects"] == 504
-    assert told.added / MIB <= 4
+    assert told.added / MIB <= 6
 
 
 if __name__ == "__main__":

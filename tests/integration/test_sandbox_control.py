@@ -2,15 +2,14 @@
 
 import contextlib
 import json
-import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 
 import httpx
 import pytest
@@ -152,10 +151,10 @@ def test_the_command_says_why_it_cannot_serve(tmp_path, binance_sandbox):
         assert "Traceback" not in done.stderr
 
 
-def test_the_sandbox_comes_up_again_where_it_was(tmp_path):
+def test_the_sandbox_comes_up_again_where_it_was(tmp_path, monkeypatch):
     """An exchange that was down has the same address, keys and records; a temporary home is removed at the end."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     sandbox = Sandbox(days=0)
-    before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("binance-sandbox-*"))
     with sandbox:
         url, keys = sandbox.url, sandbox.keys
         sandbox.add(n=2, at=AT)
@@ -166,7 +165,7 @@ def test_the_sandbox_comes_up_again_where_it_was(tmp_path):
     with sandbox:
         assert (sandbox.url, sandbox.keys, sandbox.count()) == (url, keys, 2)
         assert httpx.get(url + "/api/v3/ping", trust_env=False).status_code == 200
-    assert set(Path(os.environ.get("TMPDIR", "/tmp")).glob("binance-sandbox-*")) <= before
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_it_serves_the_other_loopback_too():

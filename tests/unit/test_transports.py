@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+import warnings
 import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -166,6 +167,10 @@ def open_session(request):
 def session(open_session):
     with open_session() as made:
         yield made
+    with warnings.catch_warnings():
+        # aiohttp 3.12 leaves a transport to be collected when an answer is none of HTTP
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
