@@ -145,6 +145,20 @@ def test_the_one_record_that_does_not_fit_is_named(number):
         body(lines)
 
 
+def test_rows_that_are_refused_together_and_taken_one_by_one_fail_too(monkeypatch):
+    """With pyarrow's own error: no record is to blame, and none is left out."""
+    take = pa.array
+
+    def refuse_many(values, *kind):
+        if len(values) > 1:
+            raise pa.ArrowInvalid("too many")
+        return take(values, *kind)
+
+    monkeypatch.setattr(pa, "array", refuse_many)
+    with pytest.raises(pa.ArrowInvalid, match="too many"):
+        body([row(1), row(2)])
+
+
 def test_a_value_in_an_error_is_cut():
     """It may be as long as the exchange likes."""
     with pytest.raises(FieldError) as refusal:

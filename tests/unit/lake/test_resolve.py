@@ -17,6 +17,7 @@ from airflow_provider_binance_margin.lake.interval import (
     Interval,
     IntervalError,
     check_against,
+    is_partitioned,
     iso,
     resolve,
 )
@@ -250,6 +251,18 @@ def test_no_partition_key_breaks_anything(key, grain):
     except IntervalError:
         return
     assert choice.source == "partition"
+
+
+@pytest.mark.parametrize("name", ["partition_key", "partition_date"])
+@pytest.mark.parametrize("value", ["2026-01-15", None])
+def test_a_run_is_partitioned_when_its_key_or_its_date_is_known(name, value):
+    """Wherever Airflow puts them; a run of no partition has both as nulls, or not at all."""
+    others = {"partition_key": None, "partition_date": None}
+    places = [{**others, name: value}, {"dag_run": SimpleNamespace(**{**others, name: value})}]
+
+    assert [is_partitioned(context) for context in places] == [value is not None] * 2
+    assert not is_partitioned({"dag_run": SimpleNamespace()})
+    assert not is_partitioned({})
 
 
 # -- data intervals --------------------------------------------------------------------------------------------------
