@@ -150,7 +150,7 @@ class Reader:
             if found == total and (not conflicts or attempt == READINGS):
                 return result
             if not self.require_total and last == read.digest:
-                return replace(result, total=total or 0, proof="pages")
+                return replace(result, proof="pages")
             last, seen = read.digest, f"{found} distinct records seen, total stated as {_stated(read.totals)}"
         raise BinanceIncompleteError(
             f"the window [{start}, {end}) ms was read {READINGS} times and never agreed with its total: {seen}. "

@@ -288,6 +288,15 @@ def test_a_window_that_fails_is_a_fault_that_may_pass():
     assert issubclass(BinanceIncompleteError, BinanceTransientError)
 
 
+def test_a_page_that_has_become_empty_ends_the_reading():
+    """The total is not met any more, so that the pages behind it need not be asked for."""
+    rows = [row(i, START + 1 + i) for i in range(900)]
+    exchange = Exchange(rows, {1: lambda there: there[-100:]})
+    reading, got = read(exchange, Memory())
+    assert (got, [current for *_, current in exchange.asked]) == (sorted(rows[-100:]), [1, 2, 1])
+    assert reading.requests == 3
+
+
 # -- answers that disagree with themselves ---------------------------------------------------------------------------
 
 
