@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -200,7 +201,7 @@ def test_a_number_is_not_its_digits():
 
 
 OLD, NEW, NEWER = row(1, note="old"), row(2, note="new"), row(3, note="newer")
-OTHER = row(9, order_id=99)
+OTHER, THIRD = row(9, order_id=99), row(8, order_id=98)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,8 @@ OTHER = row(9, order_id=99)
         pytest.param([[OLD, NEW, OLD, NEW, OLD]], 1, id="again and again in one page"),
         pytest.param([[OLD, NEW], [NEW, OLD], [OTHER, NEW]], 1, id="again in later pages"),
         pytest.param([[OLD], [NEW], [NEW], [NEWER], [NEW], [OLD]], 2, id="again and again, one by one"),
+        pytest.param([[OTHER, THIRD, OLD], [OLD, NEW]], 1, id="behind others in an earlier page"),
+        pytest.param([[OTHER], [THIRD, OTHER, OLD, OLD, NEW]], 1, id="behind others in a later page"),
     ],
 )
 def test_different_rows_under_one_id_are_all_kept_and_count_as_one(pages_, conflicts):
@@ -351,6 +354,17 @@ def test_it_may_be_filled_and_emptied_by_another_thread():
             thread.join(30)
 
     assert found == lines_of(OLD, NEW)
+
+
+def test_a_page_of_any_length_is_taken_by_an_old_sqlite_too():
+    """It takes 999 values in one statement, and here are more than that, of which some come twice."""
+    many = [row(i, order_id=i) for i in range(1000)]
+    with Spool(3) as spool:
+        spool._db.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
+        spool.add(many[:500] + many)
+
+        assert (spool.distinct(), spool.conflicts()) == (1000, 0)
+        assert list(spool.lines()) == lines_of(*many)
 
 
 def test_two_spools_know_nothing_of_each_other():
