@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -119,6 +120,18 @@ def test_the_metadata_fit_into_s3(run_id):
 def test_a_run_id_that_fits_is_there_to_be_read():
     """Airflow's longest in ASCII is shown as it is."""
     assert metadata(run=Run("a" * 250, 0))["run-id"] == "a" * 250
+
+
+def test_an_id_that_would_not_fit_is_known_by_its_checksum():
+    """In a form that never changes: another version of this package finds the run's own object by it."""
+    names = ["a" * 500, "a" * 501, "手" * 55, "手" * 56]
+
+    assert [metadata(run=Run(name, 0))["run-id"] for name in names] == [
+        names[0],
+        "sha256:" + hashlib.sha256(names[1].encode()).hexdigest(),
+        "%E6%89%8B" * 55,
+        "sha256:" + hashlib.sha256(names[3].encode()).hexdigest(),
+    ]
 
 
 @pytest.mark.parametrize(
