@@ -24,7 +24,7 @@ class Seen:
     total: int
     newest: Record | None
     end: int
-    closed: bool = False
+    closed: bool
 
     @property
     def newest_time(self) -> int | None:

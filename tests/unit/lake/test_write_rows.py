@@ -76,4 +76,10 @@ def test_it_writes_where_the_file_stands(suffix):
 
 def test_the_content_type_is_that_of_the_bytes():
     """A client that unpacked gzip by itself would not get what the key's suffix says."""
-    assert [FORMATS[suffix].content_type for suffix in TEXT] == ["application/x-ndjson", "application/gzip"]
+    assert {suffix: form.content_type for suffix, form in FORMATS.items()} == {
+        ".jsonl": "application/x-ndjson",
+        ".jsonl.gz": "application/gzip",
+        ".csv": "text/csv; charset=utf-8",
+        ".csv.gz": "application/gzip",
+        ".parquet": "application/vnd.apache.parquet",
+    }
