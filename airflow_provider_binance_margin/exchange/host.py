@@ -172,7 +172,7 @@ class Host:
     def _seconds(self, retry_after: str | None) -> float | None:
         text = (retry_after or "").strip()
         if text.isascii() and text.isdigit():
-            return float(text[:12])
+            return float(text)
         date = _http_date(text)
         return None if date is None else date - (self.exchange_time() or self.clock.time())
 
