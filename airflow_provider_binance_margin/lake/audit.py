@@ -96,7 +96,13 @@ def content_agrees(file: IO[bytes], suffix: str, metadata: Mapping[str, str]) ->
 
 
 def _unpacked(file: IO[bytes], suffix: str) -> IO[bytes]:
-    return gzip.GzipFile(fileobj=file, mode="rb") if suffix.endswith(".gz") else file  # type: ignore[return-value]
+    if not suffix.endswith(".gz"):
+        return file
+    packed = gzip.GzipFile(fileobj=file, mode="rb")
+    packed.peek(1)
+    if packed.mtime is None:  # no header was there to read, which GzipFile takes for an empty file
+        raise EOFError("no gzip")
+    return packed  # type: ignore[return-value]
 
 
 def _of_lines(file: IO[bytes]) -> tuple[int, str]:

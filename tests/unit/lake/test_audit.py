@@ -137,10 +137,11 @@ def test_another_objects_bytes_are_corrupt(suffix):
         assert not content_agrees(io.BytesIO(stored(suffix, LINES[::-1])[0]), suffix, metadata)
 
 
+@pytest.mark.parametrize("lines", [LINES, []], ids=["rows", "empty"])
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_cut_object_is_corrupt(suffix):
-    """Wherever it was cut."""
-    body, metadata = stored(suffix)
+def test_a_cut_object_is_corrupt(suffix, lines):
+    """Wherever it was cut: of an object without rows too, nothing at all must be left to be taken for it."""
+    body, metadata = stored(suffix, lines)
 
     whole = [cut for cut in range(0, len(body), 7) if content_agrees(io.BytesIO(body[:cut]), suffix, metadata)]
 
@@ -214,6 +215,15 @@ def test_a_report_is_small_and_counts_all(verdicts):
         numbers = [number for number, each in enumerate(verdicts) if each == verdict]
         assert [item["key"] for item in result[verdict]] == [f"k{number}" for number in numbers[:100]]
     assert json.loads(json.dumps(result)) == result
+
+
+def test_a_report_lists_the_first_hundred_and_a_thousand_gaps():
+    """More would be too much for a task's result, and for one mapped task."""
+    result = report(found(2 * number, "missing") for number in range(1001))
+
+    assert [item["key"] for item in result["missing"]] == [f"k{2 * number}" for number in range(100)]
+    assert (len(result["gaps"]), result["counts"]["missing"]) == (1000, 1001)
+    assert set(result) == {"checked", "counts", "gaps", *VERDICTS[1:]}
 
 
 def test_a_finding_says_both_numbers():
