@@ -177,7 +177,7 @@ def _error_code(body: bytes) -> tuple[int | None, int | None]:
         error = json.loads(body)
         code = error["code"]
         text = str(error.get("msg", ""))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None, None
     if not isinstance(code, int) or isinstance(code, bool):
         return None, None

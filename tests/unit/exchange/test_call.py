@@ -152,6 +152,7 @@ def test_a_wrong_clock_is_set_by_the_servers_and_the_call_goes_on(rig, ahead_ms)
         [("/sapi/v1/thing", True, True), (TIME, False, False), ("/sapi/v1/thing", True, True)],
         [],
     )
+    assert rig.urls[1] == f"https://exchange.test{TIME}"
 
 
 def test_the_offset_is_kept_for_the_calls_to_come(rig):
@@ -180,6 +181,8 @@ def test_a_timestamp_refused_twice_is_a_clock_error(rig, refusal):
         rig, lambda request: refusal(400, -1021) if "?" in request.url else Reply(200, {}, b'{"serverTime":1}')
     )
     assert (type(error), error.code, error.status, len(rig.sent)) == (BinanceClockError, -1021, 400, 3)
+    assert "even after the server's time was taken over" in str(error)
+    assert "takes longer than recv_window (5000 ms), or its clock jumps" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +234,30 @@ def test_a_limit_met_while_asking_for_the_time_holds_for_the_request_too(rig, re
         before = []
     error = failure(rig, [*before, answer])
     assert (type(error), error.retry_after, len(rig.sent)) == (kind, pytest.approx(seconds), len(before) + 1)
+    assert (error.status, error.code) == (answer.status, -1003 if answer.body.startswith(b"{") else None)
+
+
+def test_while_nothing_may_be_sent_the_time_is_not_asked_for_either(rig, ok):
+    """Neither during a ban nor before a 429 is over, however old the offset."""
+    rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+    rig.clock.sleep(1_801.0)
+    rig.host.throttled(429, "50", banned_until_ms=None)
+    rig.call([Reply(500), ok])
+    assert rig.sent[0].at == pytest.approx(5_000.0 + 1_801.0 + 50.0, abs=0.1)
+    rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+    rig.clock.sleep(1_801.0)
+    rig.sent.clear()
+    rig.host.throttled(418, "20", banned_until_ms=None)
+    assert (type(failure(rig, [ok])), rig.sent) == (BinanceBannedError, [])
+
+
+def test_asking_for_the_time_takes_its_own_weight_from_the_pace(rig, ok):
+    """It is 1, whatever that of the endpoint."""
+    rig.caller = replace(rig.caller, weight=10)
+    rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+    rig.clock.mono += 1_801.0
+    rig.call([Reply(500), ok])
+    assert rig.host._tokens == 1_200 - 1 - 10
 
 
 def test_a_short_limit_met_while_asking_for_the_time_is_waited_out(rig, ok):
@@ -342,6 +369,7 @@ def test_an_answer_without_a_known_code_is_never_swallowed(rig, reply, kind, sen
     rig.caller = replace(rig.caller, decode=pages_only)
     error = failure(rig, [reply] * 5)
     assert (type(error), error.status, len(rig.sent)) == (kind, reply.status, sent)
+    assert ("(no answer)" if reply.status is None else f"(HTTP {reply.status}") in str(error)
 
 
 def test_a_transport_fault_is_named_by_its_class(rig):
