@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
@@ -117,6 +117,10 @@ def test_a_decimal_is_exact(value):
         assert isinstance(python_value(raw(text), "decimal"), Decimal)
 
 
+@example(value=-(2**63) - 1)
+@example(value=-(2**63))
+@example(value=2**63 - 1)
+@example(value=2**63)
 @given(value=st.integers(-(2**70), 2**70))
 def test_an_integer_has_64_bits_or_is_refused(value):
     """It never wraps around."""
