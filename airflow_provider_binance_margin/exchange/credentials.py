@@ -6,7 +6,6 @@ Keys are accepted as PEM or as the bare base64 of their DER, PKCS#8 or (RSA) PKC
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -168,7 +167,7 @@ def _from_pem(text: str) -> bytes:
 def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise BinanceCredentialError(
             "the private key is neither PEM nor base64: paste the whole key, with its BEGIN and END lines"
         ) from None

@@ -37,7 +37,7 @@ def suffix_of(key: str) -> str:
 
     :raises LayoutError: for a suffix that is none of `SUFFIXES`
     """
-    suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if key.endswith(s)), None)
+    suffix = next((s for s in SUFFIXES if key.endswith(s)), None)
     if suffix is None:
         raise LayoutError(f"the key {key!r} ends in no known format: use one of {', '.join(SUFFIXES)}")
     return suffix

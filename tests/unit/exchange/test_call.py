@@ -369,7 +369,8 @@ def test_an_answer_without_a_known_code_is_never_swallowed(rig, reply, kind, sen
     rig.caller = replace(rig.caller, decode=pages_only)
     error = failure(rig, [reply] * 5)
     assert (type(error), error.status, len(rig.sent)) == (kind, reply.status, sent)
-    assert ("(no answer)" if reply.status is None else f"(HTTP {reply.status}") in str(error)
+    code = "" if error.code is None or kind is BinanceTransientError else f", code {error.code}"
+    assert ("(no answer)" if reply.status is None else f"(HTTP {reply.status}{code})") in str(error)
 
 
 def test_a_transport_fault_is_named_by_its_class(rig):

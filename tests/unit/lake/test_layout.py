@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_binance_margin.lake.formats import FORMATS
 from airflow_provider_binance_margin.lake.interval import Interval
 from airflow_provider_binance_margin.lake.layout import (
+    ACCOUNT,
     SUFFIXES,
     LayoutError,
     check_template,
@@ -60,7 +61,7 @@ def test_what_a_template_renders_to(template, interval, expected):
 
 def test_the_default_key():
     """It is in the README and in people's lakes: it must never change."""
-    assert render(default_key("force_liquidation"), DAY, "account") == (
+    assert render(default_key("force_liquidation"), DAY, ACCOUNT) == (
         "binance/margin/force_liquidation/scope=account/dt=2026-01-15/20260115T000000Z_20260116T000000Z.jsonl.gz"
     )
 
