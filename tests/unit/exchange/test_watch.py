@@ -140,9 +140,7 @@ def test_a_total_that_is_not_stated_is_no_zero(rig):
     [
         pytest.param(b'{"rows":[],"total":1}', "states 1 records and shows none of them", id="none shown"),
         pytest.param(b'{"rows":[{"updatedTime":1}],"total":0}', "states 0 records and shows one", id="none stated"),
-        pytest.param(
-            b'{"rows":[{"updatedTime":1}],"total":-1}', "states -1 records and shows one", id="fewer"
-        ),
+        pytest.param(b'{"rows":[{"updatedTime":1}],"total":-1}', "states -1 records and shows one", id="fewer"),
     ],
 )
 def test_an_answer_at_odds_with_itself_tells_nothing(rig, body, words):
