@@ -240,6 +240,7 @@ def test_another_endpoint_of_the_same_shape_is_read_by_its_own_data():
     shuffled = b'{"accuredTime":1672160400000,"asset":"USDT","interest":"0.02","txId":1352286576452864727}'
     expected = (1672160400000, (1352286576452864727,), (1352286576452864727,), row)
     assert interest.read_page(page(row, shuffled)).records == [expected, expected]
+    assert interest.isolated_field == "isIsolated"
 
 
 # -- the fast way and the slow way -----------------------------------------------------------------------------------

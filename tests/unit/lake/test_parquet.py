@@ -191,6 +191,19 @@ def test_a_damaged_value_is_found_by_its_pages_checksum():
             assert not content_agrees(io.BytesIO(bytes(damaged)), ".parquet", {"records": "200"})
 
 
+@pytest.mark.parametrize(
+    "error", [pa.ArrowNotImplementedError("a codec"), MemoryError()], ids=lambda e: type(e).__name__
+)
+def test_bytes_that_ask_for_what_there_is_not_are_corrupt(error, monkeypatch):
+    """For a codec that nobody knows, or for more memory than any machine has."""
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(parquet, "ParquetFile", refuse)
+    assert content_agrees(io.BytesIO(body([row(1)])), ".parquet", {"records": "1"}) is False
+
+
 REFUSAL = "needs an extra: pip install 'airflow-provider-binance-margin[parquet]'"
 WITHOUT_PYARROW = """
 import sys
