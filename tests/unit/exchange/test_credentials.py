@@ -240,6 +240,13 @@ def test_a_secret_and_a_private_key_are_one_too_many():
     assert refusal(DOCS_KEY, secret=DOCS_SECRET, private_key=pem("Ed25519")).startswith("both")
 
 
+def test_a_passphrase_beside_a_secret_is_one_too_many():
+    """A secret has none: the passphrase shows that a private key was meant."""
+    text = refusal(DOCS_KEY, secret=DOCS_SECRET, passphrase="p4ss")
+    assert text.startswith("a passphrase is given, but an API secret has none")
+    assert "p4ss" not in text
+
+
 @pytest.mark.parametrize("secret", [None, "", "   "], ids=repr)
 def test_neither_a_secret_nor_a_private_key_is_an_error_that_names_the_fields(secret):
     """The error says where each of them belongs."""
