@@ -440,6 +440,21 @@ def test_a_total_beyond_belief_is_an_error_at_once(total):
     assert len(asked) == 1
 
 
+def test_as_many_pages_as_are_believed_are_read(monkeypatch):
+    """And not one more."""
+    monkeypatch.setattr(paging, "MOST_PAGES", 3)
+    rows = [row(i, START + i) for i in range(31)]
+    assert read(Exchange(rows[:30], size=10), Memory())[1] == sorted(rows[:30])
+    with pytest.raises(BinanceIncompleteError, match="states 31 records: not believable"):
+        read(Exchange(rows, size=10), Memory())
+
+
+def test_a_total_that_is_missing_is_called_so():
+    """Where it is missing on some pages only, the stated one is named too."""
+    with pytest.raises(BinanceIncompleteError, match="total stated as 10 and missing"):
+        read(scripted(DISAGREEING["total-missing-on-one"]), Memory())
+
+
 def test_a_list_that_never_ends_is_an_error(monkeypatch):
     """Pages that go on and on are asked for up to a number."""
     monkeypatch.setattr(paging, "MOST_PAGES", 50)

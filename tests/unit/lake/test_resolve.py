@@ -358,6 +358,12 @@ def test_the_timetables_zone_counts_and_not_the_start_dates():
     assert "zone" not in str(caught.value).replace("timezone=", "")
 
 
+def test_without_a_dag_no_zone_is_blamed():
+    """A context may be made by hand."""
+    with pytest.raises(IntervalError, match=r"whole days in UTC\. Give"):
+        resolve(scheduled("2026-01-15T05:31", "2026-01-16T05:31"), grain="day")
+
+
 def test_explicit_bounds_do_not_come_from_the_dags_zone():
     """What the user wrote in UTC is not blamed on the DAG."""
     with pytest.raises(IntervalError) as caught:
@@ -453,6 +459,7 @@ def test_windows_that_meet_by_widening_are_loaded_once():
 FOREIGN = [
     pytest.param(event(rows=5), id="no window"),
     pytest.param(event(start="2026-03-01"), id="half a window"),
+    pytest.param(event(end="2026-03-01"), id="the other half"),
     pytest.param(event(start=None, end=None), id="nulls"),
     pytest.param(event(start="", end=""), id="empty"),
     pytest.param(event(start="monday", end="tuesday"), id="another meaning"),
