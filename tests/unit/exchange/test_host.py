@@ -230,6 +230,13 @@ def test_what_was_used_before_a_429_counts_no_more_after_it(minutes):
     assert seconds_for(minutes, 10) >= 9.9
 
 
+def test_what_is_used_at_the_first_moment_after_a_429_counts(minutes):
+    """It is of the new minute."""
+    throttle(minutes)
+    minutes.hear(x_sapi_used_ip_weight_1m=12_000)
+    assert seconds_for(minutes, 10) >= 9.9
+
+
 # -- throttling and bans ---------------------------------------------------------------------------------------------
 
 
@@ -336,6 +343,16 @@ def test_a_ban_after_a_429_holds_from_then_on(minutes):
     minutes.host.throttled(429, "50", banned_until_ms=None)
     minutes.host.throttled(418, "20", banned_until_ms=None)
     assert left(minutes.host) == (50.0, True)
+
+
+def test_a_ban_ends_with_its_last_moment(minutes):
+    """From then on a 429 is none, and what is left is nothing, never less."""
+    minutes.host.throttled(418, "30", banned_until_ms=None)
+    minutes.clock.sleep(30.0)
+    minutes.host.throttled(429, "5", banned_until_ms=None)
+    assert left(minutes.host) == (5.0, False)
+    minutes.clock.sleep(6.0)
+    assert left(minutes.host) == (0.0, False)
 
 
 def test_a_429_long_after_a_ban_is_waited_out(minutes):
