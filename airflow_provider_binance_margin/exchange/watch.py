@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.endpoint import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError, BinanceSpanError
 from airflow_provider_binance_margin.exchange.paging import Span
-from airflow_provider_binance_margin.exchange.wire import Call
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.call import Caller
+    from airflow_provider_binance_margin.exchange.wire import Call
 
 
 @dataclass(frozen=True)

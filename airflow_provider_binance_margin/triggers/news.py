@@ -21,10 +21,10 @@ from airflow_provider_binance_margin.exchange.errors import (
 )
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
 from airflow_provider_binance_margin.exchange.watch import Seen, Watch
-from airflow_provider_binance_margin.triggers.connection import AsyncConnection, connected
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.endpoint import Endpoint
+    from airflow_provider_binance_margin.triggers.connection import AsyncConnection
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +110,8 @@ class Feed:
 
     def connect(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """The connection that is watched."""
+        from airflow_provider_binance_margin.triggers.connection import connected
+
         return connected(self.conn_id)
 
     def watch(self, connection: AsyncConnection, base: int) -> Watch:
