@@ -20,7 +20,7 @@ def test_every_command_of_the_page_is_run():
     assert all(port in text for port in PORTS)
 
 
-@needs("airflow.sdk.BaseHook")  # 3.0 prints lines of its log among the output
+@needs("airflow.sdk.RetryPolicy")  # before 3.3 Airflow prints lines of its log among the output
 @pytest.mark.slow
 def test_the_quick_start_leads_to_the_first_object(tmp_path):
     """The commands, in one shell and an empty folder, print what the page says."""

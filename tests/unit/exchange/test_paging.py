@@ -54,8 +54,19 @@ class Memory:
         return [record.line for window in self.windows for record in window]
 
 
+_spools = []
+
+
 def spool():
-    return Spool(3)
+    _spools.append(Spool(3))
+    return _spools[-1]
+
+
+@pytest.fixture(autouse=True)
+def _spools_are_closed():
+    yield
+    while _spools:
+        _spools.pop().close()
 
 
 def row(number, at=START, symbol="BTCUSDT", qty="1", *, isolated=False):
