@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from gzip import GzipFile
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -26,7 +26,9 @@ class BinaryFile(Protocol):
 
 #: documented fields in documented order -> what they hold: decimal, integer, string, boolean or timestamp
 Columns: TypeAlias = Mapping[str, str]
-Write: TypeAlias = Callable[[Iterator[bytes], Columns, BinaryFile], None]
+#: lines (JSON, without line breaks), so many at once
+Batches: TypeAlias = Iterator[list[bytes]]
+Write: TypeAlias = Callable[[Batches, Columns, BinaryFile], None]
 
 _LINES_AT_ONCE = 500
 _GZIP_LEVEL = 6  # 9 costs half of all CPU for 3 % of size
@@ -38,7 +40,7 @@ class Format:
     """One way to write rows.
 
     :param content_type: of the object
-    :param write: writes lines (JSON, without line breaks) to a file
+    :param write: writes batches of lines to a file
     """
 
     content_type: str
@@ -68,27 +70,27 @@ def write_rows(lines: Iterable[bytes], suffix: str, columns: Columns, file: Bina
     """
     digest, records = hashlib.sha256(), 0
 
-    def counted() -> Iterator[bytes]:
+    def counted() -> Batches:
         nonlocal records
         left = iter(lines)
         while batch := list(islice(left, _LINES_AT_ONCE)):
             digest.update(b"\n".join(batch) + b"\n")
             records += len(batch)
-            yield from batch
+            yield batch
 
     FORMATS[suffix].write(counted(), columns, file)
     return Written(records, digest.hexdigest())
 
 
-def _write_jsonl(lines: Iterator[bytes], _: Columns, file: BinaryFile) -> None:
-    while batch := list(islice(lines, _LINES_AT_ONCE)):
+def _write_jsonl(batches: Batches, _: Columns, file: BinaryFile) -> None:
+    for batch in batches:
         file.write(b"\n".join(batch) + b"\n")
 
 
-def _write_csv(lines: Iterator[bytes], columns: Columns, file: BinaryFile) -> None:
+def _write_csv(batches: Batches, columns: Columns, file: BinaryFile) -> None:
     """A header, then the documented columns as sent; what is not documented is JSON in the last one."""
     file.write((",".join([*columns, extra_of(columns)]) + "\n").encode())
-    while batch := list(islice(lines, _LINES_AT_ONCE)):
+    for batch in batches:
         rows = []
         for line in batch:
             row = _ROW.decode(line)
@@ -98,18 +100,18 @@ def _write_csv(lines: Iterator[bytes], columns: Columns, file: BinaryFile) -> No
         file.write(("\n".join(rows) + "\n").encode())
 
 
-def _write_parquet(lines: Iterator[bytes], columns: Columns, file: BinaryFile) -> None:
+def _write_parquet(batches: Batches, columns: Columns, file: BinaryFile) -> None:
     from airflow_provider_binance_margin.lake.parquet import write_parquet
 
-    write_parquet(map(_ROW.decode, lines), columns, file)
+    write_parquet(map(_ROW.decode, chain.from_iterable(batches)), columns, file)
 
 
 def _gzipped(write: Write) -> Write:
     """The same, compressed; the header names neither a file nor a time, so that equal rows give equal bytes."""
 
-    def write_gzipped(lines: Iterator[bytes], columns: Columns, file: BinaryFile) -> None:
+    def write_gzipped(batches: Batches, columns: Columns, file: BinaryFile) -> None:
         with GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0) as packed:
-            write(lines, columns, packed)
+            write(batches, columns, packed)
 
     return write_gzipped
 
