@@ -19,14 +19,11 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.wire import Reply, Request
 
-_CONNECT_TIMEOUT = 5.0
-_LONGEST_BODY = 32 * 1024 * 1024
-_HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip",
-    "Connection": "keep-alive",
-    "User-Agent": f"airflow-provider-binance-margin/{__version__}",
-}
+CONNECT_TIMEOUT = 5.0
+LONGEST_BODY = 32 * 1024 * 1024
+#: what triggers send too; each transport adds which packing it can undo
+HEADERS = {"Accept": "application/json", "User-Agent": f"airflow-provider-binance-margin/{__version__}"}
+_OWN_HEADERS = {"Accept-Encoding": "gzip", "Connection": "keep-alive"}
 
 
 def make_session(connections: int, base_url: str, *, use_environment: bool) -> requests.Session:
@@ -52,11 +49,11 @@ def send(session: requests.Session, request: Request, timeout: float) -> Reply:
     """Send one request; a failure of the transport is a reply without a status, known by its class alone."""
     prepared = requests.PreparedRequest()  # made by hand: requests would normalise the query that is signed
     prepared.method, prepared.url = "GET", request.url
-    prepared.headers = CaseInsensitiveDict({**_HEADERS, **request.headers})
+    prepared.headers = CaseInsensitiveDict({**HEADERS, **_OWN_HEADERS, **request.headers})
     way: dict[str, Any] = {"proxies": session.proxies, "verify": session.verify, "cert": session.cert}
     adapter = session.get_adapter(request.url)  # past the session: it looks into redirects even where it follows none
     try:
-        with adapter.send(prepared, True, (min(_CONNECT_TIMEOUT, timeout), timeout), **way) as response:  # noqa: FBT003 - stream
+        with adapter.send(prepared, True, (min(CONNECT_TIMEOUT, timeout), timeout), **way) as response:  # noqa: FBT003 - stream
             return Reply(response.status_code, response.headers, _body(response))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         return Reply(None, fault=type(error).__name__)
@@ -71,7 +68,7 @@ def _body(response: requests.Response) -> bytes:
     for chunk in response.iter_content(65_536):
         chunks.append(chunk)
         size += len(chunk)
-        if size > _LONGEST_BODY:
+        if size > LONGEST_BODY:
             raise requests.exceptions.ContentDecodingError("the answer is too long")
     return b"".join(chunks)
 
@@ -85,7 +82,7 @@ class _TimedReader(io.RawIOBase):
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw, self._sock = raw, sock
-        self._deadline = time.monotonic() + (sock.gettimeout() or _CONNECT_TIMEOUT)
+        self._deadline = time.monotonic() + (sock.gettimeout() or CONNECT_TIMEOUT)
 
     def readable(self) -> bool:
         return True

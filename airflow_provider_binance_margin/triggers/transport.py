@@ -11,23 +11,16 @@ import aiohttp
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from yarl import URL
 
-from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.wire import Reply, Request
-from airflow_provider_binance_margin.hooks.session import make_session
+from airflow_provider_binance_margin.hooks.session import CONNECT_TIMEOUT, HEADERS, LONGEST_BODY, make_session
 
-_LONGEST_BODY = 32 * 1024 * 1024
 _LONGEST_LINE = 65_536
 _CONNECTIONS = 20
 #: seconds for which a connection that nobody uses stays open
 _IDLE = 60.0
 #: one deadline for the whole answer is set around it; a name that cannot be reached is known sooner
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
-_HEADERS = {
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": f"airflow-provider-binance-margin/{__version__}",
-}
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
@@ -46,7 +39,7 @@ class Transport:
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=trust, limit=_CONNECTIONS, keepalive_timeout=_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
+            headers={**HEADERS, "Accept-Encoding": "identity"},
             timeout=_TIMEOUT,
             auto_decompress=False,
             max_line_size=_LONGEST_LINE,
@@ -68,7 +61,7 @@ class Transport:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
-                if len(body) > _LONGEST_BODY:
+                if len(body) > LONGEST_BODY:
                     return Reply(None, fault="AnswerTooLong")
             return Reply(response.status, response.headers, bytes(body))
 
