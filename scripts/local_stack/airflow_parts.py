@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from local_stack.airflow_api import AirflowApi, ApiError
 from local_stack.airflow_env import airflow_env, airflow_secrets
 from local_stack.ports import LOOPBACK, with_free_ports
-from local_stack.processes import Process, Processes, StackError
+from local_stack.processes import Process, Processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ class Airflow:
 
     def end_migration(self, process: Process) -> None:
         """Wait until the database is made."""
-        self._end_of(process, "airflow db migrate", _START_SECONDS)
+        self._processes.finish(process, "airflow db migrate", _START_SECONDS)
         file = self._home / "airflow.db"
         if not file.exists():
             return  # another database than SQLite
@@ -66,16 +66,7 @@ class Airflow:
     def cli(self, *arguments: str, seconds: float = 120) -> str:
         """Run an `airflow` command to its end and return what it said; an error when it fails."""
         process = self._run(f"airflow-{arguments[0]}", arguments)
-        return self._end_of(process, f"airflow {' '.join(arguments)}", seconds)
-
-    def _end_of(self, process: Process, command: str, seconds: float) -> str:
-        try:
-            status = process.wait(seconds)
-        finally:
-            self._processes.stop(process)
-        if status:
-            raise StackError(f"{command} ended with status {status}.\n{process.tail()}")
-        return process.output()
+        return self._processes.finish(process, f"airflow {' '.join(arguments)}", seconds)
 
     def start(self) -> str:
         """Start the components, wait until each is healthy, and return the UI's address; again if the port is lost."""

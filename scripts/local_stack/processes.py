@@ -130,6 +130,16 @@ class Processes:
         if not ended:
             raise StackError(f"These could not be ended: {sorted(sessions.members())}")
 
+    def finish(self, process: Process, command: str, seconds: float) -> str:
+        """Let a program come to its end and return what it said; an error when it fails."""
+        try:
+            status = process.wait(seconds)
+        finally:
+            self.stop(process)
+        if status:
+            raise StackError(f"{command} ended with status {status}.\n{process.tail()}")
+        return process.output()
+
     def members(self, process: Process) -> set[int]:
         """The ids of this program and of everything it started."""
         sessions = Sessions()

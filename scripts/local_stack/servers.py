@@ -104,12 +104,7 @@ class _Server:
     def run(self, *command: str) -> None:
         """Run a program to its end."""
         process = self._begin(f"{self._name}-{Path(command[0]).name}", command)
-        try:
-            status = process.wait(_START_SECONDS)
-        finally:
-            self._processes.stop(process)
-        if status:
-            raise StackError(f"{command[0]} ended with status {status}.\n{process.tail()}")
+        self._processes.finish(process, command[0], _START_SECONDS)
 
     def start(self, sign: str, *command: str) -> Process:
         """Start the server, and wait until it says that it is ready."""
