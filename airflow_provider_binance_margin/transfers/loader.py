@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -93,7 +94,7 @@ class Loader:
         self._store = store
         self._choice = choice
         self._rules = rules
-        self._told_isolated = False
+        self._isolated_told = threading.Lock()  # of objects made side by side, the one that takes it tells
 
     def make(self, job: Job) -> Made:
         """Load one object, unless it is there and done.
@@ -184,6 +185,10 @@ class Loader:
             log.warning("%s stays at odds with the exchange's total; two equal readings stand for it.", interval)
         name = self._endpoint.isolated_field
         unfiltered = job.subject.scope == ACCOUNT and name in self._endpoint.record_key
-        if unfiltered and not self._told_isolated and spool.holds(list(self._endpoint.record_key).index(name), 1):
-            self._told_isolated = True
+        if (
+            unfiltered
+            and not self._isolated_told.locked()
+            and spool.holds(list(self._endpoint.record_key).index(name), 1)
+            and self._isolated_told.acquire(blocking=False)
+        ):
             log.warning("The account's answer holds isolated rows too: mapping over isolated pairs is not needed.")

@@ -17,6 +17,7 @@ from airflow.sdk import Asset
 from versions import PARTITIONS
 
 from airflow_provider_binance_margin import __version__
+from airflow_provider_binance_margin.lake.spool import Spool
 
 PREFIX = "binance/margin/force_liquidation/"
 HOUR = 3_600_000
@@ -602,8 +603,19 @@ def test_a_killed_task_stops_waiting(operator, sandbox, monkeypatch):
 # What is odd
 
 
-def test_an_exchange_that_mixes_isolated_records_in_is_told_of_once(operator, run_task, sandbox, rows, s3, caplog, day):
-    """Isolated rows in an unfiltered answer are kept, and logged once as the sign that mapping is not needed."""
+def test_an_exchange_that_mixes_isolated_records_in_is_told_of_once(
+    operator, run_task, sandbox, s3, caplog, monkeypatch, day
+):
+    """Isolated rows in an unfiltered answer are kept, and logged once, though several objects find them at once."""
+    holds, four, met = Spool.holds, threading.Barrier(4), threading.Event()
+
+    def hold_together(spool, column, value):
+        if not met.is_set():
+            four.wait(10)  # the first four objects, which are made side by side
+            met.set()
+        return holds(spool, column, value)
+
+    monkeypatch.setattr(Spool, "holds", hold_together)
     sandbox.settings.change(unfiltered="all")
     sandbox.add(n=24, at=day.ms[0], step_ms=HOUR, isolated=True)
 
