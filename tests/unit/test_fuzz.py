@@ -162,7 +162,8 @@ def test_whole_windows(answers, require_total):
             hides_secrets(error)
         else:
             assert reading.proof == "pages" or reading.records == reading.total
-            assert reading.records <= len(list(spool.lines()))
+            lines = len(list(spool.lines()))  # a row that several of the (at most three) windows have is one of them
+            assert lines <= reading.records + reading.conflicts <= 3 * lines
 
 
 @fuzzed
