@@ -20,14 +20,12 @@ class Record(NamedTuple):
     """One row of the exchange.
 
     :param time: the row's time in ms since 1970 (UTC), None where the row has none, or none that a calendar has
-    :param key: the values that make it this record and no other; empty where the row lacks one of them
-    :param order: the values it is sorted by after its time
+    :param key: the values that make it this record and no other, None for one that the row lacks
     :param line: the row as one line of JSON, with the exchange's own literals
     """
 
     time: int | None
     key: tuple[KeyValue, ...]
-    order: tuple[KeyValue, ...]
     line: bytes
 
 
@@ -107,8 +105,8 @@ class Endpoint:
         if body not in (b'{"rows":[%b],"total":%d}' % (rows, total), b'{"total":%d,"rows":[%b]}' % (total, rows)):
             return None
         times = map(attrgetter(self.time_field), decoded.rows)
-        keys = list(zip(*(map(attrgetter(name), decoded.rows) for name in self.record_key), strict=True))
-        return Page(list(map(Record, times, keys, keys, lines)), decoded.total)
+        keys = zip(*(map(attrgetter(name), decoded.rows) for name in self.record_key), strict=True)
+        return Page(list(map(Record, times, keys, lines)), decoded.total)
 
     @cached_property
     def _usual_body(self) -> msgspec.json.Decoder[Any]:
@@ -116,12 +114,10 @@ class Endpoint:
         return msgspec.json.Decoder(msgspec.defstruct("Body", [("rows", list[row]), ("total", int)]))  # type: ignore[valid-type]
 
     def _unusual(self, row: dict[str, msgspec.Raw]) -> Record:
-        order = tuple(_value(bytes(row.get(name, b"null")), self.columns[name]) for name in self.record_key)
         time = _value(bytes(row.get(self.time_field, b"null")), "timestamp")
         return Record(
             time=time if isinstance(time, int) and time <= _LATEST else None,
-            key=() if None in order else order,
-            order=order,
+            key=tuple(_value(bytes(row.get(name, b"null")), self.columns[name]) for name in self.record_key),
             line=self._line(row),
         )
 

@@ -217,8 +217,7 @@ class _Pages:
         self.requests += 1
         self.totals.add(page.total)
         self.outside += sum(r.time is None or not self.start <= r.time < self.end for r in page.records)
-        for record in page.records:
-            self._hash.update(record.line + b"\n")
+        self._hash.update(b"".join([record.line + b"\n" for record in page.records]))
         self.sink.add(page.records)
         return page
 

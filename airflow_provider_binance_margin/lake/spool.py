@@ -2,7 +2,7 @@
 
 A private temporary sqlite3 database does all three. It stays in memory while it is small, spills to the temporary
 folder when it is not, and is gone when it is closed or the process dies. Lines are kept page by page and compressed;
-what is sorted is a small entry for each of them.
+what is told apart and sorted is a small entry for each of them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 KeyValue: TypeAlias = int | str | None
-#: time, identifying key (or empty), values to sort by after the time, line
-Row: TypeAlias = tuple[int | None, tuple[KeyValue, ...], tuple[KeyValue, ...], bytes]
+#: time, key, line; a row is known by its key, or, where the key lacks a value, by its line
+Row: TypeAlias = tuple[int | None, tuple[KeyValue, ...], bytes]
 
 _CACHE_KIB = 2048
 _PAGES_AT_HAND = 64
@@ -26,39 +26,39 @@ _STATEMENTS = 16  # those of that many values are large
 
 
 class Spool:
-    """Takes rows in any order and gives them back sorted by (time, order..., line), equal ones once.
+    """Takes rows in any order and gives them back sorted by (time, key..., line), equal ones once.
 
-    :param order_columns: how many values each row is sorted by after its time, and identified by
+    :param key_columns: how many values a row's key has
     """
 
-    def __init__(self, order_columns: int) -> None:
+    def __init__(self, key_columns: int) -> None:
         # A spool is used by one thread at a time, but not always the one that made it.
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS)
-        self._columns = order_columns
-        key = ", ".join(f"k{i}" for i in range(order_columns))
-        marks = ", ".join("?" * order_columns)
+        names = [f"k{i}" for i in range(key_columns)]
+        key = ", ".join(names)
+        # `rows` are known by their keys; `others`, the few whose key lacks a value or is another row's, by their lines.
         self._db.executescript(
             f"""
             PRAGMA journal_mode = OFF;
             PRAGMA synchronous = OFF;
             PRAGMA cache_size = -{_CACHE_KIB};
             CREATE TABLE pages (id INTEGER PRIMARY KEY, lines BLOB);
-            CREATE TABLE entries (time, {key}, page, position, PRIMARY KEY (time, {key}, page, position)) WITHOUT ROWID;
-            CREATE TABLE keys ({key}, page, position, PRIMARY KEY ({key})) WITHOUT ROWID;
+            CREATE TABLE rows (window, {key}, time, page, position, PRIMARY KEY (window, {key})) WITHOUT ROWID;
+            CREATE TABLE others (window, line, {key}, time, page, position, PRIMARY KEY (window, line)) WITHOUT ROWID;
+            CREATE VIEW entries AS
+                SELECT time, {key}, page, position FROM rows UNION ALL SELECT time, {key}, page, position FROM others;
             BEGIN
             """
         )
-        self._entry_marks = f"(?, {marks}, ?, ?)"
-        self._key_marks = f"({marks}, ?, ?)"
-        self._select_key = "SELECT page, position FROM keys WHERE " + " AND ".join(
-            f"k{i} = ?" for i in range(order_columns)
+        self._marks = f"({', '.join('?' * (key_columns + 4))})"
+        self._insert_other = f"INSERT OR IGNORE INTO others VALUES ({', '.join('?' * (key_columns + 5))})"
+        self._select_place = " AND ".join(
+            ["SELECT page, position FROM rows WHERE window = ?", *(f"{name} = ?" for name in names)]
         )
-        order = f"ORDER BY time, {key}, page, position"
-        self._select_entries = f"SELECT time, {key}, page, position FROM entries {order}"
-        self._select_places = f"SELECT page, position FROM entries {order}"
-        self._select_tie = f"SELECT 1 FROM entries GROUP BY time, {key} HAVING count(*) > 1 LIMIT 1"
+        self._select_places = f"SELECT page, position FROM rows ORDER BY time, {key}"
+        self._select_entries = f"SELECT time, {key}, page, position FROM entries ORDER BY time, {key}"
         self._lines_of = lru_cache(_PAGES_AT_HAND)(self._read_page)
-        self._page = self._window_page = 0
+        self._window = self._page = self._first_page = 0
         self._distinct = self._conflicts = 0
 
     def __enter__(self) -> Self:
@@ -78,21 +78,18 @@ class Spool:
 
     def start_window(self) -> None:
         """The rows added from here on belong to a new window."""
-        self._window_page = self._page
-        self._forget_keys()
+        self._window += 1
+        self._first_page = self._page
+        self._distinct = self._conflicts = 0
 
     def restart_window(self) -> None:
         """Forget the rows of the current window."""
-        if self._page > self._window_page:
-            self._db.execute("DELETE FROM entries WHERE page >= ?", (self._window_page,))
-            self._db.execute("DELETE FROM pages WHERE id >= ?", (self._window_page,))
-            self._page = self._window_page
+        if self._page > self._first_page:
+            self._db.execute("DELETE FROM rows WHERE window = ?", (self._window,))
+            self._db.execute("DELETE FROM others WHERE window = ?", (self._window,))
+            self._db.execute("DELETE FROM pages WHERE id >= ?", (self._first_page,))
+            self._page = self._first_page
             self._lines_of.cache_clear()
-        self._forget_keys()
-
-    def _forget_keys(self) -> None:
-        if self._distinct:
-            self._db.execute("DELETE FROM keys")
         self._distinct = self._conflicts = 0
 
     def add(self, rows: Iterable[Row]) -> None:
@@ -100,50 +97,50 @@ class Spool:
         page = list(rows)
         if not page:
             return
-        keys = [(*(row[1] or self._own_identity(row[3])), self._page, i) for i, row in enumerate(page)]
-        added = self._insert("INSERT OR IGNORE INTO keys", self._key_marks, keys)
+        added = self._insert(
+            [
+                (self._window, *key, -1 if time is None else time, self._page, position)
+                for position, (time, key, _) in enumerate(page)
+                if None not in key
+            ]
+        )
         self._distinct += added
-        kept = list(enumerate(page))
-        lines = [row[3] for row in page]
+        lines = [line for _, _, line in page]
         if added < len(page):
-            kept = [(i, row) for i, row in kept if self._is_new(keys[i], row, page)]
-            new = {i for i, _ in kept}
-            lines = [line if i in new else b"" for i, line in enumerate(lines)]
-        entries = [(-1 if row[0] is None else row[0], *_sortable(row[2]), self._page, i) for i, row in kept]
+            lines = [line if self._is_new(position, page) else b"" for position, line in enumerate(lines)]
         self._db.execute("INSERT INTO pages VALUES (?, ?)", (self._page, zlib.compress(b"\n".join(lines), 1)))
-        self._insert("INSERT INTO entries", self._entry_marks, entries)
         self._page += 1
 
-    def _insert(self, into: str, marks: str, rows: Sequence[tuple[KeyValue | bytes, ...]]) -> int:
+    def _insert(self, entries: Sequence[tuple[KeyValue, ...]]) -> int:
         """Insert rows and return how many were taken: many in one step, since sqlite3 lets go of Python's lock in each.
 
         Where other threads wait for the lock, as those that fetch pages do, getting it back costs more than an insert.
         """
-        taken, at_once = 0, _VALUES_AT_ONCE // marks.count("?")
-        for start in range(0, len(rows), at_once):
-            some = rows[start : start + at_once]
-            values = ", ".join([marks] * len(some))
-            taken += self._db.execute(f"{into} VALUES {values}", list(chain.from_iterable(some))).rowcount
+        taken, at_once = 0, _VALUES_AT_ONCE // self._marks.count("?")
+        for start in range(0, len(entries), at_once):
+            some = entries[start : start + at_once]
+            insert = f"INSERT OR IGNORE INTO rows VALUES {', '.join([self._marks] * len(some))}"
+            taken += self._db.execute(insert, list(chain.from_iterable(some))).rowcount
         return taken
 
-    def _own_identity(self, line: bytes) -> tuple[KeyValue | bytes, ...]:
-        """What a row that lacks a part of its key is known by: its whole line."""
-        return (line, *[""] * (self._columns - 1))
-
-    def _is_new(self, key: tuple[KeyValue | bytes, ...], row: Row, page: list[Row]) -> bool:
-        """Whether the window lacked this row of the page at hand, by the place its key was first seen at."""
-        *identity, number, position = key
-        first = self._db.execute(self._select_key, identity).fetchone()
-        if first == (number, position):
-            return True
-        line = page[first[1]][3] if first[0] == number else self._lines_of(first[0])[first[1]]
-        if row[3] == line:
-            return False
-        # Another row under a known key: kept beside it, counted once, and known by its line from here on.
-        own = (*self._own_identity(row[3]), number, position)
-        new = bool(self._insert("INSERT OR IGNORE INTO keys", self._key_marks, [own]))
-        self._conflicts += new
-        return new
+    def _is_new(self, position: int, page: Sequence[Row]) -> bool:
+        """Whether the window lacked this row of the page at hand; one that is known by its line is added."""
+        time, key, line = page[position]
+        is_named = None not in key
+        if is_named:
+            number, place = self._db.execute(self._select_place, (self._window, *key)).fetchone()
+            if (number, place) == (self._page, position):
+                return True
+            if line == (page[place][-1] if number == self._page else self._lines_of(number)[place]):
+                return False
+        sortable = ("" if value is None else value for value in key)
+        entry = (self._window, line, *sortable, -1 if time is None else time, self._page, position)
+        new = self._db.execute(self._insert_other, entry).rowcount
+        if is_named:
+            self._conflicts += new  # another row under a known key: kept beside it, counted once
+        else:
+            self._distinct += new
+        return bool(new)
 
     def distinct(self) -> int:
         """How many records the current window has, by their keys."""
@@ -158,14 +155,15 @@ class Spool:
         return tuple(self._db.execute("SELECT min(time), max(time) FROM entries WHERE time >= 0").fetchone())
 
     def holds(self, column: int, value: KeyValue) -> bool:
-        """Whether any row has this value among those it is sorted by, counted from 0 after its time."""
+        """Whether any row has this value in its key, counted from 0."""
         return self._db.execute(f"SELECT 1 FROM entries WHERE k{column} = ? LIMIT 1", (value,)).fetchone() is not None
 
     # -- giving back ---------------------------------------------------------------------------------------------
 
     def lines(self) -> Iterator[bytes]:
         """All lines in order, each once, without line breaks."""
-        if self._db.execute(self._select_tie).fetchone() is None:
+        may_tie = "SELECT EXISTS (SELECT 1 FROM others) OR EXISTS (SELECT 1 FROM rows WHERE window < ?)"
+        if self._db.execute(may_tie, (self._window,)).fetchone() == (0,):
             return (self._lines_of(page)[position] for page, position in self._db.execute(self._select_places))
         return self._lines_with_ties()
 
@@ -183,7 +181,3 @@ class Spool:
     def _read_page(self, page: int) -> Sequence[bytes]:
         (data,) = self._db.execute("SELECT lines FROM pages WHERE id = ?", (page,)).fetchone()
         return zlib.decompress(data).split(b"\n")
-
-
-def _sortable(values: tuple[KeyValue, ...]) -> tuple[KeyValue, ...]:
-    return values if None not in values else tuple("" if value is None else value for value in values)

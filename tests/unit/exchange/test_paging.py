@@ -43,12 +43,10 @@ class Memory:
         self.windows[-1] += records
 
     def distinct(self):
-        return len({record.key or record.line for record in self.windows[-1]})
+        return len({record.line if None in record.key else record.key for record in self.windows[-1]})
 
     def conflicts(self):
-        return len({(record.key, record.line) for record in self.windows[-1] if record.key}) - len(
-            {record.key for record in self.windows[-1] if record.key}
-        )
+        return len({record.line for record in self.windows[-1]}) - self.distinct()
 
     def lines(self):
         return [record.line for window in self.windows for record in window]
