@@ -16,8 +16,8 @@ Texts are our own: an answer's body, an address, a URL or a header is never quot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class BinanceError(Exception):
@@ -90,8 +90,7 @@ class Advice(Enum):
     SPAN = "span"
 
 
-@dataclass(frozen=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What one error code means, in our words.
 
     :param advice: what to do

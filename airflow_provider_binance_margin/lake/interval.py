@@ -8,18 +8,17 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 Grain: TypeAlias = Literal["hour", "day", "month"]
 GRAINS: tuple[Grain, ...] = get_args(Grain)
 
-_KEY_FORMS: tuple[tuple[re.Pattern[str], Grain], ...] = (
-    (re.compile(r"\d{4}-\d{2}"), "month"),
-    (re.compile(r"\d{4}-\d{2}-\d{2}"), "day"),
-    (re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}"), "hour"),
-)
+_KEY_FORMS: dict[Grain, str] = {
+    "month": r"\d{4}-\d{2}",
+    "day": r"\d{4}-\d{2}-\d{2}",
+    "hour": r"\d{4}-\d{2}-\d{2}T\d{2}",
+}
 _KEY_FORMATS: dict[Grain, str] = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
 _YEARS = range(2000, 2200)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,8 +35,7 @@ class IntervalError(ValueError):
     """A run's interval that cannot be loaded; trying again cannot help."""
 
 
-@dataclass(frozen=True, order=True)
-class Interval:
+class Interval(NamedTuple):
     """A half-open interval.
 
     :param start: first millisecond in it, since 1970 in UTC
@@ -52,8 +50,7 @@ class Interval:
         return f"[{iso(self.start)}, {iso(self.end)})"
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """What a run must load.
 
     :param intervals: disjoint and ascending
@@ -212,7 +209,7 @@ def _of_run(context: Mapping[str, Any], name: str) -> Any:
 def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
     key = _of_run(context, "partition_key")
     date = parse(_of_run(context, "partition_date"))
-    form = next((g for pattern, g in _KEY_FORMS if isinstance(key, str) and pattern.fullmatch(key)), None)
+    form = next((g for g, pattern in _KEY_FORMS.items() if isinstance(key, str) and re.fullmatch(pattern, key)), None)
     if key is None and date is None:
         return None
     length = form or grain

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from airflow_provider_binance_margin.exchange import errors
 from airflow_provider_binance_margin.exchange.errors import BinanceError, BinanceThrottledError
-from airflow_provider_binance_margin.exchange.watch import Seen
 from airflow_provider_binance_margin.lake.interval import iso
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.watch import Seen
 
 Status: TypeAlias = Literal["found", "closed", "waiting", "failed"]
 

@@ -15,8 +15,6 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceThrottledError,
     BinanceTransientError,
 )
-from airflow_provider_binance_margin.exchange.paging import Span
-from airflow_provider_binance_margin.exchange.watch import Watch
 from airflow_provider_binance_margin.sensors.outcome import describe, failure_of, outcome_of
 
 
@@ -79,6 +77,8 @@ class RecordsTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until there is something to tell."""
+        from airflow_provider_binance_margin.exchange.paging import Span
+        from airflow_provider_binance_margin.exchange.watch import Watch
         from airflow_provider_binance_margin.triggers.connection import connected
 
         await asyncio.sleep(self.not_before - time.time())

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -14,7 +14,9 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
 from airflow_provider_binance_margin.exchange.errors import BinanceError
 from airflow_provider_binance_margin.lake.interval import iso, ms, parse
-from airflow_provider_binance_margin.triggers.news import Feed, Snapshot
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.triggers.news import Feed, Snapshot
 
 _HOUR = 3600.0
 #: an event is written to the database within a second or two; what is remembered before could lose it
@@ -90,6 +92,8 @@ class RecordsEventTrigger(BaseEventTrigger):
 
     def feed(self) -> Feed:
         """What this trigger watches."""
+        from airflow_provider_binance_margin.triggers.news import Feed
+
         return Feed(self.endpoint, self.binance_conn_id, self.isolated_symbol, self.poll_interval, self.max_span)
 
     # -- what is news to this trigger ----------------------------------------------------------------------------
@@ -137,6 +141,8 @@ class RecordsEventTrigger(BaseEventTrigger):
 
     async def _announced(self, now: Snapshot) -> Snapshot:
         """What was announced last; at a first start all there is, or what was there before `since`: nothing."""
+        from airflow_provider_binance_margin.triggers.news import Snapshot
+
         state = await self._ask_state("get", self._state_key())
         if isinstance(state, dict):
             return Snapshot(int(state["since"]), int(state["total"]), state["newest"])
