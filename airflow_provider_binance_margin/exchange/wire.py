@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
@@ -54,3 +54,18 @@ class Reply:
 
 
 Call: TypeAlias = Generator[Request | Wait, Reply | None, T]
+
+
+def drive(call: Call[T], send: Callable[[Request], Reply], wait: Callable[[Wait], None]) -> T:
+    """Do what a call asks for, until it returns; `triggers.connection` awaits where this waits."""
+    reply: Reply | None = None
+    while True:
+        try:
+            step = call.send(reply)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
+        if isinstance(step, Wait):
+            wait(step)
+            reply = None
+        else:
+            reply = send(step)

@@ -126,19 +126,13 @@ class SignedConnection(BaseHook):
 
     def _drive(self, call: Call[T], timeout: float | None = None) -> T:
         """Do what a call asks for, until it returns; `timeout` is the connection's if not given."""
-        from airflow_provider_binance_margin.exchange.wire import Wait
+        from airflow_provider_binance_margin.exchange.wire import drive
 
-        reply: Reply | None = None
-        while True:
-            try:
-                step = call.send(reply)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
-            if isinstance(step, Wait):
-                self.wait(step.seconds, step.reason)
-                reply = None
-            else:
-                reply = self._send(step, timeout or self.settings.timeout)
+        return drive(
+            call,
+            send=lambda request: self._send(request, timeout or self.settings.timeout),
+            wait=lambda pause: self.wait(pause.seconds, pause.reason),
+        )
 
     def wait(self, seconds: float, reason: str = "") -> None:
         """Do nothing for a time, unless the hook is closed meanwhile."""

@@ -19,7 +19,7 @@ from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQ
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Reader, Span
 from airflow_provider_binance_margin.exchange.watch import Watch
-from airflow_provider_binance_margin.exchange.wire import Reply, Wait
+from airflow_provider_binance_margin.exchange.wire import Reply, drive
 from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
 from airflow_provider_binance_margin.lake.spool import Spool
 from airflow_provider_binance_margin.sensors.outcome import error_of, failure_of, outcome_of
@@ -81,21 +81,18 @@ class Exchange:
         credentials = load_credentials(KEY, secret=SECRET)
         return Caller(self.host, credentials, FORCE_LIQUIDATION.path, 1, FORCE_LIQUIDATION.read_page, **options)
 
+    def send(self, _):
+        reply = self.answers[self.sent % len(self.answers)]
+        self.sent += 1
+        self.now += 0.01
+        return reply
+
+    def wait(self, pause):
+        assert 0 < pause.seconds < 100
+        self.now += pause.seconds
+
     def drive(self, call):
-        reply = None
-        while True:
-            try:
-                step = call.send(reply)
-            except StopIteration as done:
-                return done.value
-            if isinstance(step, Wait):
-                assert 0 < step.seconds < 100
-                self.now += step.seconds
-                reply = None
-            else:
-                reply = self.answers[self.sent % len(self.answers)]
-                self.sent += 1
-                self.now += 0.01
+        return drive(call, self.send, self.wait)
 
 
 def hides_secrets(error):

@@ -30,7 +30,7 @@ from airflow_provider_binance_margin.exchange.credentials import load_credential
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Request, Wait
+from airflow_provider_binance_margin.exchange.wire import Request, drive
 from airflow_provider_binance_margin.hooks.session import make_session, send
 from airflow_provider_binance_margin.triggers import transport
 
@@ -196,15 +196,8 @@ def sockets():
 # -- what is sent ----------------------------------------------------------------------------------------------------
 
 
-def drive(session, call, timeout=2.0):
-    reply = None
-    while True:
-        try:
-            step = call.send(reply)
-        except StopIteration as done:
-            return done.value
-        assert not isinstance(step, Wait)
-        reply = session.send(step, timeout)
+def answer_to(session, call, timeout=2.0):
+    return drive(call, lambda request: session.send(request, timeout), lambda pause: pytest.fail(f"{pause}"))
 
 
 def caller(sandbox, key="hmac"):
@@ -221,7 +214,7 @@ def caller(sandbox, key="hmac"):
 def test_the_bytes_that_are_sent_are_the_bytes_that_were_signed(session, sandbox, key, symbol):
     """A strict exchange takes the signature of each kind over a query that has to be encoded."""
     sandbox.add(n=1, symbol=symbol, isolated=True, at=1_760_000_000_000)
-    page = drive(session, caller(sandbox, key).call({"isolatedSymbol": symbol, "startTime": 1_760_000_000_000}))
+    page = answer_to(session, caller(sandbox, key).call({"isolatedSymbol": symbol, "startTime": 1_760_000_000_000}))
     assert (page.total, json.loads(page.records[0].line)["symbol"], sandbox.requests[0].status) == (1, symbol, 200)
 
 
@@ -301,7 +294,7 @@ def test_a_redirect_is_not_followed(session, sandbox, status):
     with Server(says(OK)) as elsewhere:
         sandbox.fault("redirect", location=f"{elsewhere.url}/steal", status=status)
         with pytest.raises(BinanceConfigError):
-            drive(session, caller(sandbox).call({}))
+            answer_to(session, caller(sandbox).call({}))
     assert (elsewhere.connections, len(sandbox.requests)) == (0, 1)
 
 
@@ -586,7 +579,7 @@ def test_threads_share_a_session(sandbox, hook_session):
                 symbol = todo.pop()
             except IndexError:
                 return
-            totals[symbol] = drive(
+            totals[symbol] = answer_to(
                 hook_session, one.call({"isolatedSymbol": symbol, "startTime": 1_760_000_000_000})
             ).total
 

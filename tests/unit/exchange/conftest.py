@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Reply, Request, Wait
+from airflow_provider_binance_margin.exchange.wire import Reply, Request, drive
 
 
 class FakeClock:
@@ -42,21 +42,18 @@ class Rig:
     def drive(self, call, answer):
         """Do what a call asks for: `answer` is a function of the request, or a list of replies, the last for ever."""
         replies = iter(answer) if isinstance(answer, list) else None
-        reply = None
-        while True:
-            try:
-                step = call.send(reply)
-            except StopIteration as done:
-                return done.value
-            if isinstance(step, Wait):
-                assert step.seconds > 0
-                self.waits.append(step.seconds)
-                self.clock.sleep(step.seconds)
-                reply = None
-            else:
-                assert isinstance(step, Request)
-                self.sent.append(SimpleNamespace(url=step.url, headers=step.headers, at=self.clock.mono))
-                reply = next(replies) if replies else answer(step)
+
+        def wait(pause):
+            assert pause.seconds > 0
+            self.waits.append(pause.seconds)
+            self.clock.sleep(pause.seconds)
+
+        def send(request):
+            assert isinstance(request, Request)
+            self.sent.append(SimpleNamespace(url=request.url, headers=request.headers, at=self.clock.mono))
+            return next(replies) if replies else answer(request)
+
+        return drive(call, send, wait)
 
     def call(self, answer, **params):
         return self.drive(self.caller.call(params), answer)

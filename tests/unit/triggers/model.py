@@ -8,14 +8,16 @@ import json
 import selectors
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Reply, Wait
+from airflow_provider_binance_margin.exchange.wire import Reply
 from airflow_provider_binance_margin.lake.interval import ms, parse
+from airflow_provider_binance_margin.triggers.connection import AsyncConnection
 from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
 from airflow_provider_binance_margin.triggers.news import Feed
 
@@ -129,18 +131,11 @@ class ModelConnection:
     def caller(self, endpoint):
         return Caller(self.host, self.model.credentials, endpoint.path, endpoint.weight, endpoint.read_page, attempts=1)
 
-    async def drive(self, call):
-        reply = None
-        while True:
-            try:
-                step = call.send(reply)
-            except StopIteration as done:
-                return done.value
-            if isinstance(step, Wait):
-                await asyncio.sleep(step.seconds)
-                reply = None
-            else:
-                reply = await self.model.answer(step)
+    @property
+    def transport(self):
+        return SimpleNamespace(send=self.model.answer)
+
+    drive = AsyncConnection.drive
 
 
 @dataclass(frozen=True)
