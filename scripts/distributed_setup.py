@@ -16,12 +16,12 @@ from pathlib import Path
 
 from debian import NotHereError, install
 from local_stack.servers import postgres_program, redis_program
-from setup_env import CONSTRAINTS, INSTALL_SECONDS, ROOT, SetupError, find_uv, run
+from setup_env import CONSTRAINTS, INSTALL_SECONDS, OTHERS, ROOT, SetupError, find_uv, run
 
 VENV = ROOT / ".venv-distributed"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "setup-done.json"
-MORE = ROOT / "constraints-distributed.txt"
+MORE = OTHERS / "distributed.txt"
 SOURCES = (CONSTRAINTS, MORE, ROOT / "pyproject.toml")
 PROJECT = ".[sandbox]"
 # what the exit status says when the machine, not the project, is the reason

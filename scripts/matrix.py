@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pin import plain_pins
-from setup_env import CONSTRAINTS, ROOT, find_uv
+from setup_env import CONSTRAINTS, OTHERS, ROOT, find_uv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +67,7 @@ ENDS = ("3.0", "3.3")
 
 def constraints_of(minor: str) -> Path:
     """The file of one minor version's pins."""
-    if minor == ENDS[-1]:
-        return CONSTRAINTS
-    return ROOT / ("constraints-oldest.txt" if minor == ENDS[0] else f"constraints-{minor}.txt")
+    return CONSTRAINTS if minor == ENDS[-1] else OTHERS / f"airflow-{minor}.txt"
 
 
 def pin(minor: str) -> None:

@@ -25,6 +25,8 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "setup-done.json"
 UNFINISHED = VENV / "setup-unfinished"
 CONSTRAINTS = ROOT / "constraints.txt"
+#: the pins of environments that only some of the tests run in
+OTHERS = ROOT / "scripts" / "constraints"
 SOURCES = (CONSTRAINTS, ROOT / "pyproject.toml")
 PROJECT = ".[dev]"
 OLDEST = (3, 11)

@@ -68,7 +68,9 @@ def test_airflow_finds_the_documentation():
 
 def test_the_pins_are_plain():
     """The constraints of each tested version are pins and nothing else: no address, no hash, no path."""
-    for file in ROOT.glob("constraints*.txt"):
+    files = [ROOT / "constraints.txt", *(ROOT / "scripts" / "constraints").iterdir()]
+    assert len(files) == 5
+    for file in files:
         lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
-        assert lines
+        assert lines, file
         assert [] == [line for line in lines if not re.fullmatch(r"[a-z0-9.-]+==[^\s;/]+( ; [^;]+)?", line)], file
