@@ -209,7 +209,7 @@ async def _first(trigger, seconds):
 
 def deferrable(case):
     """The sensor in the triggerer, to which it went before anything was wrong."""
-    sensor = _sensor(case, deferrable=True)
+    sensor = _sensor(case, deferrable=True, timeout=PATIENCE)
     try:
         sensor.execute({})
     except TaskDeferred as deferred:
