@@ -8,8 +8,9 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_binance_margin.lake.interval import Choice, iso
+from airflow_provider_binance_margin.lake.interval import iso
 from airflow_provider_binance_margin.lake.layout import suffix_of
+from airflow_provider_binance_margin.lake.resolve import Choice
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
 

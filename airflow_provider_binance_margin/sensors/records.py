@@ -20,7 +20,8 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError, BinanceTransientError
 from airflow_provider_binance_margin.failures import in_airflow_terms
-from airflow_provider_binance_margin.lake.interval import Grain, ms, parse, resolve
+from airflow_provider_binance_margin.lake.interval import Grain, ms, parse
+from airflow_provider_binance_margin.lake.resolve import resolve
 from airflow_provider_binance_margin.options import check_windows, seconds
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
 

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
 from airflow_provider_binance_margin.failures import in_airflow_terms
-from airflow_provider_binance_margin.lake.interval import Choice, Grain, resolve
+from airflow_provider_binance_margin.lake.interval import Grain
 from airflow_provider_binance_margin.lake.layout import (
     ACCOUNT,
     LayoutError,
@@ -21,6 +21,7 @@ from airflow_provider_binance_margin.lake.layout import (
     split_url,
     suffix_of,
 )
+from airflow_provider_binance_margin.lake.resolve import Choice, resolve
 from airflow_provider_binance_margin.options import check_windows, seconds
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_binance_margin.lake.interval import Choice, check_against
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
 from airflow_provider_binance_margin.lake.proof import Subject
+from airflow_provider_binance_margin.lake.resolve import Choice, check_against
 from airflow_provider_binance_margin.transfers.loader import CLOCK_STEP, Job, Made
 
 if TYPE_CHECKING:

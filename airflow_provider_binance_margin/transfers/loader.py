@@ -13,9 +13,9 @@ from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
-from airflow_provider_binance_margin.lake.interval import Choice, check_against
 from airflow_provider_binance_margin.lake.layout import ACCOUNT, suffix_of
 from airflow_provider_binance_margin.lake.proof import Run, Subject, proof_metadata, stated_records, whose
+from airflow_provider_binance_margin.lake.resolve import Choice, check_against
 from airflow_provider_binance_margin.lake.spool import Spool
 from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore, Payload
 

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
 
-from airflow_provider_binance_margin.lake.interval import Choice, is_partitioned, iso, partition_key
+from airflow_provider_binance_margin.lake.interval import iso
 from airflow_provider_binance_margin.lake.layout import LayoutError
+from airflow_provider_binance_margin.lake.resolve import Choice, is_partitioned, partition_key
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
 

@@ -132,7 +132,7 @@ def test_a_restart_catches_up_in_the_window_that_the_operator_takes(watch, sandb
     """What appears between two lives of the triggerer is announced in the second, in an interval that can be loaded."""
     from types import SimpleNamespace
 
-    from airflow_provider_binance_margin.lake.interval import resolve
+    from airflow_provider_binance_margin.lake.resolve import resolve
 
     store = Store()
 

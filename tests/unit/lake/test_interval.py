@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.lake.interval import (
     GRAINS,
-    Choice,
     Interval,
     IntervalError,
     cut,
@@ -25,7 +24,6 @@ from airflow_provider_binance_margin.lake.interval import (
     ms,
     next_grain,
     parse,
-    partition_key,
     utc,
     widen,
 )
@@ -266,37 +264,6 @@ def test_joined_is_the_same_time_once(many):
     assert {at for i in joined for at in range(i.start, i.end)} == {at for i in many for at in range(i.start, i.end)}
     assert all(a.end < b.start for a, b in itertools.pairwise(joined))
     assert join(reversed(many)) == joined == join(joined)
-
-
-@given(milliseconds, grains)
-def test_a_partition_key_names_its_grain(value, grain):
-    """It reads as ISO 8601, sorts as time does, and is as long as its grain says."""
-    start = floor(value, grain)
-    key = partition_key(start, grain)
-
-    assert len(key) == {"month": 7, "day": 10, "hour": 13}[grain]
-    assert iso(start).startswith(key)
-    assert key < partition_key(next_grain(start, grain), grain)
-
-
-@pytest.mark.parametrize(
-    ("grain", "expected"), [("month", "2026-01"), ("day", "2026-01-15"), ("hour", "2026-01-15T07")], ids=GRAINS[::-1]
-)
-def test_the_three_forms_of_a_partition_key(grain, expected):
-    """They are what Airflow's timetables are told as key_format."""
-    assert partition_key(at(2026, 1, 15, 7), grain) == expected
-
-
-def test_the_objects_of_a_choice_are_those_of_its_intervals_in_turn():
-    """Disjoint intervals are cut one by one: what lies between them is not loaded."""
-    first, second = Interval(at(2026, 1, 1), at(2026, 1, 3)), Interval(at(2026, 1, 9), at(2026, 1, 10))
-
-    assert list(Choice((first, second), "asset_events", "day").objects()) == [
-        Interval(at(2026, 1, 1), at(2026, 1, 2)),
-        Interval(at(2026, 1, 2), at(2026, 1, 3)),
-        second,
-    ]
-    assert list(Choice((first, second), "asset_events").objects()) == [first, second]
 
 
 def test_five_years_of_hours_are_cut_lazily():

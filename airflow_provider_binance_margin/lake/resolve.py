@@ -1,0 +1,234 @@
+"""Which interval a run must load: the one place that decides it. The choice and its source go to log and result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from airflow_provider_binance_margin.lake.interval import (
+    Grain,
+    Interval,
+    IntervalError,
+    believable,
+    cut,
+    floor,
+    iso,
+    join,
+    ms,
+    next_grain,
+    parse,
+    utc,
+    widen,
+)
+
+_KEY_FORMATS: dict[Grain, str] = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
+_KEY_FORMS: dict[Grain, str] = {
+    "month": r"\d{4}-\d{2}",
+    "day": r"\d{4}-\d{2}-\d{2}",
+    "hour": r"\d{4}-\d{2}-\d{2}T\d{2}",
+}
+
+CURE = (
+    "Schedule the DAG with CronDataIntervalTimetable (or a partition timetable), pass grain= so that the last whole "
+    "hour, day or month is taken, or pass start= and end=, for example from params"
+)
+
+
+class Choice(NamedTuple):
+    """What a run must load.
+
+    :param intervals: disjoint and ascending
+    :param source: where they come from: "arguments", "partition", "data_interval", "asset_events" or "last_grain"
+    :param grain: the length of one object, None for one object per interval
+    :param zone: the zone that the bounds were given in, for the error that names it
+    """
+
+    intervals: tuple[Interval, ...]
+    source: str
+    grain: Grain | None = None
+    zone: str = "UTC"
+
+    def objects(self) -> Iterator[Interval]:
+        """The interval of each object, ascending."""
+        for interval in self.intervals:
+            yield from cut(interval, self.grain)
+
+
+def resolve(context: Mapping[str, Any], *, start: Any = None, end: Any = None, grain: Grain | None = None) -> Choice:
+    """Which interval a run must load.
+
+    :param context: Airflow's context, or anything with its keys
+    :param start: explicit start, or nothing
+    :param end: explicit end, or nothing
+    :param grain: the length of one object
+    :raises IntervalError: with the cure, when the run has no interval or one that does not fit the grain
+    """
+    choice = (
+        _from_arguments(start, end, grain)
+        or _from_partition(context, grain)
+        or _from_data_interval(context, grain)
+        or _from_asset_events(context, grain)
+        or _last_grain(context, grain)
+    )
+    if choice is None:
+        raise IntervalError(
+            f"this run has no data interval to load. {CURE}. (Airflow 3 gives bare cron strings an interval of no "
+            "length, and runs that were started by hand or by an asset none.)"
+        )
+    for interval in choice.intervals:
+        _check(interval, choice)
+    return choice
+
+
+def _from_arguments(start: Any, end: Any, grain: Grain | None) -> Choice | None:
+    first, last = parse(start), parse(end)
+    if first is None and last is None:
+        return None
+    if first is None or last is None:
+        given, missing = ("start", "end") if last is None else ("end", "start")
+        raise IntervalError(f"{given} is given and {missing} is not: give both, or neither to load the run's interval")
+    zone = next((_name(d.tzinfo) for d in (first, last) if d.utcoffset()), "UTC")
+    return Choice((Interval(ms(first), ms(last)),), "arguments", grain, zone)
+
+
+def is_partitioned(context: Mapping[str, Any]) -> bool:
+    """Whether the run is a partition of its DAG's own timetable."""
+    return any(_of_run(context, name) is not None for name in ("partition_key", "partition_date"))
+
+
+def _of_run(context: Mapping[str, Any], name: str) -> Any:
+    return context.get(name) or getattr(context.get("dag_run"), name, None)
+
+
+def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
+    key = _of_run(context, "partition_key")
+    date = parse(_of_run(context, "partition_date"))
+    form = next((g for g, pattern in _KEY_FORMS.items() if isinstance(key, str) and re.fullmatch(pattern, key)), None)
+    if key is None and date is None:
+        return None
+    length = form or grain
+    if date is None and form is not None:
+        date = _date_of_key(str(key), form)
+    if date is None or length is None:
+        raise IntervalError(
+            f"the run's partition {key!r} does not say how long it is: pass grain=, or use a timetable whose "
+            "key_format is %Y-%m, %Y-%m-%d or %Y-%m-%dT%H"
+        )
+    first = ms(date)
+    if form is not None and first != ms(_date_of_key(str(key), form)):
+        raise IntervalError(
+            f"the partition {key!r} starts at {iso(first)}, which is not its start in UTC: give the timetable "
+            "timezone=\"UTC\", since the lake's hours, days and months are UTC's"
+        )
+    # without a form the partition is taken to be one grain; what is no whole grain is refused below
+    interval = Interval(first, next_grain(floor(first, length), length))
+    return Choice((interval,), "partition", grain, _zone_of_schedule(context))
+
+
+def partition_key(start: int, grain: Grain) -> str:
+    """The asset partition key of the grain that starts here: ``2026-01``, ``2026-01-15`` or ``2026-01-15T07``."""
+    return utc(start).strftime(_KEY_FORMATS[grain])
+
+
+def _date_of_key(key: str, form: Grain) -> datetime:
+    try:
+        date = datetime.strptime(key, _KEY_FORMATS[form]).replace(tzinfo=UTC)
+    except ValueError:
+        raise IntervalError(f"the partition key {key!r} is not a date") from None
+    return believable(date)
+
+
+def _bounds(context: Mapping[str, Any]) -> Interval | None:
+    first, last = parse(context.get("data_interval_start")), parse(context.get("data_interval_end"))
+    return None if first is None or last is None else Interval(ms(first), ms(last))
+
+
+def _from_data_interval(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
+    bounds = _bounds(context)
+    if bounds is None or bounds.start == bounds.end:
+        return None
+    return Choice((bounds,), "data_interval", grain, _zone_of_schedule(context))
+
+
+def _from_asset_events(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
+    events = context.get("triggering_asset_events")
+    if not isinstance(events, Mapping):
+        return None
+    found = [w for group in events.values() for event in group if (w := _window_in(getattr(event, "extra", None)))]
+    if not found:
+        return None
+    return Choice(join(widen(w, grain) if grain else w for w in found), "asset_events", grain)
+
+
+def _window_in(extra: Any) -> Interval | None:
+    """The window an event carries: the operator's own in `extra`, a watcher's in ``extra["payload"]``.
+
+    None where it carries none: what another producer means by start and end must not fail the run.
+    """
+    if not isinstance(extra, Mapping):
+        return None
+    payload = extra.get("payload") if extra.get("from_trigger") else extra
+    if not isinstance(payload, Mapping):
+        return None
+    try:
+        first, last = parse(payload.get("start")), parse(payload.get("end"))
+    except IntervalError:
+        return None
+    return None if first is None or last is None or ms(first) >= ms(last) else Interval(ms(first), ms(last))
+
+
+def _last_grain(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
+    bounds = _bounds(context)
+    if bounds is None or grain is None:
+        return None
+    end = floor(bounds.end, grain)
+    return Choice((Interval(floor(end - 1, grain), end),), "last_grain", grain)
+
+
+def _check(interval: Interval, choice: Choice) -> None:
+    if interval.start >= interval.end:
+        kind = "is empty" if interval.start == interval.end else "is reversed"
+        raise IntervalError(f"the interval {interval} from {choice.source} {kind}: its start must be before its end")
+    grain = choice.grain
+    if grain and interval != widen(interval, grain):
+        zone = choice.zone
+        reason = f"; its bounds come from the zone {zone}, whose midnight is not UTC's" if zone != "UTC" else ""
+        raise IntervalError(
+            f"the interval {interval} from {choice.source} does not consist of whole {grain}s in UTC{reason}. Give the "
+            f'timetable timezone="UTC" (or start and end on UTC\'s bounds), or leave grain out for one object per run'
+        )
+
+
+def _zone_of_schedule(context: Mapping[str, Any]) -> str:
+    """The timetable's zone, where it has one: the DAG's, that of its start date, may be another."""
+    dag = context.get("dag")
+    timetable = getattr(dag, "timetable", None)
+    # before Airflow 3.2 a timetable keeps its zone to itself
+    own = getattr(timetable, "timezone", None) or getattr(timetable, "_timezone", None)
+    return _name(own or getattr(dag, "timezone", None) or "UTC")
+
+
+def _name(zone: Any) -> str:
+    return str(getattr(zone, "name", zone))
+
+
+def check_against(now: float, choice: Choice, *, ahead: float = 300.0) -> None:
+    """Refuse what has not begun, or ends too far ahead.
+
+    :param now: the exchange's time, seconds since 1970
+    :param ahead: how many seconds an end may lie ahead of it
+    :raises IntervalError: naming both
+    """
+    for interval in choice.intervals:
+        if interval.start > now * 1000:
+            raise IntervalError(
+                f"the interval {interval} from {choice.source} starts in the future (the exchange's clock says "
+                f"{iso(int(now * 1000))}): nothing can be in it yet"
+            )
+        if interval.end > (now + ahead) * 1000:
+            raise IntervalError(
+                f"the interval {interval} from {choice.source} ends in the future (the exchange's clock says "
+                f"{iso(int(now * 1000))}): load it after its end, or give an end that has passed"
+            )
