@@ -101,7 +101,7 @@ class Arena:
             "told": str(told),
         }
         command = [python(contestant.environment), str(HERE / "contestants" / contestant.file)]
-        environment = {**self._environment(), "BENCHMARK_JOB": json.dumps(job), "BENCHMARK_WAY": contestant.way}
+        environment = {**self.environment(), "BENCHMARK_JOB": json.dumps(job), "BENCHMARK_WAY": contestant.way}
         with (self._home / "contestant.log").open("wb") as log:
             began = time.perf_counter()
             child = subprocess.Popen(
@@ -136,7 +136,8 @@ class Arena:
             "connections": len({entry.connection for entry in entries}),
         }
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What names both servers to Airflow and to boto3, and nothing else of this machine."""
         aws = {
             "conn_type": "aws",
             "login": AWS["AWS_ACCESS_KEY_ID"],

@@ -47,7 +47,7 @@ def csv_value(raw: msgspec.Raw | None) -> str:
     literal = b"null" if raw is None else bytes(raw)
     if literal == b"null":
         return ""
-    text = json.loads(literal) if literal.startswith(b'"') else literal.decode()
+    text = _string_of(literal) if literal.startswith(b'"') else literal.decode()
     return '"' + text.replace('"', '""') + '"' if _TO_BE_QUOTED.search(text) else text
 
 
@@ -64,7 +64,12 @@ def python_value(raw: msgspec.Raw | None, kind: str) -> Any:
     literal = b"null" if raw is None else bytes(raw)
     if literal == b"null":
         return None
-    return _CONVERT[kind](json.loads(literal, parse_int=_Number, parse_float=_Number, parse_constant=_refuse))
+    return _CONVERT[kind](_string_of(literal) if literal.startswith(b'"') else _JSON.decode(literal.decode()))
+
+
+def _string_of(literal: bytes) -> str:
+    """A string: nearly always one that is what it says."""
+    return literal[1:-1].decode() if b"\\" not in literal else str(json.loads(literal))
 
 
 class _Number(str):
@@ -75,6 +80,9 @@ class _Number(str):
 
 def _refuse(_: str) -> Any:
     raise ValueError("no JSON")
+
+
+_JSON = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_refuse)
 
 
 def _decimal(value: Any) -> Decimal:

@@ -20,7 +20,7 @@ KeyValue: TypeAlias = int | str | None
 Row: TypeAlias = tuple[int | None, tuple[KeyValue, ...], bytes]
 
 _CACHE_KIB = 2048
-_PAGES_AT_HAND = 64
+_PAGES_AT_HAND = 16
 _VALUES_AT_ONCE = 900  # old versions of sqlite take 999
 _STATEMENTS = 16  # those of that many values are large
 

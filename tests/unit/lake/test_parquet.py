@@ -75,9 +75,21 @@ def test_columns_are_packed_with_zstd():
 
 def test_a_group_of_rows_is_small():
     """So that neither writer nor reader holds a whole file."""
-    metadata = opened([row(1)] * 5_001).metadata
+    metadata = opened([row(1)] * 2_501).metadata
 
-    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [5_000, 1]
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [2_500, 1]
+
+
+def test_only_what_repeats_has_a_dictionary():
+    """Of numbers, which hardly ever do, one would make the file larger."""
+    group = opened([row(each) for each in range(100)]).metadata.row_group(0)
+    columns = [group.column(place) for place in range(group.num_columns)]
+
+    assert {column.path_in_schema for column in columns if column.has_dictionary_page} == {
+        "side",
+        "symbol",
+        "time_in_force",
+    }
 
 
 def test_timestamps_are_milliseconds_in_utc():
@@ -134,10 +146,12 @@ def test_zeros_behind_the_eighth_place_are_none():
     assert read["price"].to_pylist() == [Decimal("0.1")]
 
 
-@pytest.mark.parametrize("number", [0, 4_999, 5_000], ids=["first", "last-of-batch", "next-batch"])
+@pytest.mark.parametrize(
+    "number", [0, 499, 500, 2_499, 2_500], ids=["first", "last-of-batch", "next-batch", "last-of-group", "next-group"]
+)
 def test_the_one_record_that_does_not_fit_is_named(number):
     """Wherever among the others it is."""
-    lines = [row(each, **({"qty": "0.000000001"} if each == number else {})) for each in range(5_001)]
+    lines = [row(each, **({"qty": "0.000000001"} if each == number else {})) for each in range(2_501)]
 
     with pytest.raises(
         FieldError, match=rf'qty does not fit .* in the record with orderId {number}, qty "0.000000001"'
@@ -149,10 +163,10 @@ def test_rows_that_are_refused_together_and_taken_one_by_one_fail_too(monkeypatc
     """With pyarrow's own error: no record is to blame, and none is left out."""
     take = pa.array
 
-    def refuse_many(values, *kind):
+    def refuse_many(values, *kind, **how):
         if len(values) > 1 and kind == (DECIMAL,):
             raise pa.ArrowInvalid("too many")
-        return take(values, *kind)
+        return take(values, *kind, **how)
 
     monkeypatch.setattr(pa, "array", refuse_many)
     with pytest.raises(pa.ArrowInvalid, match="too many"):
