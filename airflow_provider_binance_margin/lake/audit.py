@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
 from airflow_provider_binance_margin.lake.proof import Subject, stated_records
@@ -21,7 +18,6 @@ FAULTS: tuple[Verdict, ...] = (*TO_BE_LOADED, "foreign")
 _MOST_LISTED = 100
 #: more would be too many for one mapped task; the next audit finds what these leave
 MOST_GAPS = 1000
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -78,60 +74,6 @@ def _fetched_at(metadata: Mapping[str, str]) -> int | None:
     except ValueError:
         return None
     return None if when is None else ms(when)
-
-
-def content_agrees(file: IO[bytes], suffix: str, metadata: Mapping[str, str]) -> bool:
-    """Whether an object's bytes hold what its metadata state.
-
-    JSON lines are held against the checksum and the number of records; CSV and Parquet, from which the exchange's own
-    lines cannot be made again, against the number.
-    """
-    try:
-        if suffix.startswith(".jsonl"):
-            return _of_lines(_unpacked(file, suffix)) == (stated_records(metadata), metadata.get("records-sha256"))
-        rows = _parquet_rows(file) if suffix == ".parquet" else _csv_rows(_unpacked(file, suffix))
-        return rows == stated_records(metadata)
-    except (OSError, EOFError, ValueError, zlib.error):  # damaged gzip, a cut file, no Parquet
-        return False
-
-
-def _unpacked(file: IO[bytes], suffix: str) -> IO[bytes]:
-    if not suffix.endswith(".gz"):
-        return file
-    packed = gzip.GzipFile(fileobj=file, mode="rb")
-    packed.peek(1)
-    if packed.mtime is None:  # no header was there to read, which GzipFile takes for an empty file
-        raise EOFError("no gzip")
-    return packed  # type: ignore[return-value]
-
-
-def _of_lines(file: IO[bytes]) -> tuple[int, str]:
-    digest, lines = hashlib.sha256(), 0
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-        lines += chunk.count(b"\n")
-    return lines, digest.hexdigest()
-
-
-def _csv_rows(file: IO[bytes]) -> int:
-    """Rows below the header; a line break within quotes ends none, and what has no line break at its end is none."""
-    breaks = quotes = 0
-    for line in file:
-        quotes += line.count(b'"')
-        breaks += quotes % 2 == 0 and line.endswith(b"\n")
-    return breaks - 1
-
-
-def _parquet_rows(file: IO[bytes]) -> int:
-    from pyarrow import ArrowException, parquet
-
-    rows = 0
-    try:
-        for batch in parquet.ParquetFile(file, page_checksum_verification=True).iter_batches(batch_size=20_000):
-            rows += batch.num_rows
-    except (ArrowException, MemoryError) as error:  # damaged bytes may ask for what there is not, or for too much
-        raise ValueError("no Parquet") from error
-    return rows
 
 
 def report(findings: Iterable[Finding]) -> dict[str, Any]:

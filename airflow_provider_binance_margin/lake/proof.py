@@ -75,6 +75,7 @@ def proof_metadata(
     total: int,
     proof: str,
     sha256: str,
+    body_sha256: str,
     first: int | None,
     last: int | None,
     fetched_at: int,
@@ -85,6 +86,7 @@ def proof_metadata(
     :param total: what the exchange stated
     :param proof: "total" when records and total agree, "pages" when two equal readings stand for it
     :param sha256: of the uncompressed JSON lines with their newlines
+    :param body_sha256: of the object's own bytes
     :param first: the earliest record's time in ms
     :param last: the latest record's time in ms
     :param fetched_at: ms, by the exchange's clock
@@ -96,6 +98,7 @@ def proof_metadata(
         "total": str(total),
         "proof": proof,
         "records-sha256": sha256,
+        "body-sha256": body_sha256,
         "first-updated-time": "" if first is None else iso(first),
         "last-updated-time": "" if last is None else iso(last),
         "fetched-at": iso(fetched_at),

@@ -26,7 +26,7 @@ class ForceLiquidationAuditOperator(RecordsAuditOperator):
     :param isolated_symbol: as it was for loading (templated)
     :param on_gap: ``"fail"`` the task when something is missing, short, corrupt or foreign, or only ``"report"`` it
     :param on_empty: as it was for loading: with ``"none"`` or ``"skip"``, an interval without records has no object
-    :param verify_content: also read each object and hold its content against its metadata
+    :param verify_content: also read each object and hold its bytes against the checksum in its metadata
     :param fresh: an empty object fetched later than this after its interval's end is a claim; timedelta or seconds
     :param settle: how long after its end an interval counts as closed; timedelta or seconds
     :param max_span: the longest window asked of the exchange at once; timedelta or seconds

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_binance_margin.lake.interval import iso
-from airflow_provider_binance_margin.lake.layout import suffix_of
 from airflow_provider_binance_margin.lake.resolve import Choice
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
@@ -20,9 +18,8 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.lake.audit import Finding
     from airflow_provider_binance_margin.transfers.loader import Job, OnEmpty
-    from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
+    from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
-_IN_MEMORY = 1 << 20
 #: the second where this machine's clock is ahead of the exchange's, which is known after the first
 _LOOKS = 2
 
@@ -107,19 +104,11 @@ class RecordsAuditOperator(LakeOperator):
             expect_empty=self.on_empty == "write",
             fresh_ms=int(seconds(self.fresh) * 1000),
         )
-        if existing and self.verify_content and verdict != "foreign" and not self._is_intact(store, job.key, existing):
-            verdict = "corrupt"
+        if existing and self.verify_content and verdict != "foreign":
+            intact = store.sha256(job.key, existing.etag) == existing.metadata.get("body-sha256")
+            verdict = verdict if intact else "corrupt"
         records = None if metadata is None else stated_records(metadata)
         return Finding(job.subject.interval, job.key, verdict, records, total)
-
-    @staticmethod
-    def _is_intact(store: ObjectStore, key: str, existing: Existing) -> bool:
-        from airflow_provider_binance_margin.lake.audit import content_agrees
-
-        with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-            store.download(key, cast("IO[bytes]", file))
-            file.seek(0)
-            return content_agrees(cast("IO[bytes]", file), suffix_of(key), existing.metadata)
 
     def _tell(self, result: dict[str, Any]) -> None:
         from airflow_provider_binance_margin.lake.audit import FAULTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -138,6 +139,7 @@ class Loader:
         with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             body = cast("IO[bytes]", file)
             written = write_rows(spool.lines(), suffix, self._endpoint.columns, body)
+            file.seek(0)
             metadata = proof_metadata(
                 job.subject,
                 self._rules.run,
@@ -145,6 +147,7 @@ class Loader:
                 total=reading.total,
                 proof=reading.proof,
                 sha256=written.sha256,
+                body_sha256=hashlib.file_digest(file, "sha256").hexdigest(),
                 first=first,
                 last=last,
                 fetched_at=int(asked_at * 1000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -122,17 +123,22 @@ class ObjectStore:
                 return payload.body.seek(0, 2)
         raise StoreError(f"s3://{self.bucket}/{key} was changed by somebody else at each of {_TRIES} tries to write it")
 
-    def download(self, key: str, file: IO[bytes]) -> None:
-        """Write an object's bytes to a file."""
+    def sha256(self, key: str, etag: str) -> str:
+        """The checksum of an object's bytes, all of which are read.
+
+        :raises StoreError: when the object is no longer the one that was looked at, too
+        """
+        digest = hashlib.sha256()
         args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
         try:
-            body = self._client.get_object(Bucket=self.bucket, Key=key, **args)["Body"]
+            body = self._client.get_object(Bucket=self.bucket, Key=key, IfMatch=etag, **args)["Body"]
             for chunk in body.iter_chunks(_CHUNK):
-                file.write(chunk)
+                digest.update(chunk)
         except ClientError as error:
             self._fail(error, "GET", key, "it needs s3:GetObject")
         except BotoCoreError as error:
             _fail_to_reach(error)
+        return digest.hexdigest()
 
     def _put(self, key: str, payload: Payload, condition: Mapping[str, str]) -> bool:
         """One put; False when the object changed meanwhile."""

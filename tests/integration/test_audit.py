@@ -168,6 +168,7 @@ CUTS = {
     "cut": lambda body: bytes(body[:-20]),
     "cut-to-nothing": lambda _: b"",
     "byte": lambda body: bytes(body[:40] + bytearray([body[40] ^ 0x10]) + body[41:]),
+    "last-byte": lambda body: bytes(body[:-1] + bytearray([body[-1] ^ 0x01])),
     "half": lambda body: bytes(body[: len(body) // 2]),
     "other": lambda _: b"<html>",
 }
@@ -194,7 +195,7 @@ def test_damaged_content_is_found_where_asked_for(sandbox, load, audit, run_task
 
 
 def test_a_row_that_was_edited_is_found(filled, audit, run_task, s3):
-    """In JSON lines, packed well and with the right number of rows: the checksum is of the lines."""
+    """Packed well, and with the right number of rows."""
     damage(
         s3, key(1), lambda body: gzip.compress(gzip.decompress(bytes(body)).replace(b"31.39000000", b"31.39000001", 1))
     )
@@ -202,6 +203,20 @@ def test_a_row_that_was_edited_is_found(filled, audit, run_task, s3):
     done = run_task(audit(verify_content=True, on_gap="report"), interval=INTERVAL)
 
     assert done.result["counts"] == counts(complete=5, corrupt=1)
+
+
+def test_an_object_that_is_replaced_meanwhile_is_not_taken_for_corrupt(filled, audit, run_task, s3, s3_proxy):
+    """Its new bytes are not those that the metadata spoke of: the audit looks again, with the next try."""
+
+    def replace(handler):
+        if handler.command == "GET" and key(1) in handler.path:
+            s3.put(key(1), b"newer", **s3.metadata(key(1)))
+
+    s3_proxy(replace)
+
+    done = run_task(audit(verify_content=True, on_gap="report"), interval=INTERVAL, retries=3)
+
+    assert (done.state, done.result) == ("up_for_retry", None), done.error
 
 
 def test_an_empty_object_fetched_late_is_a_claim(load, audit, run_task, sandbox):

@@ -181,6 +181,7 @@ def test_the_metadata_prove_the_object(operator, run_task, sandbox, s3, day):
         "total": "101",
         "proof": "total",
         "records-sha256": hashlib.sha256(gzip.decompress(s3.get(day.key))).hexdigest(),
+        "body-sha256": hashlib.sha256(s3.get(day.key)).hexdigest(),
         "first-updated-time": "2026-01-15T00:00:00.005Z",
         "last-updated-time": "2026-01-15T00:00:00.105Z",
         "provider-version": __version__,
