@@ -20,8 +20,8 @@ HOUR_MS = 3_600_000
 READINGS = 4
 #: Beyond this many pages up to an empty one, an answer is not a list that ends.
 MOST_PAGES = 100_000
-#: So many pages that are the same, one after the other, are the answer of a server that ignores the page's number.
-_SAME_PAGES = 3
+#: So many pages without a new row, one after the other, are the answer of a server that ignores the page's number.
+_STALE_PAGES = 2
 
 #: (start, end, current) -> page; the window is half-open, in ms
 Fetch: TypeAlias = Callable[[int, int, int], Page]
@@ -183,17 +183,19 @@ class Reader:
     def _until_empty(self, start: int, end: int, sink: Sink) -> _Pages:
         """Pages until the total is met, or, where it is not, until an empty one."""
         read = _Pages(start, end, sink)
-        before, same = None, 0
+        known, stale = (0, 0), 0
         for current in range(1, MOST_PAGES + 1):
             page = read.take(self._page(start, end, current))
-            if not page.records or (read.totals == {sink.distinct()} and not sink.conflicts()):
+            found, conflicts = sink.distinct(), sink.conflicts()
+            if not page.records or (read.totals == {found} and not conflicts):
                 return read
-            same = same + 1 if page.records == before else 1
-            if same == _SAME_PAGES:
+            stale = stale + 1 if (found, conflicts) == known else 0
+            if stale == _STALE_PAGES:
                 raise BinanceIncompleteError(
-                    f"the window [{start}, {end}) ms is answered with one page again and again, whichever is asked for"
+                    f"the window [{start}, {end}) ms is answered with the same rows again and again, whichever page is "
+                    "asked for"
                 )
-            before = page.records
+            known = found, conflicts
         raise BinanceIncompleteError(f"the window [{start}, {end}) ms does not end after {MOST_PAGES} pages")
 
     def _page(self, start: int, end: int, current: int) -> Page:

@@ -121,7 +121,7 @@ def test_closed_with_too_few(sense, sandbox, day, on_empty, state, there, told):
 
 def test_closing(sense, sandbox, told):
     """A window that has ended but not settled is waited on, and closes when it has."""
-    done = sense(start=ago(hours=1), end=datetime.now(UTC) - timedelta(seconds=0.5), settle=1.2)
+    done = sense(start=ago(hours=1), end=datetime.now(UTC) - timedelta(seconds=0.5), settle=4)
 
     assert "skipped" == done.states[-1]
     assert len(looks(sandbox)) >= 2
