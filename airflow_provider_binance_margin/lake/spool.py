@@ -105,9 +105,10 @@ class Spool:
             ]
         )
         self._distinct += added
-        lines = [line for _, _, line in page]
         if added < len(page):
-            lines = [line if self._is_new(position, page) else b"" for position, line in enumerate(lines)]
+            for position in range(len(page)):
+                self._add_other(position, page)
+        lines = [line for _, _, line in page]
         self._db.execute("INSERT INTO pages VALUES (?, ?)", (self._page, zlib.compress(b"\n".join(lines), 1)))
         self._page += 1
 
@@ -123,16 +124,14 @@ class Spool:
             taken += self._db.execute(insert, list(chain.from_iterable(some))).rowcount
         return taken
 
-    def _is_new(self, position: int, page: Sequence[Row]) -> bool:
-        """Whether the window lacked this row of the page at hand; one that is known by its line is added."""
+    def _add_other(self, position: int, page: Sequence[Row]) -> None:
+        """Add a row of the page at hand that is known by its line, if it is one and the window lacks it."""
         time, key, line = page[position]
         is_named = None not in key
         if is_named:
             number, place = self._db.execute(self._select_place, (self._window, *key)).fetchone()
-            if (number, place) == (self._page, position):
-                return True
             if line == (page[place][-1] if number == self._page else self._lines_of(number)[place]):
-                return False
+                return  # what its key stands for is this very row, or its equal
         sortable = ("" if value is None else value for value in key)
         entry = (self._window, line, *sortable, -1 if time is None else time, self._page, position)
         new = self._db.execute(self._insert_other, entry).rowcount
@@ -140,7 +139,6 @@ class Spool:
             self._conflicts += new  # another row under a known key: kept beside it, counted once
         else:
             self._distinct += new
-        return bool(new)
 
     def distinct(self) -> int:
         """How many records the current window has, by their keys."""
