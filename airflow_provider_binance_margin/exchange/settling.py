@@ -1,0 +1,16 @@
+"""Has a window settled? Everything that waits for it asks here, by the exchange's clock."""
+
+from __future__ import annotations
+
+#: seconds after its end for which a window may still receive rows
+SETTLE = 60.0
+
+
+def seconds_until_settled(end_ms: int, settle: float, exchange_time: float) -> float:
+    """Seconds until a window counts as closed; 0 when it does.
+
+    :param end_ms: first millisecond after the window
+    :param settle: seconds after its end for which rows may still arrive
+    :param exchange_time: seconds since 1970 by the exchange's clock, as of when the window is (or was first) asked for
+    """
+    return max(end_ms / 1000 + settle - exchange_time, 0.0)
