@@ -75,7 +75,7 @@ class Reading:
             requests=self.requests + other.requests,
             outside=self.outside + other.outside,
             conflicts=self.conflicts + other.conflicts,
-            proof="total" if self.proof == other.proof == "total" else "pages",
+            proof=self.proof if self.proof == other.proof else "pages",
         )
 
 

@@ -1,0 +1,121 @@
+"""Pager of a bare list with a limit and without a total (``capital-flow``): a window is exhausted, or an error is raised.
+
+A window with fewer rows than the limit is whole in one answer. A fuller one is read by cursor: ``fromId`` is the greatest
+id seen, itself, since ``id > fromId`` is documented and ``>=`` was seen; a row that comes again is taken once. The oldest
+page comes first, newest first inside. The rows read are confirmed by the window's newest rows. Where anything disagrees
+(ids that are not in the order of time, an id that comes twice, an ignored cursor), the window is halved until each answer
+is shorter than the limit, which assumes nothing about order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from airflow_provider_binance_margin.exchange.endpoint import Page, Record
+from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
+from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, Reading, Sink
+
+_SECOND_MS = 1_000
+
+#: (start, end, from_id) -> page of the half-open window, in ms; without an id its newest rows
+FetchFrom: TypeAlias = Callable[[int, int, "int | None"], Page]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Reader of windows of a ledger whose record key is one integer id.
+
+    :param fetch: fetches one page
+    :param limit: the most rows of one page
+    """
+
+    fetch: FetchFrom
+    limit: int
+
+    def read(self, start: int, end: int, sink: Sink) -> Reading:
+        """Put the complete records of ``[start, end)`` (ms) into the sink.
+
+        :raises BinanceIncompleteError: when one second holds as many rows as one page
+        """
+        sink.start_window()
+        newest = self.fetch(start, end, None).records
+        requests, agrees = 1, True
+        if len(newest) < self.limit:
+            sink.add(newest)
+        else:
+            run = self._run(start, end, sink)
+            requests += run.pages
+            agrees = run.agrees and run.ends_with(newest)
+            if run.agrees and not agrees:  # rows may have entered since
+                requests += 1
+                agrees = run.ends_with(self.fetch(start, end, None).records)
+            agrees = agrees and not sink.conflicts()
+        if agrees:
+            records = sink.distinct()
+            return Reading(records, records, requests, conflicts=sink.conflicts(), proof="exhausted")
+        sink.restart_window()
+        middle = (start + end) // 2 // _SECOND_MS * _SECOND_MS
+        if not start < middle < end:
+            raise BinanceIncompleteError(
+                f"the window [{start}, {end}) ms holds {self.limit} rows or more, and one answer shows no more: a second "
+                "this full cannot be read completely"
+            )
+        return Reading(requests=requests, proof="exhausted") + self.read(start, middle, sink) + self.read(middle, end, sink)
+
+    def _run(self, start: int, end: int, sink: Sink) -> _CursorRun:
+        """Read a window by cursor, as long as its pages agree with each other."""
+        run = _CursorRun()
+        while run.agrees and run.pages < MOST_PAGES:
+            page = self.fetch(start, end, run.greatest).records
+            sink.add(run.take(page))
+            if len(page) < self.limit:
+                break
+        return run
+
+
+@dataclass
+class _CursorRun:
+    """The pages of one cursor run.
+
+    :param pages: how many were read
+    :param greatest: the greatest id seen
+    :param agrees: False once a page contradicts the order that the cursor relies on
+    """
+
+    pages: int = 0
+    greatest: int = 0
+    agrees: bool = True
+    _latest: int = -1
+    _tail: deque[Sequence[Record]] = field(default_factory=lambda: deque(maxlen=3))
+
+    def take(self, page: Sequence[Record]) -> list[Record]:
+        """Return the page's new records, and note whether all of them come after those of the pages before."""
+        self.pages += 1
+        known = {record.line for record in self._tail[-1]} if self._tail else set()
+        new = [record for record in page if record.line not in known]
+        ids = [record.key[0] for record in new]
+        times = [record.time for record in new if record.time is not None]
+        whole = [number for number in ids if isinstance(number, int) and number > self.greatest]
+        self.agrees = (
+            len(times) == len(new) == len(whole) == len(set(whole))
+            and len(page) - len(new) <= 1
+            and min(times, default=self._latest) >= self._latest
+            and (bool(new) or len(page) <= 1)
+        )
+        if self.agrees and new:
+            self.greatest, self._latest = max(whole), max(times)
+            # within a page too, the ids must be in the order of time: else a later page may lie behind the cursor
+            ordered = sorted(zip(times, whole, strict=True))
+            self.agrees = all(a[0] == b[0] or a[1] < b[1] for a, b in zip(ordered, ordered[1:], strict=False))
+        self._tail.append(new)
+        return new
+
+    def ends_with(self, newest: Sequence[Record]) -> bool:
+        """Whether these are the newest of the rows read: of a second that they cut, any rows will do."""
+        tail = {record.line: record.time for page in self._tail for record in page}
+        lines = {record.line for record in newest}
+        oldest = min((record.time or 0 for record in newest), default=0)
+        return lines <= tail.keys() and all(line in lines for line, time in tail.items() if (time or 0) > oldest)

@@ -1,0 +1,128 @@
+"""A window of a ledger is read completely or not at all, whatever its cursor means and however its ids are ordered."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_binance_margin.exchange.endpoint import Page, Record
+from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
+from airflow_provider_binance_margin.exchange.ledger import Ledger
+from airflow_provider_binance_margin.lake.spool import Spool
+
+DAY = 86_400_000
+WEEK = 7 * DAY
+
+
+def record(number, second, note=""):
+    return Record(second * 1000, (number,), f'{{"id":{number},"timestamp":{second * 1000},"note":"{note}"}}'.encode())
+
+
+class Book:
+    """The exchange: rows, a limit, and each reading of its page that is not documented."""
+
+    def __init__(self, rows, limit, *, inclusive=False, newest_first=True, by="id", ignores_cursor=False):
+        self.rows, self.limit, self.inclusive = list(rows), limit, inclusive
+        self.newest_first, self.by, self.ignores_cursor = newest_first, by, ignores_cursor
+        self.requests, self.before = 0, lambda _: None
+
+    def fetch(self, start, end, from_id):
+        self.requests += 1
+        assert self.requests < 5000
+        self.before(self.requests)
+        rows = [row for row in self.rows if start <= row.time < end]
+        if from_id is None or self.ignores_cursor:
+            rows = sorted(rows, key=lambda row: (row.time, row.key))[-self.limit :]
+        else:
+            rows = [row for row in rows if row.key[0] > from_id - self.inclusive]
+            order = (lambda row: row.key) if self.by == "id" else (lambda row: (row.time, row.key))
+            rows = sorted(rows, key=order)[: self.limit]
+        return Page(sorted(rows, key=lambda row: (row.time, row.key), reverse=self.newest_first), None)
+
+    def read(self, start=0, end=WEEK):
+        with Spool(1) as spool:
+            reading = Ledger(self.fetch, self.limit).read(start, end, spool)
+            lines = list(spool.lines())
+        assert reading.requests == self.requests
+        assert (reading.records, reading.proof) == (len(lines), "exhausted")
+        return lines
+
+    def truth(self):
+        return [row.line for row in sorted(self.rows, key=lambda row: (row.time, row.key))]
+
+
+def ascending(count, *, per_second=3, first=10):
+    return [record(first + n, 100 + n // per_second) for n in range(count)]
+
+
+@pytest.mark.parametrize("inclusive", [False, True])
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(("count", "requests"), [(0, 1), (1, 1), (999, 1), (1000, 3), (1001, 3), (2500, 4), (2999, 4)])
+def test_a_window_takes_one_request_for_each_page_and_one_that_confirms(inclusive, newest_first, count, requests):
+    book = Book(ascending(count), 1000, inclusive=inclusive, newest_first=newest_first)
+    assert book.read() == book.truth()
+    assert book.requests <= requests + (inclusive and count in (1999, 2998, 2999))
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_every_row_is_read_once_or_an_error_is_raised_whatever_the_exchange_means(data):
+    """Ids in any order, seconds shared, cursor inclusive or not or ignored, pages by id or by time."""
+    count, limit = data.draw(st.integers(0, 60)), data.draw(st.integers(2, 9))
+    ids = data.draw(st.permutations(range(1, count + 1)) | st.just(list(range(1, count + 1))))
+    seconds = sorted(data.draw(st.lists(st.integers(0, 40), min_size=count, max_size=count)))
+    book = Book(
+        [record(number, second) for number, second in zip(ids, seconds, strict=True)],
+        limit,
+        inclusive=data.draw(st.booleans()),
+        newest_first=data.draw(st.booleans()),
+        ignores_cursor=data.draw(st.booleans()),
+    )
+    fullest = max((seconds.count(second) for second in seconds), default=0)
+    try:
+        lines = book.read(0, 64_000)
+    except BinanceIncompleteError:
+        assert fullest >= limit
+    else:
+        assert lines == book.truth()
+
+
+def test_a_full_second_is_an_error_that_says_so():
+    with pytest.raises(BinanceIncompleteError, match="a second this full"):
+        Book([record(n, 5) for n in random.Random(1).sample(range(1, 99), 20)], 10, ignores_cursor=True).read()
+
+
+def test_a_second_fuller_than_a_page_is_read_by_cursor_where_ids_are_in_order():
+    book = Book([record(n, 5) for n in range(1, 26)], 10)
+    assert book.read() == book.truth()
+
+
+def test_an_id_that_comes_twice_halves_the_window_and_both_rows_are_kept():
+    rows = [*ascending(25), record(20, 108, "other")]
+    book = Book(rows, 10)
+    lines = None
+    with Spool(1) as spool:
+        reading = Ledger(book.fetch, 10).read(0, WEEK, spool)
+        lines = list(spool.lines())
+    assert sorted(lines) == sorted(book.truth())
+    assert (reading.records, reading.conflicts) == (25, 1)
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_a_row_that_enters_while_one_reads_is_never_taken_for_nothing(at):
+    """What was there all the while is read; a late row is there or not, as with any reading."""
+    book = Book(ascending(25), 10)
+    late = record(900, 150)
+    book.before = lambda request: book.rows.append(late) if request == at else None
+    before = book.truth()
+    lines = book.read()
+    assert [line for line in lines if line != late.line] == before
+
+
+def test_a_cursor_in_the_middle_of_the_ids_loses_nothing():
+    """Ids far apart, and beyond 2**53."""
+    book = Book([record(2**53 + 7 * n, 100 + n) for n in range(35)], 10, inclusive=True)
+    assert book.read() == book.truth()
