@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
-from urllib.parse import unquote
+import re
+import threading
+from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import Asset
+from botocore.awsrequest import AWSResponse
+from serving import forward, s3_error
+from urllib3 import HTTPResponse
+
+from airflow_provider_binance_margin.hooks.binance import BinanceHook
+from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
+from airflow_provider_binance_margin.transfers.object_store import ObjectStore, Payload
 
 SSE_C_KEY = "0123456789abcdef0123456789abcdef"
 
@@ -214,17 +228,46 @@ def test_a_change_that_may_be_replaced_is_replaced(operator, run_task, sandbox, 
     assert sandbox.records(*day.ms) == rows(s3.get("x.jsonl"))
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict"), (404, "NoSuchKey")]
-)
-def test_a_key_that_never_rests_is_for_a_retry(operator, run_task, s3_proxy, day, status, code):
-    """If others write the key at each try, the task fails in a way that Airflow tries again."""
-    s3_proxy(lambda handler: s3_proxy.error(status, code) if handler.command == "PUT" else None)
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
+@pytest.mark.parametrize("ways", [[0, 1, 2], [0, 1, 1]], ids=["always", "at-first"])
+def test_a_key_that_never_rests_is_for_a_retry(operator, run_task, s3, s3_proxy, day, there, ways):
+    """If others write the key, the task fails in a way that Airflow tries again, and says that it was changed."""
+    run_task(operator(s3_key="x.jsonl"), interval=day.interval)
+    metadata, versions = s3.metadata("x.jsonl"), iter(ways)
+    if not there:
+        s3.client.delete_object(Bucket=s3.name, Key="x.jsonl")
 
-    done = run_task(operator(s3_key="x.jsonl"), interval=day.interval, retries=3)
+    def meddle(handler):
+        if handler.command != "PUT":
+            return None
+        s3.put("x.jsonl", b"%d" % next(versions), **metadata)
+        return s3_proxy.error(412, "PreconditionFailed")
+
+    s3_proxy(meddle)
+
+    done = run_task(operator(s3_key="x.jsonl"), interval=day.interval, clear_number=1, retries=3)
 
     assert done.state == "up_for_retry"
     assert "was changed by somebody else" in str(done.error)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
+@pytest.mark.parametrize(
+    ("status", "code"), [(412, "PreconditionFailed"), (409, "ConditionalRequestConflict"), (404, "NoSuchKey")]
+)
+def test_a_condition_that_is_refused_of_an_unchanged_object(operator, run_task, s3, s3_proxy, day, status, code, there):
+    """Nobody is blamed whose trace is not there: it is the store, or a gateway before it."""
+    if there:
+        run_task(operator(s3_key="x.jsonl"), interval=day.interval)
+    before = snapshot(s3)
+    s3_proxy(lambda handler: s3_proxy.error(status, code) if handler.command == "PUT" else None)
+
+    done = run_task(operator(s3_key="x.jsonl"), interval=day.interval, clear_number=1, retries=3)
+
+    assert (done.state, before) == ("up_for_retry", snapshot(s3))
+    assert "somebody" not in str(done.error)
+    for said in (f"s3://{s3.name}/x.jsonl", "ETag", "gateway", "If-None-Match"):
+        assert said in str(done.error)
 
 
 def test_a_store_without_conditions_gets_a_plain_put_and_one_warning(
@@ -252,6 +295,114 @@ def test_a_store_without_conditions_gets_a_plain_put_and_one_warning(
     assert len(warnings) == 1
 
 
+def without(handler, names):
+    """A request without some of its headers."""
+    for name in names:
+        del handler.headers[name]
+
+
+CONDITIONS = ("If-None-Match", "If-Match")
+
+
+@pytest.mark.parametrize(
+    ("ignored", "there", "warned"),
+    [
+        (CONDITIONS, False, True),
+        (CONDITIONS, True, True),
+        (CONDITIONS[:1], False, True),
+        (CONDITIONS[:1], True, False),
+        (CONDITIONS[1:], False, False),
+        (CONDITIONS[1:], True, True),
+        ((), False, False),
+        ((), True, False),
+    ],
+)
+def test_a_store_that_ignores_conditions_in_silence(
+    operator, run_task, sandbox, s3, s3_proxy, day, rows, caplog, ignored, there, warned
+):
+    """It is found out by a condition that nothing fulfils, and told once; what is written is right in any case."""
+    if there:
+        run_task(operator(grain="hour"), interval=day.interval)
+    puts = []
+
+    def meddle(handler):
+        if handler.command == "PUT":
+            puts.append(handler.path)
+            without(handler, ignored)
+
+    s3_proxy(meddle)
+    sandbox.add(n=48, at=day.ms[0], step_ms=1_800_000)
+
+    done = run_task(operator(grain="hour"), interval=day.interval, clear_number=1)
+
+    assert done.state == "success", done.error
+    assert sandbox.records(*day.ms) == [row for key in sorted(s3) for row in rows(s3.get(key))]
+    assert len(puts) == 25
+    warnings = [r for r in caplog.records if "knows no conditional put" in r.getMessage()]
+    assert len(warnings) == warned
+
+
+@pytest.mark.parametrize("host", ["s3.eu-central-1.amazonaws.com", "bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com"])
+def test_aws_is_not_put_to_the_test(monkeypatch, host):
+    """What it is known to do costs no request."""
+    asked = []
+
+    def answer(request, **_):
+        asked.append(request.method)
+        return AWSResponse(
+            request.url, 404 if len(asked) == 1 else 200, {}, HTTPResponse(io.BytesIO(), preload_content=False)
+        )
+
+    extra = {"endpoint_url": f"https://{host}", "region_name": "eu-central-1"}
+    conn = {"conn_type": "aws", "login": "a", "password": "b", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(conn))
+    store = ObjectStore(S3Hook(), "a-bucket", {})
+    store._client.meta.events.register("before-send.s3", answer)
+
+    assert store.put("x", Payload(io.BytesIO(b"four"), "text/plain", {}), lambda _: None) == 4
+    assert asked == ["HEAD", "HEAD", "PUT"]
+
+
+def framed(handler):
+    """A body as it is with the framing of a checksum that follows it."""
+    body = handler.body
+    checksum = b"\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
+    handler.__dict__["body"] = b"%x\r\n%b%b" % (len(body), body, checksum)
+    del handler.headers["Content-MD5"]
+    handler.headers.replace_header("Content-Length", str(len(handler.body)))
+    for name in [name for name in handler.headers if name.lower().startswith(("x-amz-checksum", "x-amz-sdk"))]:
+        del handler.headers[name]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet"])
+def test_a_store_that_keeps_the_framing_of_checksums(operator, run_task, sandbox, s3, s3_proxy, day, suffix):
+    """An object that is longer than what was put is noticed, and the cure is named."""
+    sandbox.add(n=2, at=day.ms[0])
+    s3_proxy(lambda handler: framed(handler) if handler.command == "PUT" else None)
+
+    done = run_task(operator(s3_key=f"x.{suffix}"), interval=day.interval, retries=3)
+
+    assert done.state == "failed"
+    size = len(s3.get(f"x.{suffix}"))
+    for said in (f"s3://{s3.name}/x.{suffix}", f"has {size}", '"request_checksum_calculation": "when_required"'):
+        assert said in str(done.error)
+
+
+def test_an_object_that_another_replaced_meanwhile_is_not_measured(operator, run_task, s3, s3_proxy, day):
+    """It may have any length."""
+    put = []
+
+    def meddle(handler):
+        if handler.command == "PUT":
+            put.append(1)
+        elif put:
+            s3.put("x.jsonl", b"longer than nothing", records="7")
+
+    s3_proxy(meddle)
+
+    assert run_task(operator(s3_key="x.jsonl"), interval=day.interval).state == "success"
+
+
 @pytest.mark.parametrize("attempts", [1, 3], ids=["by-airflow", "by-boto"])
 def test_a_put_whose_answer_was_lost(operator, run_task, sandbox, s3, s3_proxy, day, rows, attempts):
     """A put that arrived, though the answer said otherwise, is not mistaken for another's when it is tried again."""
@@ -275,7 +426,199 @@ def test_a_put_whose_answer_was_lost(operator, run_task, sandbox, s3, s3_proxy, 
     assert sandbox.records(*day.ms) == rows(s3.get("x.jsonl"))
 
 
+# What a store answers
+
+
+CHECKSUMS = ('"request_checksum_calculation": "when_required"', '"response_checksum_validation": "when_required"')
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "state"),
+    [
+        (400, "InvalidArgument", "failed"),
+        (400, "InvalidRequest", "failed"),
+        (411, "MissingContentLength", "failed"),
+        (411, None, "failed"),
+        (501, "NotImplemented", "failed"),
+        (501, None, "failed"),
+        (403, "SignatureDoesNotMatch", "failed"),
+        (400, "XAmzContentSHA256Mismatch", "up_for_retry"),
+        (400, "BadDigest", "up_for_retry"),
+        (400, None, "up_for_retry"),
+    ],
+)
+def test_a_store_that_does_not_know_the_checksums_of_newer_boto3(
+    operator, run_task, s3, s3_proxy, day, status, code, state
+):
+    """Whatever it answers, the setting that helps is named."""
+    answer = (status, {}, b"") if code is None else s3_proxy.error(status, code)
+    s3_proxy(lambda handler: answer if handler.command == "PUT" else None)
+
+    done = run_task(operator(), interval=day.interval, retries=3)
+
+    assert (done.state, []) == (state, s3.keys())
+    assert all(said in str(done.error) for said in ("PUT s3://", code or str(status), "boto3", *CHECKSUMS))
+
+
+def test_the_setting_for_such_a_store_helps(operator, run_task, connect, sandbox, s3, serve, day, rows):
+    """A store that refuses the headers of checksums is written to with the connection's extra as it is documented."""
+
+    def answer(handler):
+        if any(
+            name.lower().startswith(("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer"))
+            for name in handler.headers
+        ):
+            return s3_error(400, "InvalidArgument")
+        return forward(handler, s3.url)
+
+    sandbox.add(n=2, at=day.ms[0])
+    extra = {"endpoint_url": serve(answer), "region_name": "us-east-1"}
+    connect(aws={**s3.connection(), "extra": json.dumps(extra)})
+    refused = run_task(operator(), interval=day.interval)
+    (cure,) = re.findall(r"\{.*\}", str(refused.error))
+    connect(aws={**s3.connection(), "extra": json.dumps({**extra, **json.loads(cure)})})
+
+    done = run_task(operator(), interval=day.interval)
+
+    assert (refused.state, done.state) == ("failed", "success"), (refused.error, done.error)
+    assert sandbox.records(*day.ms) == rows(s3.get(day.key))
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "causes"),
+    [(400, "up_for_retry", ("token has expired", "region_name")), (403, "failed", ("s3:GetObject", "key", "token"))],
+)
+def test_a_head_without_a_reason_names_the_likely_ones(operator, run_task, s3_proxy, day, status, state, causes):
+    """S3 answers no body to it."""
+    s3_proxy(lambda handler: (status, {}, b"") if handler.command == "HEAD" else None)
+
+    done = run_task(operator(), interval=day.interval, retries=3)
+
+    assert done.state == state
+    assert all(said in str(done.error) for said in ("HEAD s3://", f"({status})", *causes))
+
+
+def of_the_bucket(handler, s3):
+    return handler.command == "HEAD" and urlsplit(handler.path).path.strip("/") == s3.name
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+def test_a_bucket_that_may_not_be_looked_at_is_used(operator, run_task, sandbox, s3, s3_proxy, day, rows, status):
+    """A policy may allow to read and write objects and nothing else: that proves nothing."""
+    looks = []
+
+    def meddle(handler):
+        if of_the_bucket(handler, s3):
+            looks.append(1)
+            return status, {}, b""
+        return None
+
+    s3_proxy(meddle)
+    sandbox.add(n=48, at=day.ms[0], step_ms=1_800_000)
+
+    done = run_task(operator(grain="hour"), interval=day.interval)
+
+    assert done.state == "success", done.error
+    assert sandbox.records(*day.ms) == [row for key in sorted(s3) for row in rows(s3.get(key))]
+    assert looks == [1]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "the bucket does not exist"), (301, "the bucket is in another region")]
+)
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_asked(
+    operator, run_task, sandbox, s3, s3_proxy, day, status, said
+):
+    """To look for an object in it is answered as if only that were missing."""
+    region = {"x-amz-bucket-region": "eu-west-1"}
+    s3_proxy(lambda handler: (status, region, b"") if of_the_bucket(handler, s3) else None)
+
+    done = run_task(operator(), interval=day.interval, retries=3)
+
+    assert (done.state, [], []) == ("failed", sandbox.requests, s3.keys())
+    assert f"s3://{s3.name}/" in str(done.error)
+    assert said in str(done.error)
+
+
+@pytest.mark.parametrize("on_gap", ["fail", "report"])
+def test_a_lake_without_a_bucket_has_no_gaps(run_task, connect, day, on_gap):
+    """It is an error, whatever is to become of gaps."""
+    task = ForceLiquidationAuditOperator(task_id="audit", s3_bucket="there-is-no-such-bucket", on_gap=on_gap)
+
+    done = run_task(task, interval=day.interval, retries=3)
+
+    assert (done.state, done.result) == ("failed", None)
+    assert "the bucket does not exist" in str(done.error)
+
+
+def test_as_many_connections_as_workers(api, s3, s3_proxy, caplog, monkeypatch):
+    """None is thrown away to be opened anew, which urllib3 would warn of each time."""
+    everybody = threading.Barrier(64, timeout=60)
+
+    def meddle(handler):
+        if handler.command == "HEAD" and not of_the_bucket(handler, s3):
+            everybody.wait()
+
+    s3.put("x", b"")
+    s3_proxy(meddle)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(api.conns["aws_default"]))
+    store = ObjectStore(S3Hook(), s3.name, {})
+    with ThreadPoolExecutor(64) as threads:
+        assert all(threads.map(lambda _: store.head("x"), range(128)))
+
+    assert "Connection pool is full" not in caplog.text
+
+
+# Never what is not over
+
+
+@pytest.mark.parametrize("ahead", [400, 3600])
+def test_what_the_exchanges_clock_has_not_reached_is_not_written(operator, run_task, sandbox, s3, monkeypatch, ahead):
+    """This machine's clock, which is ahead, says that the interval is over: what is read tells otherwise."""
+
+    def wait(_, seconds, reason):
+        raise AssertionError(f"{seconds:.0f} s are waited: {reason}")
+
+    monkeypatch.setattr(BinanceHook, "wait", wait)
+    end = datetime.now(UTC) - timedelta(seconds=120)
+    sandbox.clock_offset_ms = -(120 + ahead) * 1000
+
+    done = run_task(operator(s3_key="x.jsonl"), interval=(end - timedelta(days=1), end), retries=3)
+
+    assert (done.state, s3.keys()) == ("failed", []), done.error
+    assert "ends in the future (the exchange's clock says" in str(done.error)
+
+
 # How it is put
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
+def test_a_key_of_the_users_own_goes_with_every_request(operator, run_task, sandbox, s3, s3_proxy, day, there):
+    """S3 lets an object encrypted by it neither be looked at nor be read without it, as an audit does too."""
+    lacking = []
+
+    def meddle(handler):
+        names = ("algorithm", "key", "key-md5")
+        sent = [handler.headers[f"x-amz-server-side-encryption-customer-{name}"] for name in names]
+        if not of_the_bucket(handler, s3) and (None in sent or b64decode(sent[1]).decode() != SSE_C_KEY):
+            lacking.append(handler.command)
+            return 400, {}, b""
+        for name in names:  # which the server behind takes over https only
+            del handler.headers[f"x-amz-server-side-encryption-customer-{name}"]
+        return None
+
+    s3_proxy(meddle)
+    sandbox.add(n=2, at=day.ms[0])
+    extra = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": SSE_C_KEY}
+    for clear_number in range(1 + there):
+        done = run_task(operator(s3_extra_args=extra), interval=day.interval, clear_number=clear_number)
+        assert (done.state, lacking) == ("success", []), done.error
+    task = ForceLiquidationAuditOperator(task_id="audit", s3_bucket=s3.name, s3_extra_args=extra, verify_content=True)
+
+    done = run_task(task, interval=day.interval)
+
+    assert (done.state, lacking) == ("success", []), done.error
+    assert done.result["counts"]["complete"] == 1
 
 
 def test_extra_arguments_reach_s3(operator, run_task, s3, day):
