@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from integration.fault_matrix.consumers import by_id, failed
+from integration.fault_matrix.consumers import as_object, failed
 from serving import HANG_UP, forward, s3_error, serving
 
 from airflow_provider_binance_margin.sandbox import Sandbox
@@ -148,8 +148,7 @@ def _run(name, door, url, home, bucket):
             error, word = raised, failed(raised)
         now = _object(bucket, name)
         assert "test-secret-key" not in f"{error!r} {error}"
-        rows = now and by_id(map(json.loads, gzip.decompress(now).splitlines()))
-        if rows == by_id(sandbox.records()):
+        if now and gzip.decompress(now) == as_object(sandbox.records()):
             return word, WHOLE
         return word, UNCHANGED if now == before else "SOMETHING ELSE"
 
