@@ -298,7 +298,7 @@ class Host:
         usage, now = self._usage.get(path, _Usage()), self.clock.monotonic()
         accepted = usage.accepted if now - usage.accepted_at < _MEMORY else 0
         left = usage.limit_at(now) - self._used(usage, now)
-        return max(min(max(math.isqrt(accepted // weight), _FEW), left // (_SHARE * weight)), 1)
+        return max(min(max(math.isqrt(accepted // weight) + 1, _FEW), left // (_SHARE * weight)), 1)
 
     def _reserve(self, weight: int, path: str) -> float:
         """Take tokens out of the bucket, into debt if need be, and say how long to wait for them."""

@@ -102,7 +102,7 @@ class World:
 
 
 @pytest.mark.parametrize("latency", [0.01, 0.05, 0.4])
-@pytest.mark.parametrize(("limit", "most"), [(10, 4), (30, 5), (60, 7), (100, 10), (200, 14), (900, 16)])
+@pytest.mark.parametrize(("limit", "most"), [(10, 4), (30, 6), (60, 8), (100, 11), (200, 15), (900, 16)])
 def test_a_limit_that_nobody_has_told_of_is_met_by_few(limit, most, latency):
     """Sixteen workers: one 429, and after it what was in flight beside, no more."""
     world = World(latency=latency, limit=limit)
@@ -123,7 +123,7 @@ def test_ten_thousand_records_cost_half_a_second_more():
         seconds[known] = world.clock.mono - 5_000.0
         assert world.answered == 100
     assert seconds[True] == pytest.approx(100 / 16 * 0.05, abs=0.05)
-    assert seconds[False] - seconds[True] <= 0.55
+    assert seconds[False] - seconds[True] <= 0.5
 
 
 @pytest.mark.parametrize("header", [True, False], ids=["used-weight", "no-header"])
@@ -163,7 +163,7 @@ def hear(host, used, status=200, path=PATH, **options):
 
 @pytest.mark.parametrize(
     ("used", "places"),
-    [(0, 4), (16, 4), (25, 5), (60, 7), (256, 16), (2_500, 50), (11_800, 25), (11_990, 1), (99_999, 1)],
+    [(0, 4), (16, 5), (25, 6), (60, 8), (225, 16), (2_500, 50), (11_800, 25), (11_990, 1), (99_999, 1)],
 )
 def test_places_grow_with_the_weight_that_was_accepted(clock, used, places):
     """Up to where the room that is left below the limit is small again."""
@@ -183,7 +183,7 @@ def test_a_heavy_call_counts_by_its_weight(clock):
     """Six answers to calls of weight 100 show no more room than six of weight 1."""
     host = Host("https://exchange.test", clock)
     hear(host, 600)
-    assert (in_flight(host, weight=100), in_flight(host, weight=1)) == (4, 24)
+    assert (in_flight(host, weight=100), in_flight(host, weight=1)) == (4, 25)
 
 
 def test_what_one_endpoint_shows_is_not_believed_of_another(clock):
@@ -192,7 +192,7 @@ def test_what_one_endpoint_shows_is_not_believed_of_another(clock):
     hear(host, 400)
     busy = [Caller(host, KEY, PATH, 1, json.loads, width=50).call({}) for _ in range(30)]
     taken = [next(call) for call in busy]
-    assert (sum(not isinstance(step, Wait) for step in taken), in_flight(host, "/other")) == (20, 4)
+    assert (sum(not isinstance(step, Wait) for step in taken), in_flight(host, "/other")) == (21, 4)
     for call in busy:
         call.close()
 
@@ -211,7 +211,7 @@ def test_what_was_shown_an_hour_ago_is_forgotten(clock):
     hear(host, 400)
     clock.sleep(1_800)
     hear(host, 10)
-    assert in_flight(host) == 20
+    assert in_flight(host) == 21
     clock.sleep(1_800)
     assert in_flight(host) == 4
 
@@ -228,7 +228,7 @@ def test_after_a_429_few_are_in_flight_again_and_fewer_near_its_limit(clock):
     for used in (16, 40, 54, 60):
         hear(host, used)
         places.append(in_flight(host))
-    assert places == [4, 4, 2, 1, 1]
+    assert places == [4, 5, 2, 1, 1]
 
 
 # -- threads and event loops -------------------------------------------------------------------------------------------
