@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from collections.abc import Iterable
+
+from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
 
 #: the loggers of HTTP libraries that write whole URLs, at one level or another
 _CHATTY = (
@@ -24,7 +25,7 @@ _CHATTY = (
 )
 _SECRET = re.compile(r"(signature=|x-mbx-apikey\W+(?:b['\"])?)[^&\s\"'>)\]]+", re.IGNORECASE)
 _masked: set[str] = set()
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 
 
 class _SignatureFilter(logging.Filter):

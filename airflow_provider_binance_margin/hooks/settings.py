@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_binance_margin.exchange.credentials import Credentials, load_credentials
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
+from airflow_provider_binance_margin.hooks.hosts import canonical_url
 from airflow_provider_binance_margin.hooks.key_file import read_key_file
 
 DEFAULT_HOST = "https://api.binance.com"
@@ -141,7 +142,7 @@ def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
     given = (host or "").strip() or DEFAULT_HOST
     try:
         parts = urlsplit(given if "://" in given else f"https://{given}")
-        scheme, name, url_port = parts.scheme.lower(), parts.hostname or "", parts.port
+        scheme, name, url_port = parts.scheme.lower(), (parts.hostname or "").removesuffix("."), parts.port
     except ValueError:
         raise BinanceConfigError("the connection's host is not a URL such as https://api.binance.com") from None
     if parts.username is not None or parts.password is not None:
@@ -161,7 +162,7 @@ def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
     number = url_port or port
     if number and not 0 < number < 65_536:  # noqa: PLR2004
         raise BinanceConfigError("the connection's port must be a number from 1 to 65535")
-    return f"{scheme}://{shown}" + (f":{number}" if number else "")
+    return canonical_url(f"{scheme}://{shown}" + (f":{number}" if number else ""))
 
 
 def _is_address(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,16 +56,17 @@ class AsyncConnection:
     async def drive(self, call: Call[T]) -> T:
         """Do what a call asks for, until it returns."""
         reply: Reply | None = None
-        while True:
-            try:
-                step = call.send(reply)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
-            if isinstance(step, Wait):
-                await asyncio.sleep(step.seconds)
-                reply = None
-            else:
-                reply = await self.transport.send(step)
+        with closing(call):  # whatever ends it: its place among the requests in flight is free at once
+            while True:
+                try:
+                    step = call.send(reply)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]  # StopIteration does not know the type
+                if isinstance(step, Wait):
+                    await (asyncio.sleep(step.seconds) if step.until is None else asyncio.wrap_future(step.until))
+                    reply = None
+                else:
+                    reply = await self.transport.send(step)
 
 
 @dataclass

@@ -16,7 +16,6 @@ from airflow_provider_binance_margin.exchange.wire import Reply, Request
 from airflow_provider_binance_margin.hooks.session import CONNECT_TIMEOUT, HEADERS, LONGEST_BODY, make_session
 
 _LONGEST_LINE = 65_536
-_CONNECTIONS = 20
 #: seconds for which a connection that nobody uses stays open
 _IDLE = 60.0
 #: one deadline for the whole answer is set around it; a name that cannot be reached is known sooner
@@ -29,15 +28,15 @@ class Transport:
 
     :param trust: the certificates that are trusted
     :param proxy: the URL of the proxy to send through
-    :param timeout: seconds for one answer, once a connection is free
+    :param timeout: seconds for one answer
     """
 
     def __init__(self, trust: ssl.SSLContext, proxy: str | None, timeout: float) -> None:
         self._proxy = proxy
         self._timeout = timeout
-        self._gate = asyncio.Semaphore(_CONNECTIONS)
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=trust, limit=_CONNECTIONS, keepalive_timeout=_IDLE),
+            # as many as requests are in flight: for a place one waits before signing, never here
+            connector=aiohttp.TCPConnector(ssl=trust, limit=0, keepalive_timeout=_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={**HEADERS, "Accept-Encoding": "identity"},
             timeout=_TIMEOUT,
@@ -50,7 +49,7 @@ class Transport:
     async def send(self, request: Request) -> Reply:
         """Send one request; a failure of the transport is a reply without a status, known by its class alone."""
         try:
-            async with self._gate, asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout):
                 return await self._exchange(request)
         except _FAULTS as error:
             return Reply(None, fault=type(error).__name__)

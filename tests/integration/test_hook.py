@@ -7,16 +7,18 @@ import json
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import formatdate
 
 import pytest
 
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceBannedError,
-    BinanceConfigError,
     BinanceCredentialError,
     BinanceIncompleteError,
     BinanceRequestError,
+    BinanceTransientError,
 )
 
 RECORDS = "/sapi/v1/margin/forceLiquidationRec"
@@ -271,13 +273,78 @@ def test_a_closed_hook_says_no(hook, sandbox):
     assert sandbox.requests == []
 
 
+def test_a_closed_hook_ends_what_waits_for_a_place(hook, sandbox):
+    """Threads that wait behind others go at once, unsent; what is under way ends by itself."""
+    sandbox.latency = 2.0
+    asked, ends = hook(), []
+    asked.settings  # noqa: B018 - read once, before threads need it
+
+    def ask():
+        try:
+            asked.force_liquidation_page()
+        except BinanceTransientError as error:
+            ends.append((time.monotonic(), str(error)))
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    while sum(map(len, asked.host.in_flight._waiting.values())) < 8:
+        time.sleep(0.01)
+    closed = time.monotonic()
+    asked.close()
+    for thread in threads:
+        thread.join(20)
+
+    waited = [at - closed for at, said in ends if "closed while a call was waiting" in said]
+    assert (len(waited), max(waited) < 1.5, len(sandbox.requests)) == (8, True, 4)
+
+
+def test_a_connection_test_does_not_wait_behind_others(hook, sandbox, monkeypatch):
+    """Where all places are taken it says so, in seconds."""
+    monkeypatch.setattr("airflow_provider_binance_margin.hooks.connection._TEST_TIMEOUT", 0.3)
+    asked, began = hook(), time.monotonic()
+    with ExitStack() as places:
+        for _ in range(4):
+            places.enter_context(asked.host.in_flight.place("/sapi/v1/account/apiRestrictions", 1, 4))
+        works, told = asked.test_connection()
+
+    assert (works, time.monotonic() - began < 5, sandbox.requests) == (False, True, [])
+    assert "behind other calls of this process" in told
+
+
+def test_an_overloaded_exchange_does_not_hold_a_connection_test(hook, sandbox):
+    """Half a minute of backoff is not waited out: the test tells why."""
+    sandbox.fault("error", times=None, code=-1008, status=503)
+    began = time.monotonic()
+
+    works, told = hook().test_connection()
+
+    assert (works, time.monotonic() - began < 15) == (False, True)
+    assert "overloaded" in told
+
+
+@pytest.mark.parametrize("kind", ["503", "html"])
+def test_the_answer_of_a_box_in_between_is_not_the_exchanges_time(hook, serve, kind):
+    """A question for the time is asked again, and only a success sets the clock."""
+    box = {"Date": formatdate(time.time() - 3_600, usegmt=True), "Content-Type": "text/html"}
+    answers = [(200, box, b"<html/>") if kind == "html" else (503, box, b"<html/>")]
+    ahead = int((time.time() + 600) * 1_000)
+
+    def answer(_):
+        return answers.pop() if answers else (200, {}, b'{"serverTime":%d}' % ahead)
+
+    asked = hook(host=serve(answer))
+
+    assert abs(asked.ask_exchange_time() - ahead / 1_000) < 5
+
+
 def test_no_redirect_is_followed(hook, sandbox, serve):
     """A redirect is an error: the key is never sent to another host."""
     came = []
     elsewhere = serve(lambda handler: came.append(handler.path) or (200, {}, b"{}"))
     sandbox.fault("redirect", location=f"{elsewhere}/sapi/v1/x", times=None)
 
-    with pytest.raises(BinanceConfigError, match="HTTP 302"):
+    with pytest.raises(BinanceTransientError, match="HTTP 302"):
         hook().force_liquidation_page()
 
     assert came == []

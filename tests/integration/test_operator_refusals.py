@@ -306,13 +306,14 @@ def test_a_clock_an_hour_off_is_set_right(operator, run_task, sandbox, s3, day, 
 
 
 def test_a_clock_that_stays_wrong(operator, run_task, sandbox, s3, day):
-    """If requests are refused for their time even so, that is told and not retried."""
+    """If requests are refused for their time even so, that is told after five attempts, and is for a retry."""
     sandbox.fault("-1021", times=None)
 
     done = run_task(operator(), interval=day.interval, retries=3)
 
-    refused(done, s3, "timestamp", "recv_window (5000 ms)")
-    assert [entry.status for entry in sandbox.requests] == [400, 200, 400]
+    assert ("up_for_retry", []) == (done.state, s3.keys())
+    assert "recv_window (5000 ms)" in str(done.error)
+    assert [entry.status for entry in sandbox.requests] == [400, 200] * 5 + [400]
 
 
 @pytest.mark.parametrize(
@@ -320,11 +321,9 @@ def test_a_clock_that_stays_wrong(operator, run_task, sandbox, s3, day):
     [
         ("451", {}, ["region"]),
         ("error", {"code": -9999, "msg": "who knows"}, ["code -9999", "unknown to this package"]),
-        ("redirect", {"location": "http://127.0.0.1:1/"}, ["HTTP 302", "check the connection's host"]),
-        ("html", {"status": 404}, ["HTTP 404", "check the connection's host"]),
         ("error", {"code": -2015, "msg": "Invalid API-key, IP, request ip: 10.1.2.3", "status": 401}, ["-2015"]),
     ],
-    ids=["451", "unknown-code", "redirect", "404", "-2015"],
+    ids=["451", "unknown-code", "-2015"],
 )
 def test_an_answer_that_cannot_be_helped(operator, run_task, sandbox, s3, day, fault, options, says):
     """Answers that will be the same the next time end the task with one request, quoting nothing of their bodies."""
@@ -335,6 +334,22 @@ def test_an_answer_that_cannot_be_helped(operator, run_task, sandbox, s3, day, f
     refused(done, s3, *says)
     assert len(sandbox.requests) == 1
     assert not any(quoted in str(done.error) for quoted in ("who knows", "10.1.2.3", "http://"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "status"),
+    [("redirect", {"location": "http://127.0.0.1:1/"}, 302), ("html", {"status": 404}, 404)],
+    ids=["redirect", "404"],
+)
+def test_an_answer_of_a_box_in_between_is_for_a_retry(operator, run_task, sandbox, s3, day, fault, options, status):
+    """Balancers and portals answer for the exchange for seconds; where it lasts, the error says where to look."""
+    sandbox.fault(fault, times=None, **options)
+
+    done = run_task(operator(), interval=day.interval, retries=3)
+
+    assert ("up_for_retry", [], 5) == (done.state, s3.keys(), len(sandbox.requests))
+    assert f"if this lasts, check the connection's host and any proxy (HTTP {status})" in str(done.error)
+    assert "http://" not in str(done.error)
 
 
 def test_an_exchange_that_is_not_there_is_for_a_retry(operator, run_task, connect, s3, day):

@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
-from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
+from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceTransientError
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.wire import Request, drive
@@ -285,16 +286,24 @@ def test_a_proxy_of_the_environment_is_used_only_where_it_may_be(monkeypatch, op
     assert ([head.split(" ")[1] for head in proxy.requests], len(server.requests)) == ([f"{server.url}/p?a=1"], 1)
 
 
+@pytest.mark.parametrize("lines", [b"Retry-After: 600\r\nRetry-After: 900", b"retry-after: 900\r\nRETRY-AFTER: 600"])
+def test_a_header_that_comes_twice_is_handed_over_whole(session, lines):
+    """Neither transport keeps only one of them."""
+    with Server(says(b"HTTP/1.1 418 Banned\r\n" + lines + b"\r\nContent-Length: 0\r\n\r\n")) as server:
+        reply = ask(session, f"{server.url}/p")
+    assert sorted((reply.header("retry-after") or "").split(", ")) == ["600", "900"]
+
+
 # -- redirects -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(session, sandbox, status):
-    """The host it points to sees nothing; the call fails as one to a wrong host."""
+    """The host it points to sees nothing; the call fails as one that somebody else has answered."""
     with Server(says(OK)) as elsewhere:
         sandbox.fault("redirect", location=f"{elsewhere.url}/steal", status=status)
-        with pytest.raises(BinanceConfigError):
-            answer_to(session, caller(sandbox).call({}))
+        with pytest.raises(BinanceTransientError, match="check the connection's host and any proxy"):
+            answer_to(session, replace(caller(sandbox), attempts=1).call({}))
     assert (elsewhere.connections, len(sandbox.requests)) == (0, 1)
 
 
