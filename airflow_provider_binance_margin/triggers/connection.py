@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_binance_margin.exchange.call import Caller
+from airflow_provider_binance_margin.exchange.credentials import bare
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.wire import Call, Reply, Wait
 from airflow_provider_binance_margin.hooks.hosts import shared_host
-from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
-from airflow_provider_binance_margin.hooks.settings import Settings, read_settings, secrets_of
+from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -96,7 +96,7 @@ async def connected(conn_id: str) -> AsyncIterator[AsyncConnection]:
 
     :raises BinanceConfigError: in words for each way a connection can be wrong
     """
-    settings = await asyncio.to_thread(_prepare, await _fetch(conn_id))
+    settings = await _open_settings(conn_id)
     key = (asyncio.get_running_loop(), settings.base_url, settings.timeout)
     shared = _shared.setdefault(key, _Shared())
     shared.users += 1
@@ -109,13 +109,13 @@ async def connected(conn_id: str) -> AsyncIterator[AsyncConnection]:
             await shared.close()
 
 
-def _prepare(conn: Connection) -> Settings:
-    """What may block: reading a key file, loading a key."""
-    hush_http_loggers()
-    mask(secrets_of(conn))
-    settings = read_settings(conn)
-    mask(settings.secrets)
-    return settings
+async def _open_settings(conn_id: str) -> Settings:
+    """The checked connection; what may block, such as reading a key file, is done in a thread."""
+    try:
+        return await asyncio.to_thread(open_settings, await _fetch(conn_id))
+    except BinanceConfigError as error:
+        refusal = bare(error)  # the frames of the thread hold the connection
+    raise refusal
 
 
 def _prepare_transport(settings: Settings) -> Callable[[], Transport]:
