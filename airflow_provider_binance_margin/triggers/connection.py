@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import bare
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.triggers.transport import Transport
 
 T = TypeVar("T")
+
+_LONG_BODY = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,33 @@ class AsyncConnection:
         """Do what a call asks for, until it returns."""
         reply: Reply | None = None
         while True:
-            try:
-                step = call.send(reply)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
+            is_done, step = await _resumed(call, reply)
+            if is_done:
+                return step  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
             if isinstance(step, Wait):
                 await asyncio.sleep(step.seconds)
                 reply = None
             else:
                 reply = await self.transport.send(step)
+
+
+async def _resumed(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
+    """The next step of a call, or that it is done and what it returned; a long answer is decoded in a thread."""
+    if reply is None or len(reply.body) <= _LONG_BODY:
+        return _resume(call, reply)
+    step = asyncio.ensure_future(asyncio.to_thread(_resume, call, reply))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await asyncio.gather(step, return_exceptions=True)  # a call cannot be closed while it runs
+        raise
+
+
+def _resume(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
+    try:
+        return False, call.send(reply)
+    except StopIteration as done:
+        return True, done.value
 
 
 @dataclass
