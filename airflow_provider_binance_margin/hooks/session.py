@@ -275,6 +275,10 @@ class _Adapter(HTTPAdapter):
     def proxy_headers(self, proxy: str) -> dict[str, str]:  # noqa: ARG002
         return dict(self.headers_for_proxy)
 
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Check certificates towards a plain host too: its proxy may speak TLS, and requests would trust any."""
+        super().cert_verify(conn, url.replace("http://", "https://", 1), verify, cert)
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}

@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import http.client
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -23,19 +25,22 @@ from urllib.parse import parse_qs, quote, urlencode
 
 import pytest
 import requests
+import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from frames import shown_in_frames
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Request, drive
+from airflow_provider_binance_margin.exchange.wire import Reply, Request, drive
 from airflow_provider_binance_margin.hooks.session import make_session, send
 from airflow_provider_binance_margin.triggers import transport
+from airflow_provider_binance_margin.triggers.connection import AsyncConnection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -290,6 +295,174 @@ def test_a_proxy_of_the_environment_is_used_only_where_it_may_be(monkeypatch, op
             with open_session(1, server.url, use_environment=use) as made:
                 assert ask(made, f"{server.url}/p?a=1").status == 200
     assert ([head.split(" ")[1] for head in proxy.requests], len(server.requests)) == ([f"{server.url}/p?a=1"], 1)
+
+
+# -- proxies -----------------------------------------------------------------------------------------------------------
+
+
+def relay(connection, head):
+    """What a proxy does: a tunnel to the host that is named, or an answer of its own."""
+    if not head.startswith(b"CONNECT "):
+        connection.sendall(OK)
+        return True
+    name, _, port = head.split(b" ")[1].rpartition(b":")
+    with socket.create_connection((name.decode(), int(port)), timeout=5) as far:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=pump, args=(far, connection))
+        back.start()
+        pump(connection, far)
+        back.join(5)
+    return False
+
+
+def pump(source, target):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Sets variables, and no other of their kind."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def set_to(**names):
+        for name, value in names.items():
+            monkeypatch.setenv(name, value)
+
+    return set_to
+
+
+LOGIN = "b2hhdXNlcjpwQHNzL3fDtnJk"  # base64 of ohauser:p@ss/wörd
+FORMS = {
+    "no-scheme": ("{at}", None),
+    "slashes-only": ("//{at}", None),
+    "http": ("http://{at}", None),
+    "upper-case-scheme": ("HTTP://{at}", None),
+    "slash-and-blanks": (" http://{at}/ ", None),
+    "login": ("http://ohauser:p%40ss%2Fw%C3%B6rd@{at}", LOGIN),
+    "login-without-scheme": ("ohauser:p%40ss%2Fw%C3%B6rd@{at}", LOGIN),
+    "user-only": ("http://ohauser@{at}", "b2hhdXNlcjo="),
+    "empty-login": ("http://@{at}", "Og=="),
+}
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(("form", "login"), FORMS.values(), ids=FORMS)
+def test_a_proxy_is_used_however_the_environment_names_it(environment, open_session, tls, form, login, name):
+    """By both transports, through a tunnel, with its login; a second request goes through the same tunnel."""
+    wrap, file = tls
+    with Server(says(OK), wrap) as server, Server(relay) as proxy:
+        environment(REQUESTS_CA_BUNDLE=str(file), **{name: form.format(at=f"127.0.0.1:{proxy.port}")})
+        with open_session(1, server.url, use_environment=True) as session:
+            statuses = [ask(session, f"{server.url}/p").status for _ in range(2)]
+    sent = [line.partition(": ")[2] for line in proxy.requests[0].split("\r\n") if line.startswith("Proxy-Auth")]
+    assert (statuses, len(proxy.requests), sent) == ([200, 200], 1, [f"Basic {login}"] if login else [])
+    assert [head for head in server.requests if "proxy-auth" in head.lower()] == []
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("target", ["http", "https"])
+def test_a_proxy_that_speaks_tls_is_used(environment, open_session, tls, secure, target):
+    """To either kind of host, with its login."""
+    wrap, file = tls
+    with (
+        Server(says(OK), wrap if target == "https" else None) as server,
+        Server(relay, wrap if secure else None) as proxy,
+    ):
+        at = f"{'https' if secure else 'http'}://user:pass-of-proxy@127.0.0.1:{proxy.port}"
+        environment(REQUESTS_CA_BUNDLE=str(file), ALL_PROXY=at)
+        with open_session(1, server.url, use_environment=True) as session:
+            statuses = [ask(session, f"{server.url}/p").status for _ in range(2)]
+    assert (statuses, "Basic dXNlcjpwYXNzLW9mLXByb3h5" in proxy.requests[0]) == ([200, 200], True)
+
+
+@pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("target", ["http", "https"])
+def test_a_proxy_whose_certificate_nobody_vouches_for_is_sent_nothing(environment, open_session, tls, target):
+    """Whatever kind of host lies behind it."""
+    with Server(relay, tls[0]) as proxy:
+        environment(ALL_PROXY=f"https://user:pass-of-proxy@127.0.0.1:{proxy.port}")
+        with open_session(1, f"{target}://127.0.0.1:1", use_environment=True) as session:
+            reply = ask(session, f"{target}://127.0.0.1:1/p")
+            gc.collect()
+    assert (reply.status, proxy.requests) == (None, [])
+
+
+@pytest.mark.parametrize("value", ["127.0.0.1", "127.0.0.0/8", "*", "x.test, 127.0.0.1"])
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_a_host_is_reached_past_the_proxy_where_the_environment_says_so(environment, open_session, name, value):
+    """By both transports alike, even where the proxy could not be used."""
+    with Server(says(OK)) as server:
+        environment(ALL_PROXY="socks5://127.0.0.1:1", **{name: value})
+        with open_session(1, server.url, use_environment=True) as session:
+            assert ask(session, f"{server.url}/p").status == 200
+
+
+UNUSABLE = {
+    "socks5": "socks5://{at}",
+    "socks5h": "socks5h://user:pass-of-proxy@{at}",
+    "socks4": "SOCKS4://{at}",
+    "socks": "socks://{at}",
+    "ftp": "ftp://{at}",
+    "no-host": "http://",
+    "no-host-but-a-port": "http://:3128",
+    "no-host-but-a-login": "http://user:pass-of-proxy@",
+    "no-port": "http://127.0.0.1:x",
+    "large-port": "http://127.0.0.1:99999",
+    "password-not-encoded": "http://user:pass-of-proxy/x@{at}",
+    "bracket": "http://[::1",
+    "blank": "http://a b:3128",
+}
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
+@pytest.mark.parametrize("form", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_proxy_that_cannot_be_used_is_refused_alike(environment, form, name):
+    """With the cure, before anything is sent to it, and without its password."""
+    texts = set()
+    with Server(says(OK)) as proxy:
+        environment(**{name: form.format(at=f"127.0.0.1:{proxy.port}")})
+        for each in (OfHook, OfTriggers):
+            with pytest.raises(BinanceConfigError) as caught:
+                each(1, "https://api.binance.com", use_environment=True)
+            texts.add(str(caught.value))
+            assert "pass-of-proxy" not in shown_in_frames(caught.value)
+    (text,) = texts
+    assert ("HTTPS_PROXY or ALL_PROXY" in text, "http://" in text, "pass-of-proxy" in text) == (True, True, False)
+    assert proxy.connections == 0
+
+
+def test_a_proxy_that_refuses_shows_no_password(environment, open_session, tls, caplog):
+    """Neither in the fault nor in any log, at any level."""
+    caplog.set_level(logging.DEBUG)
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    with Server(says(refusal, then_close=True)) as proxy:
+        environment(HTTPS_PROXY=f"http://user:pass-of-proxy@127.0.0.1:{proxy.port}")
+        with open_session(1, "https://127.0.0.1:1", use_environment=True) as session:
+            reply = ask(session, "https://127.0.0.1:1/p")
+    shown = f"{reply} {caplog.text}"
+    assert (reply.status, [each for each in ("pass-of-proxy", "dXNlcjpwYXNz") if each in shown]) == (None, [])
+
+
+@pytest.mark.parametrize("through", ["nothing", "proxy"])
+def test_nothing_is_printed_when_http_client_is_told_to(environment, open_session, tls, monkeypatch, capfd, through):
+    """The usual recipe for looking into `requests` would print signature, key and the proxy's login."""
+    wrap, file = tls
+    for kind in (http.client.HTTPConnection, urllib3.connection.HTTPConnection, urllib3.connection.HTTPSConnection):
+        monkeypatch.setattr(kind, "debuglevel", 1)
+    monkeypatch.setattr(http.client.HTTPResponse, "debuglevel", 1, raising=False)
+    with Server(says(OK), wrap) as server, Server(relay) as proxy:
+        environment(REQUESTS_CA_BUNDLE=str(file))
+        if through == "proxy":
+            environment(HTTPS_PROXY=f"http://user:pass-of-proxy@127.0.0.1:{proxy.port}")
+        with open_session(1, server.url, use_environment=True) as session:
+            reply = ask(session, f"{server.url}/p?signature=s3cr3t", headers={"X-MBX-APIKEY": "key-of-this"})
+    assert (reply.status, capfd.readouterr()) == (200, ("", ""))
 
 
 # -- redirects -------------------------------------------------------------------------------------------------------
@@ -718,6 +891,87 @@ def test_bytes_that_the_event_loop_has_not_come_to_are_seen_too(open_session):
         assert sent.wait(5)
         time.sleep(0.05)
         assert ask(session, f"{server.url}/p").body == b"{}"
+
+
+@pytest.mark.parametrize("outcome", ["answer", "error"])
+def test_the_event_loop_goes_on_while_a_long_answer_is_decoded(outcome):
+    """Other triggers wait for their turn on it; what is short is decoded at once."""
+    body = b"x" * 300_000
+    names, gaps = [], []
+
+    def decode(content):
+        names.append(threading.current_thread() is threading.main_thread())
+        time.sleep(0.3 if len(content) > 100 else 0.0)
+        if outcome == "error":
+            raise BinanceConfigError("of this test")
+        return len(content)
+
+    def call():
+        reply = yield Request("https://of.test")
+        return decode(reply.body)
+
+    class Canned:
+        async def send(self, _):
+            return Reply(200, {}, self.body)
+
+    async def drive():
+        transport = Canned()
+        client = AsyncConnection(None, transport)
+        ticking = asyncio.create_task(tick())
+        for transport.body in (b"{}", body):
+            try:
+                assert await client.drive(call()) == len(transport.body)
+            except BinanceConfigError:
+                assert outcome == "error"
+        ticking.cancel()
+
+    async def tick():
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.001)
+            gaps.append(time.monotonic() - last)
+            last = time.monotonic()
+
+    asyncio.run(drive())
+    assert names == [True, False]
+    assert max(gaps) < 0.2
+
+
+def test_a_call_that_is_cancelled_while_it_decodes_can_be_closed():
+    """Its thread is waited for: a generator cannot be closed while it runs."""
+    ended, started = [], threading.Event()
+
+    def call():
+        reply = yield Request("https://of.test")
+        started.set()
+        time.sleep(0.2)
+        ended.append(len(reply.body))
+        return 1
+
+    class Canned:
+        async def send(self, _):
+            return Reply(200, {}, b"x" * 300_000)
+
+    async def cancel():
+        one = call()
+        driving = asyncio.create_task(AsyncConnection(None, Canned()).drive(one))
+        await asyncio.to_thread(started.wait, 5)
+        driving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await driving
+        one.close()
+
+    asyncio.run(cancel())
+    assert ended == [300_000]
+
+
+def test_a_long_body_is_not_searched_for_an_error_code(sandbox):
+    """To decode 32 MiB takes seconds, in which no other thread runs, and errors of the exchange are short."""
+    one = caller(sandbox).call({})
+    next(one)
+    start = time.monotonic()
+    step = one.send(Reply(200, {}, b'{"rows": 1, "a": [' + b"{}," * 10_000_000 + b"{}]}"))
+    assert (type(step).__name__, time.monotonic() - start < 1.0) == ("Wait", True)
 
 
 def test_threads_share_a_session(sandbox, hook_session):
