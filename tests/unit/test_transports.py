@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, quote, urlencode
 import pytest
 import requests
 import urllib3
+from airflow.sdk import Connection
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -435,6 +436,20 @@ def test_a_proxy_that_cannot_be_used_is_refused_alike(environment, form, name):
     (text,) = texts
     assert ("HTTPS_PROXY or ALL_PROXY" in text, "http://" in text, "pass-of-proxy" in text) == (True, True, False)
     assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "REQUESTS_CA_BUNDLE"])
+def test_what_the_environment_names_wrongly_fails_a_call_for_good(environment, monkeypatch, tmp_path, name):
+    """It is the connection test's answer too, and nothing is tried twice."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+    environment(**{name: "socks5h://127.0.0.1:1" if name == "HTTPS_PROXY" else str(tmp_path / "missing")})
+    made = Connection(conn_id="b", conn_type="binance", login="key", password="secret-of-this")
+    monkeypatch.setattr(BinanceHook, "get_connection", lambda *_: made)
+    with pytest.raises(BinanceConfigError, match=name):
+        BinanceHook("b").force_liquidation_page()
+    works, words = BinanceHook("b").test_connection()
+    assert (works, name in words) == (False, True)
 
 
 def test_a_proxy_that_refuses_shows_no_password(environment, open_session, tls, caplog):
@@ -847,7 +862,7 @@ SURPLUS = {
 }
 
 
-@pytest.mark.parametrize("later", [0.0, 0.02, 0.1])
+@pytest.mark.parametrize("later", [0.0, 0.1])
 @pytest.mark.parametrize("pieces", SURPLUS.values(), ids=SURPLUS)
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 def test_an_answer_that_was_not_asked_for_answers_nothing(open_session, tls, monkeypatch, pieces, later, secure):
