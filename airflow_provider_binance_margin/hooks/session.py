@@ -277,7 +277,7 @@ class _Adapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Check certificates towards a plain host too: its proxy may speak TLS, and requests would trust any."""
-        super().cert_verify(conn, url.replace("http://", "https://", 1), verify, cert)
+        super().cert_verify(conn, url.replace("http://", "https://", 1), verify, cert)  # type: ignore[no-untyped-call]
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
