@@ -35,6 +35,7 @@ ATTEMPTS = 5
 LONGEST_WAIT = 60.0
 _SLOW_RETRY = 30.0
 _TIME_PATH = "/api/v3/time"
+_LONGEST_ERROR = 65_536
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,8 @@ def _failed(refusal: _Refusal, attempts: int) -> BinanceTransientError:
 
 def _error_code(body: bytes) -> tuple[int | None, int | None]:
     """The code of an error body, and the end of a ban in ms where its text names one."""
+    if len(body) > _LONGEST_ERROR:
+        return None, None
     try:
         error = json.loads(body)
         code = error["code"]

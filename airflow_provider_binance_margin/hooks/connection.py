@@ -46,14 +46,9 @@ class SignedConnection(BaseHook):
     @cached_property
     def settings(self) -> Settings:
         """The connection, checked. Its secrets are known to Airflow's masker from here on."""
-        from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
-        from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
+        from airflow_provider_binance_margin.hooks.settings import open_settings
 
-        conn = self.get_connection(self.binance_conn_id)
-        hush_http_loggers()
-        mask(secrets_of(conn))
-        settings = read_settings(conn)
-        mask(settings.secrets)
+        settings = open_settings(self.get_connection(self.binance_conn_id))
         if settings.is_foreign:
             self.log.warning("The connection's host is not one of binance.com: its owner will see the API key.")
         return settings

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from airflow_provider_binance_margin.exchange.credentials import Credentials, load_credentials
+from airflow_provider_binance_margin.exchange.credentials import Credentials, hides_frames, load_credentials
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
 from airflow_provider_binance_margin.hooks.hosts import canonical_url
 from airflow_provider_binance_margin.hooks.key_file import read_key_file
+from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
 
 DEFAULT_HOST = "https://api.binance.com"
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -75,6 +76,20 @@ def secrets_of(conn: ConnectionLike) -> tuple[str, ...]:
     return tuple(text for text in given if isinstance(text, str) and text.strip())
 
 
+@hides_frames
+def open_settings(conn: ConnectionLike) -> Settings:
+    """Check a connection and load its key; no log shows its secrets from here on.
+
+    :raises BinanceConfigError: in words for each way a connection can be wrong, quoting no secret
+    """
+    hush_http_loggers()
+    mask(secrets_of(conn))
+    settings = read_settings(conn)
+    mask(settings.secrets)
+    return settings
+
+
+@hides_frames
 def read_settings(conn: ConnectionLike) -> Settings:
     """Check a connection and load its key.
 

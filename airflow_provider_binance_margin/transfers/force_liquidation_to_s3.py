@@ -39,7 +39,8 @@ class ForceLiquidationToS3Operator(RecordsToS3Operator):
     :param max_workers: calls in flight at most; objects are finished four side by side
     :param emit_partitions: whether the outlets' events carry one partition key per grain (``2026-01``, ``2026-01-15``,
         ``2026-01-15T07``; Airflow 3.3). Such events do not wake DAGs that are scheduled plainly on the asset
-    :param s3_extra_args: handed to S3 with each put: encryption, ACL, storage class
+    :param s3_extra_args: handed to S3 with each put: encryption, ACL, storage class. Templates in it are rendered where
+        the task runs, and stored nowhere: the way for a customer key, which ``partial`` would put into the database
     :param binance_conn_id: the connection to the exchange (templated)
     :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
     :param verify: as for `S3Hook`

@@ -118,6 +118,7 @@ class LakeOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the task's work; what has to be waited for is waited for here or, if deferrable, in the triggerer."""
+        self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
         try:
             with in_airflow_terms(ban_is_final=not (self.deferrable or obeys_policy(self))):
                 result = self.work(context)

@@ -645,6 +645,21 @@ def test_extra_arguments_reach_s3(operator, run_task, s3, day):
     assert any(grant["Grantee"].get("URI", "").endswith("AllUsers") for grant in grants)
 
 
+def test_a_template_in_extra_arguments_is_rendered_and_stored_nowhere(operator, run_task, s3, day, api):
+    """A key that is named, not written, stands neither in the DAG nor among the rendered fields."""
+    api.conns["lake_key"] = {"conn_type": "generic", "password": SSE_C_KEY}
+    extra = {"CacheControl": "{{ conn.lake_key.password }}", "Metadata": {"day": "{{ data_interval_start | ds }}"}}
+    task = operator(s3_extra_args=extra)
+
+    done = run_task(task, interval=day.interval)
+
+    assert done.state == "success", done.error
+    head = s3.client.head_object(Bucket=s3.name, Key=day.key)
+    assert (SSE_C_KEY, f"{day.start:%Y-%m-%d}") == (head["CacheControl"], head["Metadata"]["day"])
+    assert "s3_extra_args" not in type(task).template_fields
+    assert SSE_C_KEY not in repr((api.calls, done.xcom, done.result))
+
+
 @pytest.mark.parametrize("name", ["records", "Records", "SCOPE"])
 def test_metadata_of_the_users_own_cannot_fake_the_proof(operator, run_task, sandbox, s3, day, name):
     """Names that the proof uses stay ours, in whatever case they are given."""
