@@ -158,8 +158,8 @@ class BinanceHook(SignedConnection):
         from airflow_provider_binance_margin.exchange.watch import Watch
 
         caller = replace(self._caller(endpoint.path, endpoint.weight, endpoint.read_page), attempts=1)
-        span, settle_ms = Span(int(max_span * 1000)), int(settle * 1000)
-        return Watch(caller, start, end, span=span, settle_ms=settle_ms, isolated_symbol=isolated_symbol)
+        span = Span(int(max_span * 1000))
+        return Watch(caller, start, end, span=span, settle=settle, isolated_symbol=isolated_symbol)
 
     def look(self, watch: Watch) -> Seen:
         """Look once: one request of one row. A failure is raised, not retried: the next look is the next try."""

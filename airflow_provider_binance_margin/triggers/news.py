@@ -11,7 +11,9 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
 
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceConfigError,
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 LATE_MS = HOUR_MS
 _DAY_MS = 24 * HOUR_MS
 _STEP_MS = 60_000
+#: July 2017: the exchange is not older
+_OLDEST_MS = 1_498_867_200_000
 _LONGEST_PAUSE = 600.0
 
 
@@ -61,6 +65,26 @@ class Snapshot:
     def is_news_after(self, earlier: Snapshot) -> bool:
         """Whether there is something that was not there, both counted from one base."""
         return self.newest is not None and (self.total, self.newest) != (earlier.total, earlier.newest)
+
+
+class _State(msgspec.Struct):
+    since: Annotated[int, msgspec.Meta(ge=_OLDEST_MS)]
+    total: Annotated[int, msgspec.Meta(ge=0)]
+    newest: Annotated[int, msgspec.Meta(ge=0)] | None
+
+
+def read_state(state: object, now: Snapshot) -> Snapshot:
+    """What was announced last, from what an asset's state says of it.
+
+    :raises ValueError: in words, for a state of another form, or that counts from a time to come
+    """
+    try:
+        known = msgspec.convert(state, _State)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from None
+    if known.since > now.base + 2 * _DAY_MS:  # a base lies an hour to a day back
+        raise ValueError("since lies in the future - at `$.since`")
+    return Snapshot(known.since, known.total, known.newest)
 
 
 @dataclass(frozen=True)
@@ -121,7 +145,7 @@ class Feed:
             base,
             None,
             span=Span(int(self.max_span * 1000)),
-            settle_ms=LATE_MS,  # what is closed is not counted again: late-comers would go unnoticed
+            settle=LATE_MS / 1000,  # what is closed is not counted again: late-comers would go unnoticed
             isolated_symbol=self.isolated_symbol,
         )
 

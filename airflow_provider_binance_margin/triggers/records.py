@@ -15,6 +15,7 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceThrottledError,
     BinanceTransientError,
 )
+from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.sensors.outcome import describe, failure_of, outcome_of
 
 
@@ -34,6 +35,7 @@ class RecordsTrigger(BaseTrigger):
     :param exponential_backoff: whether the interval doubles with each look
     :param max_wait: seconds; the longest interval
     :param not_before: the first look is not before this moment, in seconds since 1970
+    :param memory: what another process has counted already; see `exchange.watch.Watch.memory`
     """
 
     endpoint: ClassVar[Endpoint]
@@ -52,12 +54,13 @@ class RecordsTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         not_before: float = 0.0,
+        memory: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's triggers are untyped
         self.binance_conn_id = binance_conn_id
         self.start = start
         self.end = end
-        self.isolated_symbol = isolated_symbol
+        self.isolated_symbol = checked_symbol(isolated_symbol)
         self.min_records = min_records
         self.settle = settle
         self.max_span = max_span
@@ -65,12 +68,13 @@ class RecordsTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.not_before = not_before
+        self.memory = memory
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What it takes to make this trigger again; no secrets."""
         names = (
             *("binance_conn_id", "start", "end", "isolated_symbol", "min_records", "settle", "max_span"),
-            *("poke_interval", "exponential_backoff", "max_wait", "not_before"),
+            *("poke_interval", "exponential_backoff", "max_wait", "not_before", "memory"),
         )
         kind = type(self)
         return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in names}
@@ -89,13 +93,16 @@ class RecordsTrigger(BaseTrigger):
                     self.start,
                     self.end,
                     span=Span(int(self.max_span * 1000)),
-                    settle_ms=int(self.settle * 1000),
+                    settle=self.settle,
                     isolated_symbol=self.isolated_symbol,
                 )
+                watch.recall(self.memory)
+                asked = {"binance_conn_id": self.binance_conn_id, "isolated_symbol": self.isolated_symbol}
                 looks = 0
                 while True:
                     try:
-                        outcome = outcome_of(await connection.drive(watch.look()), self.start, self.min_records)
+                        seen = await connection.drive(watch.look())
+                        outcome = outcome_of(seen, self.start, self.min_records, **asked)
                     except BinanceTransientError as error:
                         self.log.warning("This look failed, there will be others: %s", error)
                         await asyncio.sleep(max(self._interval(looks), _retry_after(error)))

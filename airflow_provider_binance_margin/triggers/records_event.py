@@ -12,7 +12,8 @@ from urllib.parse import quote
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
-from airflow_provider_binance_margin.exchange.errors import BinanceError
+from airflow_provider_binance_margin.exchange.errors import BinanceError, BinanceRequestError
+from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.lake.interval import iso, ms, parse
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _HOUR = 3600.0
 #: an event is written to the database within a second or two; what is remembered before could lose it
 _SAVE_AFTER = 5.0
+#: polls after which a state that cannot be read is done without
+_READ_TRIES = 20
 
 
 class RecordsEventTrigger(BaseEventTrigger):
@@ -48,13 +51,16 @@ class RecordsEventTrigger(BaseEventTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's triggers are untyped
         self.binance_conn_id = binance_conn_id
-        self.isolated_symbol = isolated_symbol
+        self.isolated_symbol = checked_symbol(isolated_symbol)
         self.poll_interval = poll_interval
         start = parse(since)
         self.since = None if start is None else iso(ms(start))
         self.name = name
         self.max_span = max_span
         self._said = ""
+        self._first: Snapshot | None = None
+        self._useless: set[str] = set()
+        self._unread = 0
         if poll_interval < 1:
             raise ValueError(f"poll_interval must be a second or more, not {poll_interval!r}")
         if max_span < _HOUR:
@@ -122,32 +128,65 @@ class RecordsEventTrigger(BaseEventTrigger):
             last = now
 
     async def _start(self, now: Snapshot) -> tuple[Snapshot, Snapshot] | None:
-        """What was announced last, and the same counted again; None when that cannot be told yet."""
-        try:
-            announced = await self._announced(now)
-            return announced, now if announced is now else await self.feed().count(announced.base, now)
-        except Exception as error:  # noqa: BLE001 - a trigger that ends is started again at once, for ever
-            self._say_once("What appeared meanwhile could not be asked for yet, it is tried again: %s.", error)
-            return None
+        """What was announced last, and the same counted again; None when that cannot be told yet.
+
+        By the asset's state; where there is none that can be used, by `since`; else by the first poll: nothing is old.
+        """
+        self._first = self._first or now
+        for source, read in (("State", self._stored), ("since", self._since), ("First poll", self._first_poll)):
+            try:
+                announced = None if source in self._useless else await read(now)
+                if announced is not None:
+                    counted = now if announced.base == now.base else await self.feed().count(announced.base, now)
+                    return announced, counted
+            except (BinanceRequestError, ValueError) as flaw:  # asking again cannot help
+                self._useless.add(source)
+                self.log.warning("%s ignored, since it cannot be used: %s.", source, _words(flaw))
+            except Exception as error:  # noqa: BLE001 - a trigger that ends is started again at once, for ever
+                self._say_once("What appeared meanwhile could not be asked for yet, it is tried again: %s.", error)
+                return None
+        return now, now
 
     def _event(self, now: Snapshot) -> TriggerEvent:
         """The half-open window to load, and how many records the exchange states for it."""
         assert now.newest is not None
-        window = {"start": iso(now.base), "end": iso(now.newest + 1), "total": now.total, "newest": iso(now.newest)}
+        window = {
+            "start": iso(now.base),
+            "end": iso(now.newest + 1),
+            "total": now.total,
+            "newest": iso(now.newest),
+            "binance_conn_id": self.binance_conn_id,
+            "isolated_symbol": self.isolated_symbol,
+        }
         self.log.info("New records: %s", window)
         return TriggerEvent(window)  # type: ignore[no-untyped-call]
 
     # -- what was announced, in the asset's state (Airflow 3.3) ----------------------------------------------------
 
-    async def _announced(self, now: Snapshot) -> Snapshot:
-        """What was announced last; at a first start all there is, or what was there before `since`: nothing."""
+    async def _stored(self, now: Snapshot) -> Snapshot | None:
+        """What was announced last, None at a first start; ValueError for a state that nobody could go on from."""
+        from airflow_provider_binance_margin.triggers.news import read_state
+
+        try:
+            state = await self._ask_state("get", self._state_key())
+        except ValueError:
+            raise
+        except Exception as error:
+            self._unread += 1
+            if self._unread < _READ_TRIES:
+                raise
+            raise ValueError(f"{type(error).__name__} at each of {self._unread} polls") from None
+        return None if state is None else read_state(state, now)
+
+    async def _since(self, now: Snapshot) -> Snapshot | None:  # noqa: ARG002 - as above
+        """What was there before `since`: nothing."""
         from airflow_provider_binance_margin.triggers.news import Snapshot
 
-        state = await self._ask_state("get", self._state_key())
-        if isinstance(state, dict):
-            return Snapshot(int(state["since"]), int(state["total"]), state["newest"])
         start = parse(self.since)
-        return now if start is None else Snapshot(ms(start), 0, None)
+        return None if start is None else Snapshot(ms(start), 0, None)
+
+    async def _first_poll(self, now: Snapshot) -> Snapshot | None:  # noqa: ARG002 - as above
+        return self._first
 
     async def _remember(self, now: Snapshot) -> bool:
         """Whether that was possible; what could not be remembered is announced again at the next start."""
@@ -166,9 +205,8 @@ class RecordsEventTrigger(BaseEventTrigger):
         return "/".join(("binance", *(quote(name, safe="") for name in watched)))
 
     def _say_once(self, message: str, error: Exception) -> None:
-        said = str(error) if isinstance(error, BinanceError) else type(error).__name__
         if type(error).__name__ != self._said:
-            self.log.warning(message, said)
+            self.log.warning(message, _words(error))
         self._said = type(error).__name__
 
     async def _ask_state(self, verb: str, *args: Any) -> Any:
@@ -187,9 +225,15 @@ class RecordsEventTrigger(BaseEventTrigger):
             from asgiref.sync import sync_to_async  # Airflow 3.3.0 and 3.3.1
 
             return await sync_to_async(getattr(store, verb))(*args)
-        except ValueError:
+        except ValueError as error:
+            if type(error) is not ValueError:  # a state that cannot be decoded
+                raise
             self.log.error(  # noqa: TRY400 - the cure is all there is to say
                 "Several assets share this trigger, so that none of them can remember what was announced: give each "
                 "trigger a name= of its own."
             )
             return None
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, BinanceError) or type(error) is ValueError else type(error).__name__

@@ -127,7 +127,7 @@ def test_looks(answers, open_end):
     exchange = Exchange(answers)
     start = int(NOW * 1000) - 3 * HOUR_MS
     end = None if open_end else start + HOUR_MS
-    watch = Watch(exchange.caller(attempts=1), start, end, span=Span(2 * HOUR_MS), settle_ms=60_000)
+    watch = Watch(exchange.caller(attempts=1), start, end, span=Span(2 * HOUR_MS), settle=60.0)
     for _ in range(4):
         sent = exchange.sent
         try:
