@@ -1,4 +1,4 @@
-"""Has a record appeared? What every such sensor does, whatever the endpoint."""
+"""Sensors of records: the part that is the same for every endpoint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from airflow_provider_binance_margin.retry_policy import default_retry_policy
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_binance_margin.exchange.watch import Watch
+    from airflow_provider_binance_margin.exchange.counter import RecordCounter
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.triggers.records import RecordsTrigger
 
@@ -80,7 +80,7 @@ class RecordsSensor(BaseSensorOperator):
         self.max_span = max_span
         self.binance_conn_id = binance_conn_id
         self.deferrable = deferrable
-        self._watch: Watch | None = None
+        self._watch: RecordCounter | None = None
         self._hook: BinanceHook | None = None
         self._bounds: tuple[int, int | None] | None = None
         self._remembered: dict[str, Any] | None = None
@@ -100,7 +100,7 @@ class RecordsSensor(BaseSensorOperator):
     # -- a worker looks ------------------------------------------------------------------------------------------
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Poll once."""
         if self.reschedule and self._is_overdue(context):
             return PokeReturnValue(is_done=False)
         with self._failing_for_good():
@@ -110,7 +110,7 @@ class RecordsSensor(BaseSensorOperator):
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(outcome))
 
     def _look(self, context: Context) -> dict[str, Any] | None:
-        """What there is to see; None when the exchange could not be asked, which the next look may."""
+        """Outcome of one poll; None when the exchange could not be asked, which the next poke may."""
         from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
 
         self._retry_after = 0.0
@@ -122,7 +122,7 @@ class RecordsSensor(BaseSensorOperator):
             finally:
                 self._remember(context, watch)
         except BinanceTransientError as error:
-            self.log.warning("This look failed, there will be others: %s", error)
+            self.log.warning("Poll failed, will retry: %s", error)
             if isinstance(error, BinanceThrottledError):
                 self._retry_after = error.retry_after + 1
             return None
@@ -143,7 +143,7 @@ class RecordsSensor(BaseSensorOperator):
             self.soft_fail = self.never_fail = False  # Airflow asks them next
             raise
 
-    def _connect(self, context: Context, start: int, end: int | None) -> tuple[BinanceHook, Watch]:
+    def _connect(self, context: Context, start: int, end: int | None) -> tuple[BinanceHook, RecordCounter]:
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
         if self._hook is None or self._watch is None:
@@ -177,7 +177,7 @@ class RecordsSensor(BaseSensorOperator):
                 "start"
             )
 
-    def _recall(self, context: Context, watch: Watch) -> None:
+    def _recall(self, context: Context, watch: RecordCounter) -> None:
         if self._is_rescheduled and (store := context.get("task_state_store")) is not None:
             try:
                 watch.recall(store.get(_state_key(context)))
@@ -185,7 +185,7 @@ class RecordsSensor(BaseSensorOperator):
                 self.log.warning("Task state not read (%s): the count starts anew.", type(error).__name__)
         self._remembered = watch.memory
 
-    def _remember(self, context: Context, watch: Watch) -> None:
+    def _remember(self, context: Context, watch: RecordCounter) -> None:
         if self._is_rescheduled and watch.memory != self._remembered and "task_state_store" in context:
             try:
                 context["task_state_store"].set(_state_key(context), watch.memory)
@@ -218,7 +218,7 @@ class RecordsSensor(BaseSensorOperator):
         return interval
 
     def _is_overdue(self, context: Context) -> bool:
-        """Whether a rescheduled sensor's time is up, so that nothing need be asked any more."""
+        """True once a rescheduled sensor's time is up: nothing need be asked any more."""
         first = context["ti"].get_first_reschedule_date(context)
         return first is not None and (datetime.now(UTC) - first).total_seconds() > self.timeout
 
@@ -238,7 +238,7 @@ class RecordsSensor(BaseSensorOperator):
         raise NotImplementedError
 
     def _trigger_options(self) -> dict[str, Any]:
-        """What a trigger is told of this sensor's options."""
+        """Options of the trigger."""
         assert self._bounds is not None
         return {
             "start": self._bounds[0],
@@ -259,7 +259,7 @@ class RecordsSensor(BaseSensorOperator):
         return timeout if self.execution_timeout is None else min(timeout, self.execution_timeout)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:  # noqa: ARG002 - Airflow's names
-        """Conclude from what the trigger saw."""
+        """Conclude from the trigger's event."""
         from airflow_provider_binance_margin.sensors.outcome import describe, error_of
 
         if event["status"] == "failed":

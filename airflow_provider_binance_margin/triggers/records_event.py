@@ -1,4 +1,4 @@
-"""Wakes DAGs when records have appeared: what every such trigger does, whatever the endpoint."""
+"""Event triggers that announce records: the part that is the same for every endpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.lake.interval import iso, ms, parse
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_margin.triggers.news import Feed, Snapshot
+    from airflow_provider_binance_margin.triggers.poller import PollResult, RecordPoller
 
 _HOUR = 3600.0
 #: an event is written to the database within a second or two; what is remembered before could lose it
@@ -27,7 +27,7 @@ _READ_TRIES = 20
 
 
 class RecordsEventTrigger(BaseEventTrigger):
-    """Announces records as they appear; subclasses name the endpoint.
+    """Announcement of records as they appear; subclasses name the endpoint.
 
     :param binance_conn_id: the connection
     :param isolated_symbol: the endpoint's own filter
@@ -58,7 +58,7 @@ class RecordsEventTrigger(BaseEventTrigger):
         self.name = name
         self.max_span = max_span
         self._said = ""
-        self._first: Snapshot | None = None
+        self._first: PollResult | None = None
         self._useless: set[str] = set()
         self._unread = 0
         if poll_interval < 1:
@@ -67,7 +67,7 @@ class RecordsEventTrigger(BaseEventTrigger):
             raise ValueError(f"max_span must be an hour or more in seconds, not {max_span!r}")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What it takes to make this trigger again; no secrets."""
+        """Class path and arguments of an equal trigger; no secrets."""
         names = ("binance_conn_id", "isolated_symbol", "poll_interval", "since", "name", "max_span")
         kind = type(self)
         return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in names}
@@ -75,41 +75,45 @@ class RecordsEventTrigger(BaseEventTrigger):
     # -- one poll for all (Airflow 3.3), or one of its own ---------------------------------------------------------
 
     def shared_stream_key(self) -> Hashable | None:
-        """One poll per connection and filter, however many triggers watch."""
+        """Key of the shared poll: one per connection and filter, however many triggers watch."""
         kind = type(self)
         own = (self.binance_conn_id, self.isolated_symbol, self.poll_interval, self.max_span)
         return ("binance", f"{kind.__module__}.{kind.__qualname__}", *own)
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[Snapshot, None]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[PollResult, None]:
         """The poll."""
-        async with aclosing(cls(**kwargs).feed().snapshots()) as snapshots:
+        async with aclosing(cls(**kwargs).poller().results()) as snapshots:
             async for snapshot in snapshots:
                 yield snapshot
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
         """The same where polls cannot be shared."""
         async with (
-            aclosing(self.feed().snapshots()) as snapshots,
+            aclosing(self.poller().results()) as snapshots,
             aclosing(self.filter_shared_stream(snapshots)) as events,
         ):
             async for event in events:
                 yield event
 
-    def feed(self) -> Feed:
-        """What this trigger watches."""
-        from airflow_provider_binance_margin.triggers.news import Feed
+    def poller(self) -> RecordPoller:
+        """The poller of this trigger's connection and filter."""
+        from airflow_provider_binance_margin.triggers.poller import RecordPoller
 
-        return Feed(self.endpoint, self.binance_conn_id, self.isolated_symbol, self.poll_interval, self.max_span)
+        return RecordPoller(
+            self.endpoint, self.binance_conn_id, self.isolated_symbol, self.poll_interval, self.max_span
+        )
 
     # -- what is news to this trigger ----------------------------------------------------------------------------
 
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[Snapshot]) -> AsyncGenerator[TriggerEvent, None]:
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[PollResult]
+    ) -> AsyncGenerator[TriggerEvent, None]:
         """An event for each change since what was announced last, be it before this trigger was started again.
 
         At least once: what was announced is remembered only after the event is out.
         """
-        last: Snapshot | None = None
+        last: PollResult | None = None
         saved = True
         async for now in shared_stream:
             if last is None:
@@ -127,8 +131,8 @@ class RecordsEventTrigger(BaseEventTrigger):
                 saved = await self._remember(now)
             last = now
 
-    async def _start(self, now: Snapshot) -> tuple[Snapshot, Snapshot] | None:
-        """What was announced last, and the same counted again; None when that cannot be told yet.
+    async def _start(self, now: PollResult) -> tuple[PollResult, PollResult] | None:
+        """The last announcement, and the same counted again; None when that cannot be told yet.
 
         By the asset's state; where there is none that can be used, by `since`; else by the first poll: nothing is old.
         """
@@ -137,17 +141,17 @@ class RecordsEventTrigger(BaseEventTrigger):
             try:
                 announced = None if source in self._useless else await read(now)
                 if announced is not None:
-                    counted = now if announced.base == now.base else await self.feed().count(announced.base, now)
+                    counted = now if announced.base == now.base else await self.poller().count(announced.base, now)
                     return announced, counted
             except (BinanceRequestError, ValueError) as flaw:  # asking again cannot help
                 self._useless.add(source)
                 self.log.warning("%s ignored, since it cannot be used: %s.", source, _words(flaw))
             except Exception as error:  # noqa: BLE001 - a trigger that ends is started again at once, for ever
-                self._say_once("What appeared meanwhile could not be asked for yet, it is tried again: %s.", error)
+                self._say_once("Catch-up failed, will retry at the next poll: %s.", error)
                 return None
         return now, now
 
-    def _event(self, now: Snapshot) -> TriggerEvent:
+    def _event(self, now: PollResult) -> TriggerEvent:
         """The half-open window to load, and how many records the exchange states for it."""
         assert now.newest is not None
         window = {
@@ -163,9 +167,9 @@ class RecordsEventTrigger(BaseEventTrigger):
 
     # -- what was announced, in the asset's state (Airflow 3.3) ----------------------------------------------------
 
-    async def _stored(self, now: Snapshot) -> Snapshot | None:
-        """What was announced last, None at a first start; ValueError for a state that nobody could go on from."""
-        from airflow_provider_binance_margin.triggers.news import read_state
+    async def _stored(self, now: PollResult) -> PollResult | None:
+        """The last announcement, None at a first start; ValueError for a state that nobody could go on from."""
+        from airflow_provider_binance_margin.triggers.poller import read_state
 
         try:
             state = await self._ask_state("get", self._state_key())
@@ -178,23 +182,23 @@ class RecordsEventTrigger(BaseEventTrigger):
             raise ValueError(f"{type(error).__name__} at each of {self._unread} polls") from None
         return None if state is None else read_state(state, now)
 
-    async def _since(self, now: Snapshot) -> Snapshot | None:  # noqa: ARG002 - as above
-        """What was there before `since`: nothing."""
-        from airflow_provider_binance_margin.triggers.news import Snapshot
+    async def _since(self, now: PollResult) -> PollResult | None:  # noqa: ARG002 - as above
+        """The empty announcement that `since` starts from."""
+        from airflow_provider_binance_margin.triggers.poller import PollResult
 
         start = parse(self.since)
-        return None if start is None else Snapshot(ms(start), 0, None)
+        return None if start is None else PollResult(ms(start), 0, None)
 
-    async def _first_poll(self, now: Snapshot) -> Snapshot | None:  # noqa: ARG002 - as above
+    async def _first_poll(self, now: PollResult) -> PollResult | None:  # noqa: ARG002 - as above
         return self._first
 
-    async def _remember(self, now: Snapshot) -> bool:
-        """Whether that was possible; what could not be remembered is announced again at the next start."""
+    async def _remember(self, now: PollResult) -> bool:
+        """Write the asset's state; what could not be written (False) is announced again at the next start."""
         state = {"since": now.base, "total": now.total, "newest": now.newest}
         try:
             await self._ask_state("set", self._state_key(), state)
         except Exception as error:  # noqa: BLE001 - see above
-            self._say_once("What was announced could not be remembered, it is tried again: %s.", error)
+            self._say_once("State not written, will retry at the next poll: %s.", error)
             return False
         self._said = ""
         return True

@@ -445,7 +445,7 @@ def test_what_may_pass_is_looked_at_again(sense, sandbox, day, fault, options, t
     times = [entry.time for entry in looks(sandbox)]
     if fault != "-1021":
         assert all(b - a >= POKE * 1000 - 20 for a, b in pairwise(times))
-        assert 3 == told().count("This look failed, there will be others")
+        assert 3 == told().count("Poll failed, will retry")
 
 
 def test_a_dead_host_is_waited_for(sense, sandbox, told):
@@ -479,7 +479,7 @@ def test_nothing_is_sent_before_the_exchange_allows_it(sense, sandbox, day, faul
     assert 1000 <= second - first <= 4000
     text = told()
     assert words in text
-    assert 1 == text.count("This look failed")
+    assert 1 == text.count("Poll failed")
 
 
 @pytest.mark.parametrize("soft_fail", [False, True], ids=["hard", "soft"])

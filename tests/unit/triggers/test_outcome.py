@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from airflow_provider_binance_margin.exchange.counter import Count
 from airflow_provider_binance_margin.exchange.endpoint import Record
-from airflow_provider_binance_margin.exchange.watch import Seen
 from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
 
 ODD = {
@@ -27,7 +27,7 @@ ODD = {
 
 
 def outcome(line):
-    return outcome_of(Seen(1, Record(1, (), line), 2, closed=False), 0, 1, binance_conn_id="c", isolated_symbol=None)
+    return outcome_of(Count(1, Record(1, (), line), 2, closed=False), 0, 1, binance_conn_id="c", isolated_symbol=None)
 
 
 @pytest.mark.parametrize(("literal", "expected"), ODD.values(), ids=ODD)

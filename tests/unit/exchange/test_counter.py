@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from airflow_provider_binance_margin.exchange.counter import RecordCounter
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceIncompleteError,
@@ -16,7 +17,6 @@ from airflow_provider_binance_margin.exchange.errors import (
 )
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
-from airflow_provider_binance_margin.exchange.watch import Watch
 from airflow_provider_binance_margin.exchange.wire import Reply
 
 NOW = 1_760_000_000_000
@@ -34,7 +34,7 @@ class Room:
         self.ahead = self.latency = 0.0
         self.dated = True
         rig.caller = replace(rig.caller, decode=FORCE_LIQUIDATION.read_page)
-        self.make = lambda **changes: Watch(
+        self.make = lambda **changes: RecordCounter(
             **{
                 "caller": rig.caller,
                 "start": start,
@@ -77,7 +77,7 @@ class Room:
 
     def look(self):
         self.asked.clear()
-        return self.rig.drive(self.watch.look(), self)
+        return self.rig.drive(self.watch.poll(), self)
 
 
 @pytest.mark.parametrize("symbol", [None, "BTCUSDT"])
@@ -108,7 +108,7 @@ def test_a_record_of_this_very_millisecond_is_seen(rig):
 def test_the_newest_is_the_first_however_many_are_shown(rig):
     """A server that takes no notice of the page's size shows more than one."""
     body = b'{"rows":[{"updatedTime":%d},{"updatedTime":%d}],"total":2}' % (NOW - 1, NOW - 2)
-    seen = rig.drive(Room(rig, NOW - 1_000, None).watch.look(), lambda _: Reply(200, {}, body))
+    seen = rig.drive(Room(rig, NOW - 1_000, None).watch.poll(), lambda _: Reply(200, {}, body))
     assert (seen.total, seen.newest_time) == (2, NOW - 1)
 
 
@@ -170,7 +170,7 @@ def test_a_total_that_is_not_stated_is_no_zero(rig):
     """An unknown count would be taken for an empty window."""
     room = Room(rig, NOW - 1_000, None)
     with pytest.raises(BinanceIncompleteError, match="states no total"):
-        rig.drive(room.watch.look(), [Reply(200, {}, b'{"rows":[]}')])
+        rig.drive(room.watch.poll(), [Reply(200, {}, b'{"rows":[]}')])
 
 
 CONTRADICTIONS = {
@@ -190,7 +190,7 @@ def test_an_answer_at_odds_with_itself_tells_nothing(rig, body):
     room.watch = room.make(caller=rig.caller)
     dated = {"Date": formatdate(NOW // 1000, usegmt=True)}
     with pytest.raises(BinanceTransientError):
-        rig.drive(room.watch.look(), [Reply(200, dated, body)])
+        rig.drive(room.watch.poll(), [Reply(200, dated, body)])
     assert room.watch.memory is None
 
 
@@ -230,9 +230,9 @@ def test_what_was_asked_before_the_end_closes_nothing(rig, ahead):
 
     rig.caller = replace(rig.caller, recv_window=60_000)
     room.answer = lambda _: Reply(200, {}, b'{"rows":[],"total":0}')
-    assert rig.drive(room.watch.look(), late).closed is False
+    assert rig.drive(room.watch.poll(), late).closed is False
     rig.clock.sleep(1.0)
-    assert rig.drive(room.watch.look(), room).closed is True
+    assert rig.drive(room.watch.poll(), room).closed is True
 
 
 def test_an_exchange_that_says_no_time_closes_nothing(rig):
@@ -298,7 +298,7 @@ def test_what_was_counted_before_a_failure_is_remembered(rig):
     room = Room(rig, NOW - 10 * HOUR_MS, None, span=HOUR_MS)
     answers = iter(range(7))
     with pytest.raises(BinanceSpanError):
-        rig.drive(room.watch.look(), lambda request: room(request) if next(answers, 9) < 6 else Reply(400, {}, REFUSED))
+        rig.drive(room.watch.poll(), lambda request: room(request) if next(answers, 9) < 6 else Reply(400, {}, REFUSED))
     going_on(room, room.watch.memory)
     room.look()
     assert room.asked[0][0] == NOW - 4 * HOUR_MS

@@ -1,4 +1,4 @@
-"""Has a record appeared? One request of one row a look, as a generator: the same for pokes and for triggers."""
+"""Counter of records: one request of one row a poll, as a generator, the same for pokes and for triggers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SKEW_MS = 5000
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a look saw.
+class Count:
+    """Result of one poll.
 
-    :param total: how many records the exchange states from the watch's start to `end`
+    :param total: number of records that the exchange states from the window's start to `end`
     :param newest: the newest of them, None without any
-    :param end: up to when was looked, in ms, exclusive
-    :param closed: whether the watched window has ended and settled, so that nothing can appear in it any more
+    :param end: end of what was polled, in ms, exclusive
+    :param closed: True once the window has ended and settled, so that nothing can appear in it any more
     """
 
     total: int
@@ -60,12 +60,12 @@ class _Closed(msgspec.Struct, frozen=True):
     span: Annotated[int, msgspec.Meta(ge=HOUR_MS)]
 
 
-class Watch:
-    """Counts the records from a moment on. Totals of windows that have closed are remembered, not asked for again.
+class RecordCounter:
+    """Count of the records from a moment on; totals of settled windows are kept, not asked for again.
 
-    :param caller: how the endpoint is called
-    :param start: first millisecond watched
-    :param end: first millisecond not watched any more; None watches on and on
+    :param caller: signed calls of the endpoint
+    :param start: first millisecond of the window
+    :param end: first millisecond after it; None for a window that stays open
     :param span: the longest window asked for at once
     :param settle: seconds after its end, by the exchange's clock, at which a window counts as closed
     :param isolated_symbol: the endpoint's own filter
@@ -107,8 +107,8 @@ class Watch:
             self._closed = closed
             self._span.ms = min(self._span.ms, closed.span)
 
-    def look(self) -> Call[Seen]:
-        """Look once; nothing is asked about what has not begun."""
+    def poll(self) -> Call[Count]:
+        """Poll once; nothing is asked about what has not begun."""
         clock, closed, end = self._caller.host.clock, self._closed, self._present_end()
         total, newest, start = closed.total, self._record(closed.newest), closed.until
         while start < end:
@@ -130,7 +130,7 @@ class Watch:
                 end = self._end
             elif present - end > (clock.monotonic() - asked_at) * 1000 + _SKEW_MS:  # the answer has set our clock
                 end = present
-        return Seen(total, newest, end, self._end is not None and self._end <= self._closed.until)
+        return Count(total, newest, end, self._end is not None and self._end <= self._closed.until)
 
     def _had_settled(self, end: int, asked_at: float) -> bool:
         """By the date of the answer itself, reckoned back to when it was asked for; False where none was sent."""
