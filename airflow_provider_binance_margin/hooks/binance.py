@@ -15,8 +15,8 @@ from airflow_provider_binance_margin.hooks.connection import SignedConnection, j
 from airflow_provider_binance_margin.lake.interval import IntervalError, ms, parse
 
 if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.counter import Count, RecordCounter
     from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Span
-    from airflow_provider_binance_margin.exchange.watch import Seen, Watch
 
 _MAX_SPAN_MS = 7 * 24 * 3_600_000
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
@@ -152,18 +152,18 @@ class BinanceHook(SignedConnection):
         settle: float,
         max_span: float,
         isolated_symbol: str | None = None,
-    ) -> Watch:
-        """What counts the records that appear in an endpoint's window (ms); see `exchange.watch.Watch`."""
+    ) -> RecordCounter:
+        """What counts the records that appear in an endpoint's window (ms); see `exchange.counter.RecordCounter`."""
+        from airflow_provider_binance_margin.exchange.counter import RecordCounter
         from airflow_provider_binance_margin.exchange.paging import Span
-        from airflow_provider_binance_margin.exchange.watch import Watch
 
         caller = replace(self._caller(endpoint.path, endpoint.weight, endpoint.read_page), attempts=1)
-        span, settle_ms = Span(int(max_span * 1000)), int(settle * 1000)
-        return Watch(caller, start, end, span=span, settle_ms=settle_ms, isolated_symbol=isolated_symbol)
+        span = Span(int(max_span * 1000))
+        return RecordCounter(caller, start, end, span=span, settle=settle, isolated_symbol=isolated_symbol)
 
-    def look(self, watch: Watch) -> Seen:
+    def look(self, watch: RecordCounter) -> Count:
         """Look once: one request of one row. A failure is raised, not retried: the next look is the next try."""
-        return self._drive(watch.look())
+        return self._drive(watch.poll())
 
 
 def _ms(when: datetime | int | None) -> int | None:
