@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.call import Caller
     from airflow_provider_binance_margin.exchange.wire import Call
 
+ROWS_ASKED = 1
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -38,7 +40,7 @@ class Seen:
 class Watch:
     """Counts the records from a moment on. Totals of windows that have closed are remembered, not asked for again.
 
-    :param caller: how the endpoint is called
+    :param caller: how the endpoint is called, decoding answers of `ROWS_ASKED` rows
     :param start: first millisecond watched
     :param end: first millisecond not watched any more; None watches on and on
     :param span: the longest window asked for at once
@@ -88,11 +90,10 @@ class Watch:
 
     def _ask(self, start: int, stop: int) -> Call[Page]:
         page = yield from self._caller.call(
-            {"startTime": start, "endTime": stop - 1, "isolatedSymbol": self._symbol, "current": 1, "size": 1}
+            {"startTime": start, "endTime": stop - 1, "isolatedSymbol": self._symbol, "current": 1, "size": ROWS_ASKED}
         )
         if page.total is None:
             raise BinanceIncompleteError("the exchange states no total")
-        if (page.total > 0) != bool(page.records):
-            shown = "shows none of them" if page.total > 0 else "shows one all the same"
-            raise BinanceIncompleteError(f"the exchange states {page.total} records and {shown}")
+        if page.total and not page.records:
+            raise BinanceIncompleteError(f"the exchange states {page.total} records and shows none of them")
         return page

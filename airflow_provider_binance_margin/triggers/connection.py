@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
+from airflow_provider_binance_margin.exchange.watch import ROWS_ASKED
 from airflow_provider_binance_margin.exchange.wire import Call, Reply, Wait
 from airflow_provider_binance_margin.hooks.hosts import shared_host
 from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
@@ -48,7 +49,7 @@ class AsyncConnection:
             self.settings.credentials,
             endpoint.path,
             endpoint.weight,
-            endpoint.read_page,
+            endpoint.reader_of(ROWS_ASKED),
             self.settings.recv_window,
             attempts=1,
         )
