@@ -246,10 +246,11 @@ class _Window:
                 known.add(sink.fingerprint())
             agreed = agreed or agrees
             seen = f"{found} distinct records seen, total stated as {_stated(read.totals)}"
-        fault = "was never the same twice" if agreed else "never agreed with its total"
+        alike = " twice alike" if agreed else ""
         raise BinanceIncompleteError(
-            f"{self} was read {READINGS} times and {fault}: {seen}. Records are moving, or the exchange counts "
-            "otherwise; try later, or set require_total=False to accept two equal readings instead"
+            f"the window [{self.start}, {self.end}) ms was read {READINGS} times and never agreed with its total{alike}"
+            f": {seen}. Records are moving, or the exchange counts otherwise; try later, or set require_total=False to "
+            "accept two equal readings instead"
         )
 
     def _is_at_rest(self, read: _Pages) -> bool:

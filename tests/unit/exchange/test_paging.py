@@ -714,7 +714,7 @@ def test_of_two_rows_under_one_key_readings_that_are_equal_decide(make_sink, rea
 )
 def test_a_row_that_one_reading_alone_shows_is_never_kept(make_sink, readings):
     """Nor lost: nothing is taken."""
-    with pytest.raises(BinanceIncompleteError, match="was never the same twice"):
+    with pytest.raises(BinanceIncompleteError, match="never agreed with its total twice alike"):
         read(alternating(*readings), make_sink())
 
 
