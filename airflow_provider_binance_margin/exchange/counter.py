@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.call import Caller
     from airflow_provider_binance_margin.exchange.wire import Call
 
+#: rows that a poll asks for: the newest
+ROWS_ASKED = 1
 #: by how much our clock may differ from the exchange's before a request is refused for it
 _SKEW_MS = 5000
 
@@ -63,7 +65,7 @@ class _Closed(msgspec.Struct, frozen=True):
 class RecordCounter:
     """Count of the records from a moment on; totals of settled windows are kept, not asked for again.
 
-    :param caller: signed calls of the endpoint
+    :param caller: signed calls of the endpoint, decoding answers of `ROWS_ASKED` rows
     :param start: first millisecond of the window
     :param end: first millisecond after it; None for a window that stays open
     :param span: the longest window asked for at once
@@ -151,12 +153,12 @@ class RecordCounter:
 
     def _ask(self, start: int, stop: int) -> Call[Page]:
         page = yield from self._caller.call(
-            {"startTime": start, "endTime": stop - 1, "isolatedSymbol": self._symbol, "current": 1, "size": 1}
+            {"startTime": start, "endTime": stop - 1, "isolatedSymbol": self._symbol, "current": 1, "size": ROWS_ASKED}
         )
         if page.total is None:
             raise BinanceIncompleteError("the exchange states no total")
-        if (page.total > 0) != bool(page.records) or page.total < len(page.records):
-            raise BinanceIncompleteError(f"the exchange states {page.total} records and shows {len(page.records)}")
+        if page.total and not page.records:
+            raise BinanceIncompleteError(f"the exchange states {page.total} records and shows none of them")
         return page
 
     def _record(self, line: str | None) -> Record | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_margin.exchange.call import Caller
+from airflow_provider_binance_margin.exchange.counter import ROWS_ASKED
 from airflow_provider_binance_margin.exchange.credentials import bare
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.wire import Call, Reply, Wait
@@ -50,7 +51,7 @@ class AsyncConnection:
             self.settings.credentials,
             endpoint.path,
             endpoint.weight,
-            endpoint.read_page,
+            endpoint.reader_of(ROWS_ASKED),
             self.settings.recv_window,
             attempts=1,
         )

@@ -105,13 +105,6 @@ def test_a_record_of_this_very_millisecond_is_seen(rig):
     assert (seen.total, seen.newest_time) == (1, NOW)
 
 
-def test_the_newest_is_the_first_however_many_are_shown(rig):
-    """A server that takes no notice of the page's size shows more than one."""
-    body = b'{"rows":[{"updatedTime":%d},{"updatedTime":%d}],"total":2}' % (NOW - 1, NOW - 2)
-    seen = rig.drive(Room(rig, NOW - 1_000, None).watch.poll(), lambda _: Reply(200, {}, body))
-    assert (seen.total, seen.newest_time) == (2, NOW - 1)
-
-
 def test_nothing_is_asked_about_what_has_not_begun(rig):
     """A window in the future costs no request."""
     room = Room(rig, NOW + 1, NOW + 2)
