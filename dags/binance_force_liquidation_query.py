@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Asset, task
 
-PREFIX = "binance/margin/force_liquidation/scope=account/"
+PREFIX = "binance/margin/force_liquidation/account=binance_default/scope=cross/"
 
 GAPS = """
     SELECT day::DATE::VARCHAR FROM range((SELECT min(dt) FROM days), (SELECT max(dt) FROM days), INTERVAL 1 DAY) t(day)

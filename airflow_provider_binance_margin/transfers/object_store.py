@@ -88,6 +88,23 @@ class ObjectStore:
         self._conditional = True
         self._lock = threading.Lock()
 
+    def check_bucket(self) -> None:
+        """Ask once whether the bucket is there; whether it may be used is told by its objects.
+
+        :raises LakeError: when it is not
+        """
+        try:
+            self._client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            if _code(error) in ("404", "NoSuchBucket"):
+                raise LakeError(
+                    f"s3://{self.bucket}/ fails, since the bucket does not exist: check s3_bucket"
+                ) from None
+        except ParamValidationError:
+            raise LakeError(f"s3://{self.bucket} is no bucket that S3 could have") from None
+        except BotoCoreError as error:
+            _fail_to_reach(error)
+
     def head(self, key: str) -> Existing | None:
         """What is under a key, or None.
 
