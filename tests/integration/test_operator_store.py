@@ -140,7 +140,7 @@ def test_objects_that_must_not_shrink_keep_no_others_away(month, sandbox, s3, fe
 
 def test_a_retry_resumes_beside_what_must_stay(month, sandbox, s3):
     """What was loaded before something else failed is not asked for again."""
-    month.hold(**{f"day{day}": 3 for day in range(1, 32)}, day2=1)
+    month.hold(**{f"day{day}": 3 for day in range(1, 32)} | {"day2": 1})
     sandbox.fault("error", code=-1002, status=401, skip=20)
 
     first = month.load(clear_number=1, max_workers=1)
@@ -175,6 +175,7 @@ def test_what_parquet_cannot_hold_keeps_no_other_object_away(month, sandbox, s3)
 def test_what_concerns_all_ends_all(month, sandbox, s3, fault):
     """A ban or a rejected key is no matter of one object."""
     before = snapshot(s3)
+    sandbox.clear_log()
     options = {"code": -2015, "status": 401} if fault == "-2015" else {}
     sandbox.fault("error" if options else fault, times=None, **options)
 
@@ -182,7 +183,8 @@ def test_what_concerns_all_ends_all(month, sandbox, s3, fault):
 
     assert done.state in ("failed", "up_for_retry")
     assert "objects could not be loaded" not in str(done.error)
-    assert (len(sandbox.requests), snapshot(s3)) == (1, before)
+    assert snapshot(s3) == before
+    assert len(sandbox.requests) <= (1 if fault == "418" else 4)  # objects are made four side by side
 
 
 # Never another's
