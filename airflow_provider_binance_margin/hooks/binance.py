@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint, Page
 from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
-from airflow_provider_binance_margin.exchange.settling import SETTLE, seconds_until_settled
+from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, SETTLE, seconds_until_settled
 from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.hooks.connection import SignedConnection, json_object
 from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, ms, parse
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _MAX_SPAN_MS = 7 * 24 * 3_600_000
 _READINGS = 3
-#: seconds by which the exchange's clock may seem to step back, since it is told in whole ones
-_CLOCK_STEP = 1.0
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
 
 
@@ -147,7 +145,8 @@ class BinanceHook(SignedConnection):
         choice = Choice((interval,), "arguments")
         reader = self.reader(endpoint, Span(_MAX_SPAN_MS), isolated_symbol=isolated_symbol)
         for _ in range(_READINGS):
-            self.await_settled(choice, settle)
+            if left := self.unsettled(choice, settle):
+                self.wait(left, f"{interval} counts as closed {settle:.0f} s after its end")
             began = time.monotonic()
             with Spool(len(endpoint.record_key)) as spool:
                 reader.read(interval.start, interval.end, spool)
@@ -157,21 +156,20 @@ class BinanceHook(SignedConnection):
             f"the interval {interval} never counts as closed: the exchange's clock stands still"
         )
 
-    def await_settled(self, choice: Choice, settle: float) -> None:
-        """Wait until the last interval counts as closed by the exchange's clock.
+    def unsettled(self, choice: Choice, settle: float) -> float:
+        """Seconds to wait until the last interval counts as closed by the exchange's clock, 0 if it does.
 
         The exchange is asked for its time only where this machine's clock leaves it in doubt: what is read is checked
         against the exchange's clock in any case.
 
         :raises IntervalError: for one that ends in the future
         """
-        end = choice.intervals[-1].end
-        if seconds_until_settled(end, settle, self.exchange_time()):
-            self.ask_exchange_time()
-            left = self.seconds_until_settled(choice, settle)
-            if left:
-                # that time is told in whole seconds: else what is read next could seem to be read too early
-                self.wait(left + _CLOCK_STEP, f"{choice.intervals[-1]} counts as closed {settle:.0f} s after its end")
+        if not seconds_until_settled(choice.intervals[-1].end, settle, self.exchange_time()):
+            return 0.0
+        self.ask_exchange_time()
+        left = self.seconds_until_settled(choice, settle)
+        # that time is told in whole seconds: else what is read next could seem to be read too early
+        return left and left + CLOCK_STEP
 
     def seconds_until_settled(self, choice: Choice, settle: float, at: float | None = None) -> float:
         """Seconds until the last interval counts as closed by the exchange's clock, 0 if it does.

@@ -10,6 +10,7 @@ import threading
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -101,6 +102,104 @@ def test_an_empty_object_may_become_full(operator, run_task, sandbox, s3, day, r
     assert sandbox.records(*day.ms) == rows(s3.get(day.key))
 
 
+@pytest.fixture
+def month(operator, run_task, sandbox):
+    """Loads January by days, of which each had two records."""
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    interval = (first, datetime(2026, 2, 1, tzinfo=UTC))
+
+    def hold(**fewer):
+        sandbox.clear()
+        for day in range(31):
+            at = int((first + timedelta(days=day)).timestamp() * 1000)
+            sandbox.add(n=fewer.get(f"day{day + 1}", 2), at=at, step_ms=1000)
+        sandbox.clear_log()
+
+    def load(**options):
+        run = {name: options.pop(name) for name in ("clear_number", "try_number") if name in options}
+        options = {"grain": "day", "s3_key": "{start:%d}.jsonl", **options}
+        return run_task(operator(**options), interval=interval, retries=3, **run)
+
+    hold()
+    assert load().result["records"] == 62
+    return SimpleNamespace(hold=hold, load=load)
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+@pytest.mark.parametrize(
+    "fewer", [{"day5": 1}, {"day1": 0, "day31": 1}, {f"day{day}": 1 for day in range(1, 29)}], ids=len
+)
+def test_objects_that_must_not_shrink_keep_no_others_away(month, sandbox, s3, fewer, workers):
+    """All others are loaded; the error names some of those that were not, and the way out that loses nothing first."""
+    before = snapshot(s3)
+    month.hold(**{f"day{day}": 3 for day in range(1, 32)} | fewer)
+
+    done = month.load(clear_number=1, max_workers=workers)
+    after = snapshot(s3)
+    sandbox.clear_log()
+    kept = month.load(clear_number=2, replace=False)
+
+    text = str(done.error)
+    changed = {key for key in after if after[key] != before[key]}
+    assert (done.state, len(changed)) == ("failed", 31 - len(fewer))
+    assert {s3.metadata(key)["records"] for key in changed} == {"3"}
+    assert f"{len(fewer)} of 31 objects could not be loaded, the others are" in text
+    assert 0 < text.index("replace=False") < text.index("allow_shrink=True")
+    assert text.count(" holds 2 records, and the exchange now answers ") == min(len(fewer), 10)
+    assert ("; and 18 more" in text) == (len(fewer) == 28)
+    assert len(text) < 3000
+    assert (kept.state, kept.result["objects"], sandbox.requests) == ("success", 31, []), kept.error
+
+
+def test_a_retry_resumes_beside_what_must_stay(month, sandbox, s3):
+    """What was loaded before something else failed is not asked for again."""
+    month.hold(**{f"day{day}": 3 for day in range(1, 32)} | {"day2": 1})
+    sandbox.fault("error", code=-1002, status=401, skip=20)
+
+    first = month.load(clear_number=1, max_workers=1)
+    loaded = sum(s3.metadata(key)["records"] == "3" for key in s3)
+    sandbox.clear_log()
+    second = month.load(clear_number=1, try_number=2)
+
+    assert (first.state, second.state) == ("failed", "failed")
+    assert "not authorised" in str(first.error)
+    assert "1 of 31 objects" in str(second.error)
+    assert loaded >= 15
+    assert len(sandbox.requests) == 31 - loaded
+    assert sum(s3.metadata(key)["records"] == "3" for key in s3) == 30
+
+
+def test_what_parquet_cannot_hold_keeps_no_other_object_away(month, sandbox, s3):
+    """The record is named, and the days without it are there."""
+    sandbox.add({"updatedTime": int(datetime(2026, 1, 9, tzinfo=UTC).timestamp() * 1000), "price": "0.123456789"})
+
+    done = month.load(s3_key="{start:%d}.parquet")
+
+    assert (done.state, sorted(key for key in s3 if key.endswith(".parquet"))) == (
+        "failed",
+        [f"{day:02d}.parquet" for day in range(1, 32) if day != 9],
+    )
+    assert "1 of 31 objects could not be loaded" in str(done.error)
+    assert "price 0.123456789" in str(done.error) or "0.123456789" in str(done.error)
+    assert "allow_shrink" not in str(done.error)
+
+
+@pytest.mark.parametrize("fault", ["418", "-2015"])
+def test_what_concerns_all_ends_all(month, sandbox, s3, fault):
+    """A ban or a rejected key is no matter of one object."""
+    before = snapshot(s3)
+    sandbox.clear_log()
+    options = {"code": -2015, "status": 401} if fault == "-2015" else {}
+    sandbox.fault("error" if options else fault, times=None, **options)
+
+    done = month.load(clear_number=1, max_workers=1)
+
+    assert done.state in ("failed", "up_for_retry")
+    assert "objects could not be loaded" not in str(done.error)
+    assert snapshot(s3) == before
+    assert len(sandbox.requests) <= (1 if fault == "418" else 4)  # objects are made four side by side
+
+
 # Never another's
 
 
@@ -123,6 +222,7 @@ def test_an_empty_object_may_become_full(operator, run_task, sandbox, s3, day, r
                 "interval-start": "2026-01-14T00:00:00Z",
                 "interval-end": "2026-01-16T00:00:00Z",
                 "scope": "account",
+                "account": "binance_default",
             },
             "[2026-01-14T00:00:00Z, 2026-01-16T00:00:00Z)",
         ),
@@ -640,7 +740,7 @@ def test_extra_arguments_reach_s3(operator, run_task, s3, day):
         head["StorageClass"],
         head["CacheControl"],
     )
-    assert ("risk", "account") == (head["Metadata"]["team"], head["Metadata"]["scope"])
+    assert ("risk", "cross") == (head["Metadata"]["team"], head["Metadata"]["scope"])
     grants = s3.client.get_object_acl(Bucket=s3.name, Key=day.key)["Grants"]
     assert any(grant["Grantee"].get("URI", "").endswith("AllUsers") for grant in grants)
 
@@ -660,7 +760,7 @@ def test_a_template_in_extra_arguments_is_rendered_and_stored_nowhere(operator, 
     assert SSE_C_KEY not in repr((api.calls, done.xcom, done.result))
 
 
-@pytest.mark.parametrize("name", ["records", "Records", "SCOPE"])
+@pytest.mark.parametrize("name", ["records", "Records", "SCOPE", "Account", "attempt", "Body-Size"])
 def test_metadata_of_the_users_own_cannot_fake_the_proof(operator, run_task, sandbox, s3, day, name):
     """Names that the proof uses stay ours, in whatever case they are given."""
     sandbox.add(n=2, at=day.ms[0])
@@ -668,7 +768,7 @@ def test_metadata_of_the_users_own_cannot_fake_the_proof(operator, run_task, san
     done = run_task(operator(s3_extra_args={"Metadata": {name: "7"}}), interval=day.interval)
 
     assert done.state == "success", done.error
-    assert ("2", "account") == (s3.metadata(day.key)["records"], s3.metadata(day.key)["scope"])
+    assert ("2", "cross") == (s3.metadata(day.key)["records"], s3.metadata(day.key)["scope"])
 
 
 def test_extra_arguments_that_s3_does_not_have_are_told(operator, run_task, s3, day):
@@ -728,8 +828,10 @@ def test_the_bucket_may_be_the_connections(operator, run_task, connect, s3, day)
     assert [day.key] == s3.keys()
 
 
-def test_a_failing_object_ends_the_run_and_keeps_what_is_done(operator, run_task, sandbox, s3, day):
-    """One object that cannot be replaced fails the task; the others are whole or not there."""
+def test_one_object_that_must_stay_fails_the_run_and_keeps_none_of_the_others_away(
+    operator, run_task, sandbox, s3, day
+):
+    """All others are whole, nothing is told to the outlets, and the error says how many and which."""
     taken = "20260115T120000Z.jsonl.gz"
     s3.put(taken, b"theirs")
     sandbox.add(n=48, at=day.ms[0], step_ms=1_800_000)
@@ -740,5 +842,8 @@ def test_a_failing_object_ends_the_run_and_keeps_what_is_done(operator, run_task
     )
 
     assert ("failed", b"theirs") == (done.state, s3.get(taken))
-    assert all(len(gzip.decompress(s3.get(key)).splitlines()) == 2 for key in s3 if key != taken)
+    assert [2] * 23 == [len(gzip.decompress(s3.get(key)).splitlines()) for key in s3 if key != taken]
+    assert "1 of 24 objects could not be loaded, the others are" in str(done.error)
+    assert f"s3://{s3.name}/{taken} holds something this package did not write" in str(done.error)
+    assert "allow_shrink" not in str(done.error)
     assert not (done.final or {}).get("outlet_events")
