@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from datetime import date
@@ -67,13 +69,21 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
 
 @contextmanager
 def _told(sandbox: Sandbox, url_file: Path | None) -> Iterator[None]:
-    """The URL in a file for whoever waits for it, whole from its first moment, gone at the end."""
+    """The URL in a file for whoever waits for it, whole from its first moment, gone at the end.
+
+    The file is a new one that takes the name: a link that stands there is replaced, not followed.
+    """
     if url_file is None:
         yield
         return
-    new = url_file.with_name(url_file.name + ".new")
-    new.write_text(sandbox.url)
-    new.replace(url_file)
+    descriptor, new = tempfile.mkstemp(prefix=f".{url_file.name}.", dir=url_file.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(sandbox.url)
+        Path(new).replace(url_file)
+    except BaseException:
+        Path(new).unlink(missing_ok=True)
+        raise
     try:
         yield
     finally:

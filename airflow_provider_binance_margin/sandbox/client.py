@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TIMEOUT = 60
+# records in one request: a body has a limit
+BATCH = 10_000
 
 
 class SandboxControl:
@@ -31,8 +34,10 @@ class SandboxControl:
         return added
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """Add complete records."""
-        return int(self._call("POST", "records", list(records))["loaded"])
+        """Add complete records, as many as there are."""
+        rest = iter(records)
+        batches = iter(lambda: list(islice(rest, BATCH)), [])
+        return sum(int(self._call("POST", "records", batch)["loaded"]) for batch in batches)
 
     def clear(self) -> None:
         """Forget all records."""

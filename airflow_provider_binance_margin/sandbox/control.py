@@ -1,10 +1,15 @@
-"""The same handles for another process: `/sandbox/...` over HTTP, without a key, for peers on this machine."""
+"""The same handles for another process: `/sandbox/...` over HTTP, without a key, for programs on this machine.
+
+Web pages in a browser here are kept out: by the Host (a name that was rebound to this address), by Origin and
+Sec-Fetch-Site, and by a content type that a page of another site cannot send unasked.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from airflow_provider_binance_margin.sandbox.answers import Answer, reply
 
@@ -19,6 +24,11 @@ PREFIX = "/sandbox/"
 
 def control(exchange: Exchange, request: Request) -> Answer:
     """Do what a request to `/sandbox/...` asks for; what cannot be done is told in a 400."""
+    stranger = _stranger(request)
+    if stranger:
+        return reply({"error": f"the sandbox's control plane refuses this {stranger}"}, 403)
+    if request.method == "POST" and _content_type(request) != "application/json":
+        return reply({"error": "the sandbox's control plane takes application/json only"}, 415)
     action = ACTIONS.get((request.method, request.path.removeprefix(PREFIX)))
     if action is None:
         return reply({"error": f"there is no {request.method} {request.path}"}, 404)
@@ -26,8 +36,31 @@ def control(exchange: Exchange, request: Request) -> Answer:
         query = dict(parse_qsl(request.query.decode("ascii")))
         content = json.loads(request.body) if request.body else {}
         return reply(action(exchange, query, content))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return reply({"error": f"{type(error).__name__}: {error}"}, 400)
+
+
+def _stranger(request: Request) -> str | None:
+    """The header by which a request is a web page's, or comes under another machine's name."""
+    headers = request.headers
+    host = headers.get("host", "")
+    if not _is_loopback(host):
+        return "Host"
+    if headers.get("origin", f"http://{host}") != f"http://{host}":
+        return "Origin"
+    return None if headers.get("sec-fetch-site", "none") in {"none", "same-origin"} else "Sec-Fetch-Site"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _interval(query: dict[str, str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.sandbox.answers import Answer
 
 LONGEST_HEAD = 64 * 1024
+LONGEST_BODY = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,12 @@ class Request:
         return "close" in self.headers.get("connection", "").lower()
 
 
+class TooLargeError(ValueError):
+    """A body beyond `LONGEST_BODY`."""
+
+
 def take_request(buffer: bytearray, connection: int) -> Request | None:
-    """Take the first request off the buffer once it is complete."""
+    """Take the first request off the buffer once it is complete; what is no request, or too long, is a ValueError."""
     end = buffer.find(b"\r\n\r\n", 0, LONGEST_HEAD)
     if end < 0:
         if len(buffer) > LONGEST_HEAD:
@@ -42,10 +47,11 @@ def take_request(buffer: bytearray, connection: int) -> Request | None:
         return None
     line, *lines = bytes(buffer[:end]).split(b"\r\n")
     method, target, _ = line.split(b" ")
-    headers = dict(map(_header, lines))
-    length = int(headers.get("content-length", "0"))
-    if "transfer-encoding" in headers or length < 0:
-        raise ValueError("only bodies of stated length")
+    pairs = [_header(line) for line in lines]
+    headers = dict(pairs)
+    length = _length(headers)
+    if any([name for name, _ in pairs].count(name) > 1 for name in ("host", "origin", "content-length")):
+        raise ValueError("a header twice")
     if len(buffer) < end + 4 + length:
         return None
     body = bytes(buffer[end + 4 : end + 4 + length])
@@ -54,6 +60,15 @@ def take_request(buffer: bytearray, connection: int) -> Request | None:
     return Request(
         sys.intern(method.decode("ascii")), sys.intern(path.decode("latin-1")), query, headers, body, connection
     )
+
+
+def _length(headers: dict[str, str]) -> int:
+    text = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not text.isdecimal() or not text.isascii():
+        raise ValueError("only bodies of stated length")
+    if len(text) > len(str(LONGEST_BODY)) or int(text) > LONGEST_BODY:
+        raise TooLargeError
+    return int(text)
 
 
 def _header(line: bytes) -> tuple[str, str]:
