@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_binance_margin.sandbox.datasets import DATASETS
 from airflow_provider_binance_margin.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="binance-sandbox", description="A strict local Binance for one endpoint.")
+    about = f"A strict local Binance for the history of a margin account: {', '.join(DATASETS)}."
+    parser = argparse.ArgumentParser(prog="binance-sandbox", description=about)
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8099, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--home", type=Path, default=Path("~/.binance-sandbox"), help="where the API keys are kept")
@@ -95,7 +97,7 @@ def _welcome(sandbox: Sandbox) -> str:
     return (
         f"Binance sandbox on {sandbox.url} with {sandbox.count():,} records of the cross account\n"
         f"and isolated ones of {', '.join(sandbox.pairs) or 'no pair'}. Faults, log and more: {sandbox.url}/sandbox/\n"
-        f"\n{exports}\n\nCtrl-C ends it."
+        f"\n{exports}\n\nDatasets: {', '.join(DATASETS)}.\n\nCtrl-C ends it."
     )
 
 

@@ -66,12 +66,18 @@ def _content_type(request: Request) -> str:
 def _interval(query: dict[str, str]) -> dict[str, Any]:
     names = {"startTime": "start_ms", "endTime": "end_ms"}
     times: dict[str, Any] = {ours: int(query[theirs]) for theirs, ours in names.items() if theirs in query}
-    return {**times, "isolated_symbol": query.get("isolatedSymbol")}
+    return {**times, "isolated_symbol": query.get("isolatedSymbol"), **_where(query)}
 
 
-def _put(exchange: Exchange, content: Any) -> Any:
+def _where(query: dict[str, str]) -> dict[str, str]:
+    return {name: query[name] for name in ("dataset", "account") if name in query}
+
+
+def _put(exchange: Exchange, query: dict[str, str], content: Any) -> Any:
     """A list is loaded, an object is the options of `add`."""
-    return {"loaded": exchange.load(content)} if isinstance(content, list) else exchange.add(**content)
+    if isinstance(content, list):
+        return {"loaded": exchange.load(content, **_where(query))}
+    return exchange.add(**{**_where(query), **content})
 
 
 def _set(exchange: Exchange, content: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +92,8 @@ def _health(exchange: Exchange) -> dict[str, Any]:
 ACTIONS: dict[tuple[str, str], Callable[[Exchange, dict[str, str], Any], Any]] = {
     ("GET", "health"): lambda exchange, _, __: _health(exchange),
     ("GET", "records"): lambda exchange, query, _: exchange.records(**_interval(query)),
-    ("POST", "records"): lambda exchange, _, content: _put(exchange, content),
-    ("DELETE", "records"): lambda exchange, _, __: exchange.clear(),
+    ("POST", "records"): _put,
+    ("DELETE", "records"): lambda exchange, query, _: exchange.clear(**_where(query)),
     ("GET", "count"): lambda exchange, query, _: {"count": exchange.count(**_interval(query))},
     ("POST", "faults"): lambda exchange, _, content: exchange.fault(**content),
     ("DELETE", "faults"): lambda exchange, _, __: exchange.clear_faults(),

@@ -27,6 +27,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     connection: int
+    address: str = ""
 
     @property
     def is_last(self) -> bool:
@@ -38,7 +39,7 @@ class TooLargeError(ValueError):
     """A body beyond `LONGEST_BODY`."""
 
 
-def take_request(buffer: bytearray, connection: int) -> Request | None:
+def take_request(buffer: bytearray, connection: int, address: str = "") -> Request | None:
     """Take the first request off the buffer once it is complete; what is no request, or too long, is a ValueError."""
     end = buffer.find(b"\r\n\r\n", 0, LONGEST_HEAD)
     if end < 0:
@@ -57,9 +58,8 @@ def take_request(buffer: bytearray, connection: int) -> Request | None:
     body = bytes(buffer[end + 4 : end + 4 + length])
     del buffer[: end + 4 + length]
     path, _, query = target.partition(b"?")
-    return Request(
-        sys.intern(method.decode("ascii")), sys.intern(path.decode("latin-1")), query, headers, body, connection
-    )
+    words = sys.intern(method.decode("ascii")), sys.intern(path.decode("latin-1"))
+    return Request(*words, query, headers, body, connection, address)
 
 
 def _length(headers: dict[str, str]) -> int:
@@ -80,7 +80,7 @@ def head(answer: Answer, now_ms: int, *, last: bool) -> bytes:
     """Status line and headers of an answer."""
     lines = [
         f"HTTP/1.1 {answer.status} {_phrase(answer.status)}",
-        f"Date: {_date(now_ms // 1_000)}",
+        f"Date: {_date((now_ms + answer.date_offset_ms) // 1_000)}",
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
         f"Connection: {'close' if last else 'keep-alive'}",

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_binance_margin.sandbox.control import PREFIX, control
-from airflow_provider_binance_margin.sandbox.exchange import Exchange
+from airflow_provider_binance_margin.sandbox.exchange import DEFAULT, Exchange
 from airflow_provider_binance_margin.sandbox.history import DAY, history
-from airflow_provider_binance_margin.sandbox.keys import open_keys
+from airflow_provider_binance_margin.sandbox.keys import MAIN, open_keys
 from airflow_provider_binance_margin.sandbox.wire import Serving
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ENVIRONMENT = {
 
 
 class Sandbox(Exchange):
-    """A strict local Binance for one endpoint; use it as a context manager.
+    """A strict local Binance for a margin account's history; use it as a context manager.
 
     :param port: 0 takes a free one.
     :param host: an address of this machine's loopback; no other is served.
@@ -89,7 +89,7 @@ class Sandbox(Exchange):
             self._ending.pop()()
 
     def connection(self, name: str = "hmac") -> dict[str, Any]:
-        """An Airflow connection for one of the keys."""
+        """An Airflow connection for a key: "hmac", "rsa" or "ed25519" of one account, "second" or "no-margin"."""
         key = self.keys[name]
         base = {"conn_type": "binance", "host": self.url, "login": key.api_key}
         if key.secret is not None:
@@ -132,7 +132,7 @@ class Sandbox(Exchange):
     def _invent_history(self, seed: int, start: date | None, days: int) -> None:
         now = self.now_ms()
         first = now // DAY - days if start is None else start.toordinal() - EPOCH
-        self._book.load(history(seed, first, days + 1 if start is None and days else days, now))
+        self._book(DEFAULT, MAIN).load(history(seed, first, days + 1 if start is None and days else days, now))
 
     def _serve_in_background(self, listener: socket.socket) -> Callable[[], None]:
         runner, stop = asyncio.Runner(loop_factory=asyncio.new_event_loop), asyncio.Event()

@@ -34,12 +34,14 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._sending: asyncio.Task[None] | None = None
         self._refused = False
+        self._address = ""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._address = transport.get_extra_info("peername")[0]
         self._serving.open.add(self)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -61,7 +63,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         while self._sending is None and not self._transport.is_closing():
             try:
-                request = take_request(self._buffer, self._number)
+                request = take_request(self._buffer, self._number, self._address)
             except ValueError as error:
                 self._refuse(413 if isinstance(error, TooLargeError) else 400)
                 return
@@ -79,8 +81,9 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, request: Request) -> None:
         answer, latency = self._serving.answer(request)
-        if answer.sent is None and answer.pieces == 1 and not latency + answer.wait + answer.spread:
+        if answer.sent is None and answer.pieces == 1 and not latency + answer.wait + answer.spread + answer.later:
             self._transport.write(self._head(answer, request) + _body(answer, request))
+            self._write_unasked(answer, request)
             self._end(request)
         else:
             self._sending = asyncio.get_running_loop().create_task(self._send(answer, request, latency))
@@ -96,9 +99,15 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(0.01)  # let the client read what was sent
             self._reset()
             return
+        await asyncio.sleep(answer.later)
+        self._write_unasked(answer, request)
         self._sending = None
         self._end(request)
         self._go_on()
+
+    def _write_unasked(self, answer: Answer, request: Request) -> None:
+        if answer.unasked is not None:
+            self._transport.write(self._head(answer.unasked, request) + answer.unasked.body)
 
     def _reset(self) -> None:
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
