@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_binance_margin.sandbox.datasets import DATASETS
 from airflow_provider_binance_margin.sandbox.sandbox import Sandbox
+from airflow_provider_binance_margin.sandbox.stories import KINDS, checked_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,12 +47,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=date.fromisoformat, help="first UTC day of the history, as YYYY-MM-DD")
     parser.add_argument("--days", type=int, default=730, help="its length; it ends now at the latest")
     parser.add_argument("--no-history", dest="days", action="store_const", const=0, help="begin without records")
+    stories = f"instead, stories told in all datasets: all, or some of {', '.join(KINDS)}, joined by commas"
+    parser.add_argument("--stories", type=_kinds, help=stories)
     parser.add_argument("--latency-ms", type=float, default=0.0, help="time before each answer")
     parser.add_argument("--clock-offset-ms", type=int, default=0, help="how far the exchange's clock is ahead")
     parser.add_argument("--limit", type=int, default=12_000, help="weight a minute on one endpoint")
     parser.add_argument("--unfiltered", choices=("cross", "all"), default="cross", help="rows without isolatedSymbol")
     parser.add_argument("--url-file", type=Path, help="a file that holds the URL while the sandbox serves")
     return parser
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    try:
+        return checked_kinds("all" if text == "all" else text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _sandbox(options: argparse.Namespace) -> Sandbox:
@@ -62,6 +72,7 @@ def _sandbox(options: argparse.Namespace) -> Sandbox:
         seed=options.seed,
         start=options.start,
         days=options.days,
+        stories=options.stories,
         latency=options.latency_ms / 1_000,
         clock_offset_ms=options.clock_offset_ms,
         limit=options.limit,

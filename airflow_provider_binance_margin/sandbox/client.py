@@ -11,9 +11,10 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from airflow_provider_binance_margin.sandbox.answers import dumps
 from airflow_provider_binance_margin.sandbox.log import Entry
+from airflow_provider_binance_margin.sandbox.stories import Story
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 TIMEOUT = 60
 # records in one request: a body has a limit
@@ -54,6 +55,14 @@ class SandboxControl:
     def count(self, start_ms: int, end_ms: int, isolated_symbol: str | None = None, **where: str) -> int:
         """How many records of `dataset` of `account` there are in [start, end)."""
         return int(self._call("GET", "count" + _interval(start_ms, end_ms, isolated_symbol, where))["count"])
+
+    def tell(self, kinds: str | Sequence[str] = "all", **how: Any) -> list[Story]:
+        """Let stories happen: the options of `Sandbox.tell`."""
+        return [Story(**each) for each in self._call("POST", "stories", {"kinds": kinds, **how})]
+
+    def stories(self) -> list[Story]:
+        """The stories that have been told."""
+        return [Story(**each) for each in self._call("GET", "stories")]
 
     def fault(self, name: str, **options: Any) -> None:
         """Let something go wrong."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -95,6 +96,8 @@ ACTIONS: dict[tuple[str, str], Callable[[Exchange, dict[str, str], Any], Any]] =
     ("POST", "records"): _put,
     ("DELETE", "records"): lambda exchange, query, _: exchange.clear(**_where(query)),
     ("GET", "count"): lambda exchange, query, _: {"count": exchange.count(**_interval(query))},
+    ("GET", "stories"): lambda exchange, _, __: list(map(asdict, exchange.stories())),
+    ("POST", "stories"): lambda exchange, _, content: list(map(asdict, exchange.tell(**content))),
     ("POST", "faults"): lambda exchange, _, content: exchange.fault(**content),
     ("DELETE", "faults"): lambda exchange, _, __: exchange.clear_faults(),
     ("GET", "log"): lambda exchange, _, __: [entry.as_dict() for entry in exchange.requests],

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_binance_margin.sandbox.answers import Answer, RefusedError, html, wrong_method
 from airflow_provider_binance_margin.sandbox.asking import FOREVER, Visit
 from airflow_provider_binance_margin.sandbox.book import ALL, CROSS, Account, Book
-from airflow_provider_binance_margin.sandbox.datasets import FORCE_LIQUIDATION, dataset_of
+from airflow_provider_binance_margin.sandbox.dataset import DAY
+from airflow_provider_binance_margin.sandbox.datasets import DATASETS, FORCE_LIQUIDATION, dataset_of
 from airflow_provider_binance_margin.sandbox.endpoints import ENDPOINTS
 from airflow_provider_binance_margin.sandbox.faults import Faults
 from airflow_provider_binance_margin.sandbox.invent import invent
@@ -22,9 +23,10 @@ from airflow_provider_binance_margin.sandbox.market import ISOLATED
 from airflow_provider_binance_margin.sandbox.rules import admit
 from airflow_provider_binance_margin.sandbox.scene import Scene
 from airflow_provider_binance_margin.sandbox.settings import Settings
+from airflow_provider_binance_margin.sandbox.stories import Story, checked_kinds, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow_provider_binance_margin.sandbox.keys import ApiKey
     from airflow_provider_binance_margin.sandbox.message import Request
@@ -45,6 +47,7 @@ class Exchange:
         self.keys: dict[str, ApiKey] = {}
         self._by_api_key: dict[str, ApiKey] = {}
         self._accounts: defaultdict[str, Account] = defaultdict(Account)
+        self._stories: list[Story] = []
         self._faults = Faults()
         self._limits = Limits()
         self._log: list[Entry] = []
@@ -147,6 +150,36 @@ class Exchange:
     def _book(self, dataset: str, account: str) -> Book:
         return self._account(account).books[dataset_of(dataset).name]
 
+    def tell(
+        self,
+        kinds: str | Sequence[str] = "all",
+        *,
+        seed: int = 7,
+        first_day: int | None = None,
+        days: int = 30,
+        account: str = MAIN,
+    ) -> list[Story]:
+        """Let stories happen (`stories.KINDS`), one a day from `first_day` (counted from 1970-01-01), or up to now."""
+        chosen, now = checked_kinds(kinds), self.now_ms()
+        first = now // DAY - days if first_day is None else first_day
+        told = {story.time // DAY for story in self.stories() if story.account == account}
+        if told & set(range(first, first + days)):
+            raise ValueError("some of these days have their stories already")
+        tellers = list(tell(seed, chosen, first, days, now))
+        for name, kind in DATASETS.items():
+            rows = [row for each in tellers for which, row in each.records if which == name]
+            if self.settings.time_unit == "ms" and kind.in_seconds:
+                rows = [{**row, kind.time: kind.ms(row)} for row in rows]
+            self.load(rows, dataset=name, account=account)
+        with self._lock:
+            self._stories += (new := [replace(each.story, account=account) for each in tellers])
+        return new
+
+    def stories(self) -> list[Story]:
+        """The stories that have been told: what happened, where and when, and which records say so."""
+        with self._lock:
+            return list(self._stories)
+
     def fault(self, name: str, **options: Any) -> None:
         """Let something go wrong: see `mishaps.KINDS` for the names; `times=None` is for ever."""
         with self._lock:
@@ -177,6 +210,7 @@ class Exchange:
         """As new: no records, faults, log, used weight or bans, and default settings."""
         with self._lock:
             self._accounts.clear()
+            self._stories.clear()
             self._faults, self._limits, self._log = Faults(), Limits(), []
             self.settings.change(**vars(Settings()))
 

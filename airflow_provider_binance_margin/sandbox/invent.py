@@ -49,7 +49,7 @@ def invent(
             raise ValueError(
                 f"these fields make a record of {dataset.scope(record) or 'cross'}, not {scope or 'cross'}"
             )
-        yield _in_order(dataset, record)
+        yield in_order(dataset, record)
 
 
 def _scope(dataset: Dataset, symbol: str | None, isolated_symbol: str | None, *, isolated: bool) -> str:
@@ -72,6 +72,7 @@ def _check(dataset: Dataset, fields: Mapping[str, Any]) -> None:
         raise ValueError(f"no such option, and no field of {dataset.name}: {', '.join(wrong)}")
 
 
-def _in_order(dataset: Dataset, record: dict[str, Any]) -> dict[str, Any]:
+def in_order(dataset: Dataset, record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the dataset's fields in their order, unknown ones behind."""
     known = {name: record[name] for name in dataset.fields if name in record}
     return known if len(known) == len(record) else {**known, **record}

@@ -13,6 +13,8 @@ import pytest
 from airflow_provider_binance_margin.sandbox import SandboxControl
 from airflow_provider_binance_margin.sandbox.datasets import DATASETS
 from airflow_provider_binance_margin.sandbox.mishaps import KINDS
+from airflow_provider_binance_margin.sandbox.settings import CHOICES, Settings
+from airflow_provider_binance_margin.sandbox.stories import KINDS as STORIES
 
 pytest_plugins = ["airflow_provider_binance_margin.sandbox.pytest_plugin"]
 
@@ -638,12 +640,11 @@ def test_a_reading_that_is_none_is_refused(binance_sandbox, wrong):
     assert vars(binance_sandbox.settings) == before
 
 
-def test_every_setting_and_dataset_is_documented():
+def test_every_setting_dataset_and_story_is_documented():
     """By name, with what it can be."""
     text = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
-    from airflow_provider_binance_margin.sandbox.settings import CHOICES, Settings
 
-    names = [*inspect.signature(Settings).parameters, *DATASETS]
+    names = [*inspect.signature(Settings).parameters, *DATASETS, *STORIES]
     assert not [name for name in names if f"`{name}`" not in text]
     words = [word for choices in CHOICES.values() for word in choices if isinstance(word, str)]
     assert not [word for word in words if f"`{word}`" not in text]
