@@ -16,6 +16,7 @@ from airflow_provider_binance_margin.sandbox.mishaps import KINDS
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.sandbox.answers import Answer
+    from airflow_provider_binance_margin.sandbox.dataset import Dataset
     from airflow_provider_binance_margin.sandbox.edits import Serve
     from airflow_provider_binance_margin.sandbox.mishaps import Kind
     from airflow_provider_binance_margin.sandbox.scene import Scene
@@ -40,7 +41,7 @@ class Fault:
         """Whether this request is one of its own; counts it if so."""
         if self.times == 0 or self.path not in {None, scene.path} or self.current not in {None, scene.current}:
             return False
-        if self.dataset is not None and (scene.dataset is None or scene.dataset.name != self.dataset):
+        if not _fits(self.kind, scene.dataset, self.dataset):
             return False
         if self.skip:
             self.skip -= 1
@@ -64,7 +65,7 @@ class Faults:
         merged = {**kind.preset, **options}
         when = {key: merged.pop(key) for key in WHEN if key in merged}
         inspect.signature(kind.play).bind(None, None, **merged)
-        if kind.to != "any" and when.get("path") is None and when.get("dataset") is None:
+        if kind.to != "any" and not {"path", "dataset"} & set(when):
             when["dataset"] = FORCE_LIQUIDATION.name
         _check(name, kind, when)
         self._faults.append(Fault(name, kind, merged, **when))
@@ -82,13 +83,22 @@ class Faults:
         return answer
 
 
+def _fits(kind: Kind, dataset: Dataset | None, wanted: str | None) -> bool:
+    """Whether a fault of this kind can happen to a request for this dataset, and is meant for it."""
+    if wanted is not None and (dataset is None or dataset.name != wanted):
+        return False
+    if kind.to in {"any", "signed"}:
+        return True
+    return dataset is not None and not (dataset.is_list and kind.to in {"pages", "total"})
+
+
 def _check(name: str, kind: Kind, when: dict[str, Any]) -> None:
     """Refuse a fault that cannot happen where it is wanted."""
     path, dataset = when.get("path"), when.get("dataset")
     chosen = PATHS.get(path or "", ()) if dataset is None else (dataset_of(dataset),)
     if path is not None and dataset is not None and chosen[0].path != path:
         raise ValueError(f"fault {name!r}: {dataset} is not served on {path}")
-    if kind.to != "any" and not chosen:
+    if kind.to not in {"any", "signed"} and path is not None and not chosen:
         raise ValueError(f"fault {name!r} is one of answers with records, which {path} has none of")
     for each in chosen:
         if each.is_list and (kind.to in {"pages", "total"} or when.get("current") is not None):

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Kind(NamedTuple):
     """One kind of fault: what it does, its options, and which answers it can happen to.
 
-    `to` is "any", "records" (answers of a dataset), "pages" (of one with pages) or "total" (of one that states it).
+    `to` is "any", "signed" (any, but of the default dataset if nothing is said), "records" (answers of a dataset),
+    "pages" (of one with pages) or "total" (of one that states it).
     """
 
     play: Callable[..., Answer]
@@ -185,7 +186,7 @@ KINDS: dict[str, Kind] = {
     "429": Kind(_error, {"status": 429, "code": -1003, "msg": BUSY, "retry_after": 1}),
     "418": Kind(_banned),
     "451": Kind(_error, {"status": 451, "code": 0, "msg": RESTRICTED}),
-    "-1021": Kind(_error, {"code": -1021}, "records"),
+    "-1021": Kind(_error, {"code": -1021}, "signed"),
     "html": Kind(_page),
     **{status: Kind(_page, {"status": int(status), "title": title}) for status, title in PAGES.items()},
     "407": Kind(_proxy_login),

@@ -512,6 +512,21 @@ def test_a_fault_that_cannot_happen_is_refused(binance_sandbox):
             binance_sandbox.fault(name, **options)
 
 
+def test_a_fault_of_no_path_happens_wherever_it_can(ask, binance_sandbox, hour_ago):
+    """With `path=None` it is not one of a dataset: what has no total keeps its answer, what has no records too."""
+    for each in EACH:
+        binance_sandbox.add(n=3, at=hour_ago, dataset=each.name)
+    binance_sandbox.fault("total", path=None, times=None, value=7)
+
+    answers = [ask(each) for each in EACH]
+    time = ask.http.get(f"{binance_sandbox.url}/api/v3/time")
+
+    assert [answer.json()["total"] for answer in answers if isinstance(answer.json(), dict)] == [7] * (len(EACH) - 1)
+    assert "serverTime" in time.json()
+    binance_sandbox.fault("-1021", path=None)
+    assert ask.http.get(f"{binance_sandbox.url}/api/v3/ping").json()["code"] == -1021
+
+
 def test_a_path_is_enough_to_say_which_dataset(ask, binance_sandbox, hour_ago):
     binance_sandbox.add(n=3, at=hour_ago, dataset="interest")
     binance_sandbox.add(n=3, at=hour_ago)
