@@ -17,6 +17,19 @@ class LakeError(Exception):
     """The store of the lake refuses for good, or what is there must not be replaced; trying again cannot help."""
 
 
+class ObjectStaysError(LakeError):
+    """One object must stay as it is, which concerns no other object of the run.
+
+    :param seen: what is under the key and what it cannot be replaced by
+    :param cure: what to do about it
+    """
+
+    def __init__(self, seen: str, cure: str) -> None:
+        super().__init__(f"{seen}. {cure}")
+        self.seen = seen
+        self.cure = cure
+
+
 _FINAL = (BinanceConfigError, BinanceRequestError, IntervalError, LayoutError, FieldError, LakeError)
 
 

@@ -1,8 +1,8 @@
 """Several margin accounts, each with all its isolated pairs, by dynamic mapping.
 
-Each account is a connection and has a prefix of its own: a key is a function of interval and scope alone, so two
-accounts must never share one. The pairs are asked for when the DAG runs; pairs that were closed before are no longer
-listed by the exchange, so those whose past matters are named here as well.
+Each account is a connection, and has a name that stands in its keys and in the identity of its objects: no account's
+objects are ever taken for another's. Without a name it is the connection's id. The pairs are asked for when the DAG
+runs; pairs that were closed before are no longer listed by the exchange, so those whose past matters are named here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ except ImportError:  # before Airflow 3.2
     from airflow.timetables.interval import CronDataIntervalTimetable  # type: ignore[assignment]
 
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
-KEY = "binance/accounts/account=%s/scope={scope}/dt={start:%%Y-%%m-%%d}/{start}_{end}.jsonl.gz"
+KEY = "binance/accounts/account={account}/scope={scope}/dt={start:%Y-%m-%d}/{start}_{end}.jsonl.gz"
 
 #: account -> connection, and the pairs that were closed
 ACCOUNTS = {"main": ("binance_default", ["ETHUSDT"]), "second": ("binance_rsa", [])}
@@ -44,10 +44,10 @@ with DAG(
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
         pairs = sorted({*BinanceHook(binance_conn_id).isolated_symbols(), *closed})
-        common = {"binance_conn_id": binance_conn_id, "s3_key": KEY % account}
+        common = {"binance_conn_id": binance_conn_id, "account": account}
         return [{**common, "isolated_symbol": symbol} for symbol in [None, *pairs]]
 
     for account, (conn_id, closed_pairs) in ACCOUNTS.items():
-        ForceLiquidationToS3Operator.partial(task_id=f"load_{account}", s3_bucket=BUCKET, grain="day").expand_kwargs(
-            scopes.override(task_id=f"scopes_{account}")(account, conn_id, closed_pairs)
-        )
+        ForceLiquidationToS3Operator.partial(
+            task_id=f"load_{account}", s3_bucket=BUCKET, s3_key=KEY, grain="day"
+        ).expand_kwargs(scopes.override(task_id=f"scopes_{account}")(account, conn_id, closed_pairs))

@@ -9,20 +9,40 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Asset, task
 
-PREFIX = "binance/margin/force_liquidation/scope=account/"
+PREFIX = "binance/margin/force_liquidation/"
 
+# every row in every object, with what its object's key says
+COPIES = """
+    CREATE VIEW copies AS SELECT *, regexp_extract(filename, 'account=([^/]+)/', 1) AS account,
+        regexp_extract(filename, 'scope=([^/]+)/', 1) AS scope
+    FROM read_json('{files}', format = 'newline_delimited', filename = true, hive_partitioning = false, columns = {{
+        symbol: 'VARCHAR', orderId: 'BIGINT', isIsolated: 'BOOLEAN', updatedTime: 'BIGINT', executedQty: 'VARCHAR',
+        avgPrice: 'VARCHAR'}})
+"""
+# each record once, in its latest version: the account's answer may hold what a pair's does, and orders are updated
+RECORDS = """
+    CREATE VIEW records AS SELECT DISTINCT ON (account, symbol, orderId, isIsolated) *
+    FROM copies ORDER BY updatedTime DESC
+"""
 GAPS = """
-    SELECT day::DATE::VARCHAR FROM range((SELECT min(dt) FROM days), (SELECT max(dt) FROM days), INTERVAL 1 DAY) t(day)
-    WHERE day::DATE NOT IN (SELECT dt FROM days) ORDER BY 1
+    WITH objects AS (
+        SELECT DISTINCT regexp_extract(file, 'account=([^/]+)/', 1) AS account,
+            regexp_extract(file, 'scope=([^/]+)/', 1) AS scope, regexp_extract(file, 'dt=([0-9-]+)/', 1)::DATE AS dt
+        FROM glob('{files}')
+    ), days AS (
+        SELECT account, scope, unnest(generate_series(min(dt), max(dt), INTERVAL 1 DAY))::DATE AS dt
+        FROM objects GROUP BY account, scope
+    )
+    SELECT account, scope, dt::VARCHAR FROM days ANTI JOIN objects USING (account, scope, dt) ORDER BY ALL
 """
 DOUBLES = """
-    SELECT symbol, orderId, count(*) FROM rows GROUP BY symbol, orderId, isIsolated HAVING count(*) > 1 ORDER BY 1, 2
+    SELECT account, scope, symbol, orderId, count(*) FROM copies
+    GROUP BY account, scope, symbol, orderId, isIsolated, updatedTime HAVING count(*) > 1 ORDER BY ALL
 """
 NOTIONAL = """
-    SELECT symbol, count(*), sum(executedQty::DECIMAL(38, 8) * avgPrice::DECIMAL(38, 8))::VARCHAR
-    FROM rows GROUP BY symbol ORDER BY symbol
+    SELECT account, symbol, count(*), sum(executedQty::DECIMAL(38, 8) * avgPrice::DECIMAL(38, 8))::VARCHAR
+    FROM records GROUP BY account, symbol ORDER BY ALL
 """
-COLUMNS = "{avgPrice: VARCHAR, executedQty: VARCHAR, orderId: BIGINT, symbol: VARCHAR, isIsolated: BOOLEAN}"
 
 with DAG(
     "binance_force_liquidation_query",
@@ -36,7 +56,7 @@ with DAG(
 
     @task
     def query(bucket: str) -> dict[str, Any]:
-        """Fetch the account's objects and ask DuckDB for gaps, doubles and the notional per symbol."""
+        """Fetch the objects and ask DuckDB for gaps, doubles and the notional per account and symbol."""
         from pathlib import Path
         from tempfile import TemporaryDirectory
 
@@ -44,19 +64,18 @@ with DAG(
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         hook = S3Hook("aws_default")
+        keys = [key for key in hook.list_keys(bucket, prefix=PREFIX) if key.endswith(".jsonl.gz")]
+        if not keys:
+            return {"gaps": [], "doubles": [], "notional": []}
         with TemporaryDirectory() as folder, duckdb.connect() as db:
-            keys = hook.list_keys(bucket, prefix=PREFIX)
             for key in keys:
                 target = Path(folder, key)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(hook.get_key(key, bucket).get()["Body"].read())
-            files = f"{folder}/{PREFIX}**/*.jsonl.gz"
-            days = [(key.partition("/dt=")[2][:10],) for key in keys]
-            db.execute("CREATE TABLE days (dt DATE)")
-            if days:
-                db.executemany("INSERT INTO days VALUES (?)", days)
-            db.execute(f"CREATE TABLE rows AS SELECT * FROM read_json('{files}', columns = {COLUMNS})")  # noqa: S608 - our own folder
-            result = {"gaps": db.sql(GAPS).fetchall(), "doubles": db.sql(DOUBLES).fetchall()}
-            return {**result, "notional": db.sql(NOTIONAL).fetchall()}
+            files = f"{folder}/**/*.jsonl.gz"
+            db.execute(COPIES.format(files=files))
+            db.execute(RECORDS)
+            gaps, doubles, notional = (db.sql(sql).fetchall() for sql in (GAPS.format(files=files), DOUBLES, NOTIONAL))
+            return {"gaps": gaps, "doubles": doubles, "notional": notional}
 
     query("{{ var.value.get('binance_lake_bucket', 'my-lake') }}")

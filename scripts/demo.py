@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo_lake import ACCOUNT, Stored, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
+from demo_lake import CROSS, Stored, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
 from demo_more import LIVE_DAG_ID, POLL_SECONDS, example_dags, live, wide_run
 from demo_screen import Screen
 from local_stack import Backfill, Stack, StackError
@@ -109,7 +109,7 @@ class Demo:
         return stored_objects(s3_client(self._stack.s3_url), BUCKET)
 
     def _check(self, stored: dict[str, Stored]) -> bool:
-        screen, scopes = self._screen, [ACCOUNT, *self._pairs()]
+        screen, scopes = self._screen, [CROSS, *self._pairs()]
         screen.heading("What arrived, read back and compared with the sandbox's own records")
         with screen.step("Check"):
             wanted = wanted_rows(self._stack.sandbox_url, self._days)
@@ -150,8 +150,8 @@ class Demo:
             f"took {task_seconds:.1f} s, as many daily runs would take {daily / 60:.0f} min at the rate above"
         )
         with screen.step("Check of two years"):
-            stored = {key: each for key, each in self._stored().items() if f"/scope={ACCOUNT}/" in key}
-            cells = compare(days, [ACCOUNT], wanted_rows(self._stack.sandbox_url, days), stored)
+            stored = {key: each for key, each in self._stored().items() if f"/scope={CROSS}/" in key}
+            cells = compare(days, [CROSS], wanted_rows(self._stack.sandbox_url, days), stored)
         screen.verdict(cells, at_the_edges(days, stored))
         return all(cell.right for cell in cells)
 

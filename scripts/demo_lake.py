@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PREFIX = "binance/margin/force_liquidation/"
-ACCOUNT = "account"
+CROSS = "cross"
 _DAY = timedelta(days=1)
 
 Row = dict[str, Any]
@@ -82,7 +82,7 @@ def wanted_rows(sandbox_url: str, days: Sequence[date]) -> Wanted:
     wanted: Wanted = defaultdict(list)
     for row in answer.json():
         day = datetime.fromtimestamp(row["updatedTime"] / 1000, UTC).date()
-        wanted[day, row["symbol"] if row["isIsolated"] else ACCOUNT].append(row)
+        wanted[day, row["symbol"] if row["isIsolated"] else CROSS].append(row)
     return wanted
 
 
@@ -138,7 +138,8 @@ def at_the_edges(days: Sequence[date], stored: Mapping[str, Stored]) -> int:
 
 def key_of(day: date, scope: str) -> str:
     """The documented place of a day's object."""
-    return f"{PREFIX}scope={scope}/dt={day}/{day:%Y%m%d}T000000Z_{day + _DAY:%Y%m%d}T000000Z.jsonl.gz"
+    name = f"{day:%Y%m%d}T000000Z_{day + _DAY:%Y%m%d}T000000Z.jsonl.gz"
+    return f"{PREFIX}account=binance_default/scope={scope}/dt={day}/{name}"
 
 
 def midnight(day: date) -> datetime:

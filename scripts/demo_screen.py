@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo_lake import ACCOUNT, PREFIX
+from demo_lake import CROSS, PREFIX
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -86,8 +86,8 @@ class Screen:
         table.add_column("isolated", justify="right")
         table.add_column("key of the account's object", overflow="fold")
         for cell in cells:
-            if cell.scope == ACCOUNT:
-                isolated = sum(each.found or 0 for each in cells if each.day == cell.day and each.scope != ACCOUNT)
+            if cell.scope == CROSS:
+                isolated = sum(each.found or 0 for each in cells if each.day == cell.day and each.scope != CROSS)
                 found = "absent" if cell.found is None else str(cell.found)
                 table.add_row(f"{cell.day} 00:00 + 24h", found, str(isolated), cell.key.removeprefix(PREFIX))
         self._console.print(table)
@@ -138,4 +138,4 @@ def _done(states: Counter[str]) -> int:
 
 
 def _found(cells: Sequence[Cell], day: date, *, account: bool) -> int:
-    return sum(cell.found or 0 for cell in cells if cell.day == day and (cell.scope == ACCOUNT) == account)
+    return sum(cell.found or 0 for cell in cells if cell.day == day and (cell.scope == CROSS) == account)

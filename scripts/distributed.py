@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo_lake import ACCOUNT, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
+from demo_lake import CROSS, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
 from demo_screen import Screen
 from distributed_tasks import Tasks
 from local_stack import Backfill, StackError
@@ -138,7 +138,7 @@ class Distributed:
         screen, stack = self._screen, self._stack
         screen.heading("What arrived, read back and compared with the sandbox's own records")
         s3 = s3_client(stack.s3_url)
-        scopes = [ACCOUNT, *sorted(stack.airflow.api.rendered(DAG_ID, "isolated_symbol"))]
+        scopes = [CROSS, *sorted(stack.airflow.api.rendered(DAG_ID, "isolated_symbol"))]
         stored = stored_objects(s3, BUCKET)
         cells = compare(self._days, scopes, wanted_rows(stack.sandbox_url, self._days), stored)
         screen.verdict(cells, at_the_edges(self._days, stored))

@@ -107,6 +107,8 @@ def run_task(api):
         interval=(None, None),
         run_id="scheduled__1",
         clear_number=0,
+        started="2026-11-22T00:00:00Z",
+        map_index=-1,
         partition_key=None,
         partition_date=None,
         events=(),
@@ -131,7 +133,7 @@ def run_task(api):
                 "data_interval_start": _iso(interval[0]),
                 "data_interval_end": _iso(interval[1]),
                 "run_after": "2026-11-22T00:00:00Z",
-                "start_date": "2026-11-22T00:00:00Z",
+                "start_date": started,
                 "end_date": None,
                 "clear_number": clear_number,
                 "run_type": "manual",
@@ -160,7 +162,7 @@ def run_task(api):
             dag_id=task.dag_id,
             run_id=run_id,
             try_number=try_number,
-            map_index=-1,
+            map_index=map_index,
             dag_version_id=uuid7(),
         )
         done = run_task_in_process(ti=instance, task=task, client=client)

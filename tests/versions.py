@@ -16,8 +16,10 @@ except ImportError:  # before Airflow 3.2
     from airflow.timetables.interval import CronDataIntervalTimetable
 
 try:
+    from airflow.sdk._shared.secrets_masker import _secrets_masker as secrets_masker
     from airflow.sdk._shared.secrets_masker import redact, should_hide_value_for_key
 except ImportError:  # before Airflow 3.1 or 3.2
+    from airflow.sdk.execution_time.secrets_masker import _secrets_masker as secrets_masker
     from airflow.sdk.execution_time.secrets_masker import redact, should_hide_value_for_key
 
 try:
@@ -58,6 +60,7 @@ __all__ = [
     "needs",
     "redact",
     "run_task_in_process",
+    "secrets_masker",
     "should_hide_value_for_key",
     "stored",
 ]

@@ -7,9 +7,10 @@ the same code. Each attempt is signed anew; the bytes that are signed are the by
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -24,21 +25,24 @@ from airflow_provider_binance_margin.exchange.errors import (
     meaning_of,
 )
 from airflow_provider_binance_margin.exchange.host import Host
+from airflow_provider_binance_margin.exchange.in_flight import MOST
 from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request, Wait
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 ATTEMPTS = 5
 LONGEST_WAIT = 60.0
 _SLOW_RETRY = 30.0
 _TIME_PATH = "/api/v3/time"
+_LONGEST_ERROR = 65_536
 
 
 @dataclass(frozen=True)
 class Caller(Generic[T]):
     """How one endpoint is called with one key: everything of a call but its parameters.
 
-    :param host: what all calls to the host share: pace, used weight, clock offset, not-before
+    :param host: what all calls to the host share: pace, used weight, places in flight, clock offset, not-before
     :param credentials: the key that signs
     :param path: the path below the base URL
     :param weight: the weight of one call
@@ -46,6 +50,7 @@ class Caller(Generic[T]):
     :param recv_window: ms for which a request stays valid, by the exchange's clock
     :param attempts: how often a call is tried before a fault that may pass is raised
     :param longest_wait: seconds; what the exchange asks to wait beyond them is raised, not waited for
+    :param width: requests in flight to the host that what sends them can carry
     """
 
     host: Host
@@ -56,6 +61,7 @@ class Caller(Generic[T]):
     recv_window: int = 5000
     attempts: int = ATTEMPTS
     longest_wait: float = LONGEST_WAIT
+    width: int = MOST
 
     def call(self, params: Mapping[str, Any]) -> Call[T]:
         """One call, tried until it is answered, refused for good, or `attempts` have failed.
@@ -64,21 +70,57 @@ class Caller(Generic[T]):
         :return: the decoded answer
         """
         attempt, resynced = 1, False
+        measured: float | _Refusal | None = None
         while True:
             if self.host.clock_is_stale():
-                yield from self.set_clock()
-            yield from self.host.clearance(self.weight, self.longest_wait, self.path)  # last: the time may forbid it
-            reply = yield self._signed(params)
-            assert reply is not None
-            outcome = self._judge(reply)
+                yield from self._measure()
+            outcome = yield from self._ask(lambda: self._signed(params), self.path, self.weight, self.decode)
             if not isinstance(outcome, _Refusal):
                 return outcome
-            if outcome.meaning.advice is Advice.RESYNC and not resynced:
-                resynced = True
-                yield from self.set_clock()
-            else:
-                yield from self._wait_or_raise(outcome, reply, attempt)
-                attempt += 1
+            if outcome.meaning.advice is Advice.RESYNC:
+                if not resynced or attempt < self.attempts:
+                    measured = yield from self._measure()
+                if not resynced and not isinstance(measured, _Refusal):
+                    resynced = True  # with the right clock it is signed again at once
+                    continue
+                outcome = self._untimely(outcome, measured)
+            yield from self._wait_or_raise(outcome, attempt)
+            attempt += 1
+
+    def set_clock(self) -> Call[None]:
+        """Measure the offset of our clock to the server's, tried as often as a call is."""
+        attempt = 1
+        while isinstance(outcome := (yield from self._measure()), _Refusal):
+            yield from self._wait_or_raise(outcome, attempt)
+            attempt += 1
+
+    def _measure(self) -> Call[float | _Refusal]:
+        """Set the clock by one question for the server's time; return the seconds it took, or why it failed."""
+        before = 0.0
+
+        def ask() -> Request:
+            nonlocal before
+            before = self.host.clock.time()
+            return Request(self.host.base_url + _TIME_PATH)
+
+        outcome = yield from self._ask(ask, _TIME_PATH, 1, _server_time)
+        if isinstance(outcome, _Refusal):
+            return outcome
+        self.host.set_clock(outcome, sent_at=before)
+        return self.host.clock.time() - before
+
+    def _ask(
+        self, make: Callable[[], Request], path: str, weight: int, decode: Callable[[bytes], A]
+    ) -> Call[A | _Refusal]:
+        """Send one request in a place of its own among those in flight, made (and signed) when it may leave."""
+        self.host.check(self.longest_wait)  # what is refused in any case need not wait for a place
+        with self.host.in_flight.place(path, weight, self.width) as turn:
+            while not turn.done():
+                yield Wait(math.inf, until=turn)
+            yield from self.host.clearance(weight, self.longest_wait, path)
+            reply = yield make()
+            assert reply is not None
+            return self._judge(reply, path, decode)  # before the place is free: whoever takes it knows of a ban
 
     def _signed(self, params: Mapping[str, Any]) -> Request:
         sent = {name: value for name, value in params.items() if value is not None}
@@ -88,91 +130,82 @@ class Caller(Generic[T]):
         url = f"{self.host.base_url}{self.path}?{query}&signature={signature}"
         return Request(url, {"X-MBX-APIKEY": self.credentials.api_key})
 
-    def _judge(self, reply: Reply) -> T | _Refusal:
-        """What a reply says: the answer, or a refusal with what it asks for."""
-        self.host.heard(reply.status, reply.header, self.path)
-        if reply.status is None:
-            return _Refusal(Meaning(Advice.RETRY, f"the exchange could not be reached ({reply.fault})"), None)
-        if reply.status == 200:  # noqa: PLR2004
+    def _judge(self, reply: Reply, path: str, decode: Callable[[bytes], A]) -> A | _Refusal:
+        """The answer, or a refusal with what it asks for; the host takes note of what either says."""
+        status = reply.status
+        if status == 200:  # noqa: PLR2004
             try:
-                return self.decode(reply.body)
+                answer = decode(reply.body)
             except (ValueError, RecursionError):
-                return _refusal_in(reply.body, reply.status, unreadable=True)
-        return _refusal_in(reply.body, reply.status, unreadable=False)
+                pass
+            else:
+                self.host.heard(status, reply.header, path)
+                return answer
+        self.host.heard(status, reply.header, path, accepted=False)
+        if status is None:
+            return _Refusal(Meaning(Advice.RETRY, f"the exchange could not be reached ({reply.fault})"))
+        code, banned_until_ms = _error_code(reply.body)
+        meaning, date = meaning_of(code, status), reply.header("date")
+        retry_after = reply.header("retry-after")
+        if status in (418, 429) or meaning.advice is Advice.THROTTLE or (status == 403 and code is None):  # noqa: PLR2004
+            self.host.throttled(status, retry_after, banned_until_ms=banned_until_ms, code=code, path=path, date=date)
+            return _Refusal(meaning, code, status, is_throttled=True)
+        return _Refusal(meaning, code, status, self.host.asked_wait(retry_after, date))
 
-    def _wait_or_raise(self, refusal: _Refusal, reply: Reply, attempt: int) -> Call[None]:
+    def _wait_or_raise(self, refusal: _Refusal, attempt: int) -> Call[None]:
         """Wait before the next attempt, or raise what ends the call."""
-        status = reply.status or 0
         advice = refusal.meaning.advice
-        if advice is Advice.RESYNC:
-            raise BinanceClockError(
-                "requests are refused for their timestamp even after the server's time was taken over: the way to the "
-                f"exchange takes longer than recv_window ({self.recv_window} ms), or its clock jumps",
-                code=refusal.code,
-                status=status,
-            )
-        if status in (418, 429) or advice is Advice.THROTTLE or (status == 403 and refusal.code is None):  # noqa: PLR2004
-            self.host.throttled(
-                status,
-                reply.header("retry-after"),
-                banned_until_ms=refusal.banned_until_ms,
-                code=refusal.code,
-                path=self.path,
-            )
+        if refusal.is_throttled:
             if attempt == self.attempts:
                 self.host.raise_throttled()
             return  # the clearance of the next attempt waits, or raises what is too long to wait for
-        if advice not in (Advice.RETRY, Advice.RETRY_SLOWLY):
-            raise error_for(refusal.meaning, code=refusal.code, status=status)
-        asked = self.host.asked_wait(reply.header("retry-after"))
-        if attempt == self.attempts or asked > self.longest_wait:
-            raise _failed(refusal, reply.status, attempt, asked)
-        yield Wait(max(_backoff(attempt, slowly=advice is Advice.RETRY_SLOWLY), asked), refusal.meaning.text)
+        if advice not in (Advice.RETRY, Advice.RETRY_SLOWLY, Advice.RESYNC):
+            raise error_for(refusal.meaning, code=refusal.code, status=refusal.status or 0)
+        if attempt == self.attempts or refusal.asked > self.longest_wait:
+            raise _failed(refusal, attempt)
+        pause = max(_backoff(attempt, slowly=advice is Advice.RETRY_SLOWLY), refusal.asked)
+        yield Wait(pause, refusal.meaning.text)
 
-    def set_clock(self) -> Call[None]:
-        """Measure the offset of our clock to the server's, once; a failure leaves it as it was."""
-        yield from self.host.clearance(1, self.longest_wait, _TIME_PATH)
-        before = self.host.clock.time()
-        reply = yield Request(self.host.base_url + _TIME_PATH)
-        assert reply is not None
-        self.host.heard(reply.status, reply.header, _TIME_PATH)
-        if reply.status in (403, 418, 429):
-            code, banned_until_ms = _error_code(reply.body)
-            retry_after = reply.header("retry-after")
-            self.host.throttled(reply.status, retry_after, banned_until_ms=banned_until_ms, code=code, path=_TIME_PATH)
-        elif reply.status == 200:  # noqa: PLR2004
-            server_ms = _server_time(reply.body)
-            if server_ms is not None:
-                self.host.set_clock(server_ms, sent_at=before)
+    def _untimely(self, refusal: _Refusal, measured: float | _Refusal | None) -> _Refusal:
+        """A refused timestamp, with what is known of why setting the clock did not help."""
+        if isinstance(measured, _Refusal) and measured.is_throttled:
+            return measured
+        if isinstance(measured, _Refusal):
+            text = f"requests are refused for their timestamp, and the clock could not be set: {measured.meaning.text}"
+        else:
+            text = (
+                "requests are refused for their timestamp even after the server's time was taken over: the way to the "
+                f"exchange takes longer than recv_window ({self.recv_window} ms), or its clock jumps. Its time took "
+                f"{measured:.1f} s to come: raise recv_window, or look for a slow proxy"
+            )
+        return replace(refusal, meaning=Meaning(Advice.RESYNC, text))
 
 
 @dataclass(frozen=True)
 class _Refusal:
     meaning: Meaning
-    code: int | None
-    banned_until_ms: int | None = None
+    code: int | None = None
+    status: int | None = None
+    asked: float = 0.0
+    is_throttled: bool = False
 
 
-def _failed(refusal: _Refusal, status: int | None, attempts: int, asked: float) -> BinanceTransientError:
+def _failed(refusal: _Refusal, attempts: int) -> BinanceTransientError:
     """The error of a fault that may pass, with the wait that the exchange asked for, if it did."""
-    seen = "no answer" if status is None else f"HTTP {status}"
+    seen = "no answer" if refusal.status is None else f"HTTP {refusal.status}"
     times = f", {attempts} times in a row" if attempts > 1 else ""
     text = f"{refusal.meaning.text} ({seen}){times}"
-    if not asked:
-        return BinanceTransientError(text, code=refusal.code, status=status)
-    text = f"{text}, and asks to wait {asked:.0f} s"
-    return BinanceThrottledError(text, retry_after=asked, code=refusal.code, status=status)
-
-
-def _refusal_in(body: bytes, status: int, *, unreadable: bool) -> _Refusal:
-    code, banned_until = _error_code(body)
-    if unreadable and code is None:
-        return _Refusal(Meaning(Advice.RETRY, "the answer could not be read"), None)
-    return _Refusal(meaning_of(code, status), code, banned_until)
+    if refusal.asked:
+        text = f"{text}, and asks to wait {refusal.asked:.0f} s"
+        return BinanceThrottledError(text, retry_after=refusal.asked, code=refusal.code, status=refusal.status)
+    kind = BinanceClockError if refusal.meaning.advice is Advice.RESYNC else BinanceTransientError
+    return kind(text, code=refusal.code, status=refusal.status)
 
 
 def _error_code(body: bytes) -> tuple[int | None, int | None]:
     """The code of an error body, and the end of a ban in ms where its text names one."""
+    if len(body) > _LONGEST_ERROR:
+        return None, None
     try:
         error = json.loads(body)
         code = error["code"]
@@ -182,15 +215,15 @@ def _error_code(body: bytes) -> tuple[int | None, int | None]:
     if not isinstance(code, int) or isinstance(code, bool):
         return None, None
     epochs = [word for word in text.replace(".", " ").split() if word.isascii() and word.isdigit() and len(word) == 13]  # noqa: PLR2004
-    return code, int(epochs[0]) if code == -1003 and epochs else None  # noqa: PLR2004
+    return code, max(map(int, epochs)) if code == -1003 and epochs else None  # noqa: PLR2004
 
 
-def _server_time(body: bytes) -> int | None:
-    try:
-        value = json.loads(body)["serverTime"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _server_time(body: bytes) -> int:
+    content = json.loads(body)
+    value = content.get("serverTime") if isinstance(content, dict) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("no server's time")
+    return value
 
 
 def _backoff(attempt: int, *, slowly: bool) -> float:

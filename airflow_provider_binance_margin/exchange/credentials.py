@@ -1,28 +1,64 @@
 """An API key and its signer: HMAC-SHA256, RSA (PKCS#1 v1.5 with SHA-256) or Ed25519.
 
-Keys are accepted as PEM or as the bare base64 of their DER, PKCS#8 or (RSA) PKCS#1, plain or with a passphrase.
+Keys are accepted as PEM (PKCS#8, PKCS#1, OpenSSH's own) or as the base64 of a PEM or DER, plain or with a passphrase.
 """
 
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import hmac
+import inspect
+import json
+import os
 import re
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from functools import wraps
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError
+from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError, BinanceError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 KeyKind: TypeAlias = Literal["HMAC", "RSA", "Ed25519"]
 
-_PRIVATE_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.DOTALL)
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BinanceError)
+
+#: characters of a private key's block (one of RSA with 8192 bits has 6,500), and of all that may stand around it
+_LONGEST_KEY = 16_384
+_LONGEST_TEXT = 262_144
+_LONGEST_SECRET = 1024
+_OPENSSH = "OPENSSH PRIVATE KEY"
+_ESCAPED_BREAK = re.compile(r"\\+[rn]")
+_PRIVATE_PEM = re.compile(
+    rf"-----BEGIN ([A-Z0-9 ]{{0,40}}PRIVATE KEY)-----(.{{0,{_LONGEST_KEY}}}?)-----END \1-----", re.DOTALL
+)
+_TEXT_ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _IS_PUBLIC = "this is a public key: the connection needs the private one that belongs to it"
+#: what stands in files that are easily taken for a private key in PEM -> what it is, and the cure
+_OTHER_FORMS = {
+    "PuTTY-User-Key-File": "the private key is in PuTTY's form: convert it with puttygen KEY.ppk -O private-openssh "
+    "-o KEY.pem",
+    "PRIVATE KEY BLOCK-----": "this is a PGP key, which the exchange does not take: use Ed25519 or RSA",
+    "PUBLIC KEY": _IS_PUBLIC,
+    "BEGIN CERTIFICATE-----": "the private key cannot be read: this is a certificate, and the connection needs the "
+    "private key that belongs to it",
+    '"kty"': "the private key is a JSON Web Key: give it as PEM",
+}
+_PKCS12 = re.compile(rb"0(?:[\x00-\x7f]|\x80|\x81.|\x82..|\x83...)\x02\x01\x03", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -39,6 +75,28 @@ class Credentials:
     sign: Callable[[bytes], str] = field(repr=False)
 
 
+def bare(error: E) -> E:
+    """An error without traceback, cause and context, whose frames hold secrets that error trackers would show."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def hides_frames(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: errors of this package leave the function `bare`, and no frame of it holds its arguments."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except BinanceError as error:
+            refusal = bare(error)
+        del args, kwargs
+        raise refusal
+
+    return call
+
+
+@hides_frames
 def load_credentials(
     api_key: str | None,
     *,
@@ -59,16 +117,18 @@ def load_credentials(
     if secret and private_key:
         raise BinanceCredentialError("both an API secret and a private key are given: keep the one this API key has")
     if private_key:
-        return _with_private_key(api_key, private_key, passphrase)
+        return (_opened_once if passphrase else _with_private_key)(api_key, private_key, passphrase)
     if not secret:
         raise BinanceCredentialError(
             "neither an API secret nor a private key is given: put the secret into the connection's password, "
             "or the key into its extra private_key or key_file"
         )
-    if "PRIVATE KEY-----" in secret:
+    if len(secret) <= _LONGEST_TEXT and "PRIVATE KEY-----" in plain_text(secret):
         raise BinanceCredentialError("the password holds a private key: it belongs into the extra private_key")
-    if not _is_one_word(secret):
-        raise BinanceCredentialError("the API secret (the connection's password) holds characters that no secret has")
+    if not _is_one_word(secret) or len(secret) > _LONGEST_SECRET:
+        raise BinanceCredentialError(
+            "the API secret (the connection's password) holds characters that no secret has, or is longer than any"
+        )
     if passphrase:
         raise BinanceCredentialError(
             "a passphrase is given, but an API secret has none: take the passphrase away, or give the private key it "
@@ -85,14 +145,49 @@ def _hmac_signer(secret: bytes) -> Callable[[bytes], str]:
     return lambda payload: hmac.new(secret, payload, hashlib.sha256).hexdigest()
 
 
+class _Opened:
+    """The encrypted keys that this process has opened, or could not: deriving what opens one takes up to seconds."""
+
+    most = 64
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, Credentials | str] = {}
+        self.salt = os.urandom(32)
+        self.renew_lock()
+        os.register_at_fork(after_in_child=self.renew_lock)
+
+    def renew_lock(self) -> None:
+        self.lock = threading.Lock()
+
+
+_opened = _Opened()
+
+
+def _opened_once(api_key: str, text: str, passphrase: str | None) -> Credentials:
+    content = json.dumps([api_key, text, passphrase]).encode()
+    name = hashlib.blake2b(content, key=_opened.salt).digest()
+    with _opened.lock:
+        result = _opened.known.pop(name, None)
+        if result is None:
+            try:
+                result = _with_private_key(api_key, text, passphrase)
+            except BinanceCredentialError as error:
+                result = str(error)
+        _opened.known[name] = result  # as the newest
+        if len(_opened.known) > _opened.most:
+            del _opened.known[next(iter(_opened.known))]
+    if isinstance(result, str):
+        raise BinanceCredentialError(result)
+    return result
+
+
 def _with_private_key(api_key: str, text: str, passphrase: str | None) -> Credentials:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    # JSON and environment variables tend to carry line breaks as \\n
-    key = _parse(text.replace("\\r", "\r").replace("\\n", "\n"), passphrase or None)
+    key = _parse(text, passphrase or None)
     if isinstance(key, Ed25519PrivateKey):
         return Credentials(api_key, "Ed25519", lambda payload: _quoted(key.sign(payload)))
     if isinstance(key, RSAPrivateKey):
@@ -108,15 +203,14 @@ def _quoted(signature: bytes) -> str:
 
 def _parse(text: str, passphrase: str | None) -> PrivateKeyTypes:
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
-    pem = "-----BEGIN" in text
-    load = load_pem_private_key if pem else load_der_private_key
-    data = _from_pem(text) if pem else _from_base64(text)
+    from airflow_provider_binance_margin.exchange.encrypted_key import load_apart
+
+    label, data = _block(text)
     try:
-        # The check that is skipped takes up to 0.3 s in which no other thread runs, so a triggerer would stand still; a
-        # key that it would refuse signs what the exchange refuses.
-        return load(data, passphrase.encode() if passphrase else None, unsafe_skip_rsa_key_validation=True)
+        if passphrase:
+            return load_apart(label, data, passphrase.encode())
+        return load_block(label, data, None)
     except TypeError:
         # cryptography's own words for: a passphrase is missing, or given for a key that has none
         raise BinanceCredentialError(
@@ -124,17 +218,45 @@ def _parse(text: str, passphrase: str | None) -> PrivateKeyTypes:
             if passphrase is None
             else "a passphrase is given, but the private key is not encrypted: take the passphrase away"
         ) from None
-    except (ValueError, UnsupportedAlgorithm):
-        if not pem and _is_public(data):
-            raise BinanceCredentialError(_IS_PUBLIC) from None
-        raise BinanceCredentialError(
-            "the private key cannot be read: "
-            + (
-                "the passphrase is wrong, or the key is damaged"
-                if passphrase
-                else "it is damaged or of an unknown form"
-            )
-        ) from None
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise BinanceCredentialError(_unreadable(label, data, passphrase, error)) from None
+
+
+def load_block(label: str, data: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
+    """Load one private key.
+
+    :param label: the PEM's label; empty for DER
+    :raises TypeError: when a passphrase is missing or superfluous
+    :raises ValueError, UnsupportedAlgorithm: when it cannot be read
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    # The check that is skipped takes up to 0.3 s in which no other thread runs, so a triggerer would stand still; a
+    # key that it would refuse signs what the exchange refuses.
+    skipped = {"unsafe_skip_rsa_key_validation": True}
+    if label == _OPENSSH:
+        load = serialization.load_ssh_private_key
+        known = inspect.signature(load).parameters  # the newest only can skip it
+        return load(data, passphrase, **{name: value for name, value in skipped.items() if name in known})
+    if label:
+        return serialization.load_pem_private_key(data, passphrase, **skipped)
+    return serialization.load_der_private_key(data, passphrase, **skipped)
+
+
+def _unreadable(label: str, data: bytes, passphrase: str | None, error: Exception) -> str:
+    """The words for a private key that `cryptography` does not read."""
+    if not label and _is_public(data):
+        return _IS_PUBLIC
+    if not label and _PKCS12.match(data):
+        return "the private key is in a PKCS#12 file: convert it with openssl pkcs12 -in KEY.p12 -nocerts -out KEY.pem"
+    if label == _OPENSSH and passphrase and "bcrypt" in str(error):
+        return (
+            "an encrypted private key in OpenSSH's form can only be read with the package bcrypt: install it, or take "
+            "the passphrase off a copy of the key with ssh-keygen -p -N '' -f COPY"
+        )
+    return "the private key cannot be read: " + (
+        "the passphrase is wrong, or the key is damaged" if passphrase else "it is damaged or of an unknown form"
+    )
 
 
 def _is_public(der: bytes) -> bool:
@@ -148,16 +270,59 @@ def _is_public(der: bytes) -> bool:
     return True
 
 
-def _from_pem(text: str) -> bytes:
-    """The private key's block alone, with the line breaks it must have: some or all may have been lost to spaces."""
+def key_text(content: bytes) -> str:
+    """The bytes of a key file as text: UTF-8, UTF-16 and UTF-32 decoded, all else (DER) in base64."""
+    encoding = next((name for mark, name in _TEXT_ENCODINGS if content.startswith(mark)), "utf-8-sig")
+    if content and not any(content[1::2]):
+        encoding = "utf-16-le"
+    elif content and not any(content[::2]):
+        encoding = "utf-16-be"
+    with suppress(UnicodeError):
+        text = content.decode(encoding)
+        if "\0" not in text:
+            return text
+    return base64.b64encode(content).decode()
+
+
+def plain_text(text: str) -> str:
+    """A key's text without what JSON, editors and secret stores put around it.
+
+    Escaped line breaks and a byte order mark are undone, and the base64 of a PEM.
+    """
+    text = _ESCAPED_BREAK.sub("\n", text).replace("\ufeff", "")
+    if "-----BEGIN" not in text:
+        with suppress(ValueError):
+            inner = key_text(base64.b64decode("".join(text.split()), validate=True))
+            if "-----BEGIN" in inner or "PuTTY-User-Key-File" in inner:
+                return inner
+    return text
+
+
+def _block(text: str) -> tuple[str, bytes]:
+    """The label and the bytes of the private key alone; the label of DER is empty."""
+    if len(text) > _LONGEST_TEXT:
+        raise BinanceCredentialError("the private key is longer than any: paste the key alone")
+    text = plain_text(text)
     block = _PRIVATE_PEM.search(text)
-    if block is None and "PUBLIC KEY-----" in text:
-        raise BinanceCredentialError(_IS_PUBLIC)
+    if block is None and "PRIVATE KEY-----" not in text:
+        words = next((words for mark, words in _OTHER_FORMS.items() if mark in text), None)
+        if words or text.startswith(("ssh-", "ecdsa-", "sk-ssh-")):
+            raise BinanceCredentialError(words or _IS_PUBLIC)
+    if block is None and "-----BEGIN" not in text:
+        data = _from_base64(text)
+        if not data.startswith(b"openssh-key-v1"):
+            return "", data
+        return _OPENSSH, _pem(_OPENSSH, base64.b64encode(data).decode())
     if block is None or not block[2].isascii():
         raise BinanceCredentialError(
             "the private key cannot be read: paste the whole key, with its BEGIN and END lines, and nothing between"
         )
-    label, words, headers = block[1], block[2].split(), []
+    return block[1], _pem(block[1], block[2])
+
+
+def _pem(label: str, body: str) -> bytes:
+    """A PEM with the line breaks it must have: some or all may have been lost to spaces."""
+    words, headers = body.split(), []
     while len(words) > 1 and words[0].endswith(":"):  # "Proc-Type: 4,ENCRYPTED", of OpenSSL's own encryption
         headers.append(f"{words.pop(0)} {words.pop(0)}")
     lines = [f"-----BEGIN {label}-----", *headers, *([""] if headers else []), *words, f"-----END {label}-----", ""]

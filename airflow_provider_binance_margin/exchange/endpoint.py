@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from decimal import Decimal, InvalidOperation
+from functools import cached_property, lru_cache, partial
 from operator import attrgetter
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -40,18 +41,46 @@ class Page(NamedTuple):
     total: int | None
 
 
-class _Body(msgspec.Struct):
-    rows: list[msgspec.Raw]
-    total: int | None = None
-
-
-_BODY = msgspec.json.Decoder(_Body)
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
+#: more than a billion of them are no number of records
+_TOTAL = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+_LARGEST_EXPONENT = 10_000
 
 
 class UnreadableAnswerError(ValueError):
-    """A body that is not what the endpoint answers; its text quotes nothing of it."""
+    """A body that is not what the endpoint answers, or contradicts itself; its text quotes nothing of it."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("a field twice")
+    return names
+
+
+def _number(literal: str) -> Decimal:
+    number = Decimal(literal)
+    if abs(number.adjusted()) > _LARGEST_EXPONENT:
+        raise ValueError("a number beyond reading")
+    return number
+
+
+#: Refuses, with a ValueError, what a later reader would stumble over: a name twice, numbers beyond what Python reads.
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_number)
+
+
+@lru_cache(maxsize=256)
+def _decoder(row: Any, size: int, *, needs_total: bool) -> msgspec.json.Decoder[Any]:
+    """Decoder of a page of at most so many rows: one more is refused before it is decoded."""
+    fields = [(f"row{number}", row, msgspec.UNSET) for number in range(size)]
+    rows = msgspec.defstruct("Rows", fields, array_like=True, forbid_unknown_fields=True, gc=False)
+    total: Any = ("total", _TOTAL) if needs_total else ("total", _TOTAL | None, None)
+    return msgspec.json.Decoder(msgspec.defstruct("Body", [("rows", rows), total]))
+
+
+def _rows(body: Any) -> list[Any]:
+    return [row for row in msgspec.structs.astuple(body.rows) if row is not msgspec.UNSET]
 
 
 @dataclass(frozen=True)
@@ -77,41 +106,54 @@ class Endpoint:
     record_key: Sequence[str]
     isolated_field: str = "isIsolated"
 
-    def read_page(self, body: bytes) -> Page:
-        """Decode one answer; UnreadableAnswerError when it is cut off, no JSON, or has no list of rows."""
-        try:
-            body.decode()
-            usual = self._usual_page(body)
-            if usual is not None:
-                return usual
-            decoded = _BODY.decode(body)
-            return Page([self._unusual(_ROW.decode(row)) for row in decoded.rows], decoded.total)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise UnreadableAnswerError("the answer is not a page of rows") from None
+    def reader_of(self, size: int | None) -> Callable[[bytes], Page]:
+        """Decoder of answers to a request of `size` rows, the endpoint's most if None."""
+        return partial(self.read_page, size=size)
 
-    def _usual_page(self, body: bytes) -> Page | None:
+    def read_page(self, body: bytes, size: int | None = None) -> Page:
+        """Decode one answer.
+
+        :param size: rows that were asked for, the endpoint's most if None
+        :raises UnreadableAnswerError: when it is cut off, no JSON, has no list of rows, holds more of them than were
+            asked for, or contradicts itself
+        """
+        size = min(size or self.max_size, self.max_size)
+        try:
+            text = body.decode()
+            page = self._usual_page(body, size)
+            if page is None:
+                decoded = _decoder(msgspec.Raw, size, needs_total=False).decode(body)
+                _STRICT.decode(text)
+                page = Page([self._unusual(_ROW.decode(row)) for row in _rows(decoded)], decoded.total)
+        except (msgspec.MsgspecError, ValueError, InvalidOperation, RecursionError):
+            raise UnreadableAnswerError("the answer is not a page of rows") from None
+        if page.total is not None and page.total < len(page.records) and page.total < _distinct(page.records):
+            raise UnreadableAnswerError("the answer holds more records than it states")
+        return page
+
+    def _usual_page(self, body: bytes, size: int) -> Page | None:
         """The page of a body that is nothing but rows that are compact, complete and in documented order.
 
         It is one exactly if what was understood of it, written again, gives the same bytes. Then each row is its own
         line already, and its values need no second look.
         """
         try:
-            decoded = self._usual_body.decode(body)
+            decoded = _decoder(self._usual_row, size, needs_total=True).decode(body)
         except msgspec.MsgspecError:
             return None
-        lines = _ENCODER.encode_lines(decoded.rows).split(b"\n")
+        decoded_rows, total = _rows(decoded), decoded.total
+        lines = _ENCODER.encode_lines(decoded_rows).split(b"\n")
         del lines[-1]  # what follows the last line's end
-        rows, total = b",".join(lines), decoded.total
+        rows = b",".join(lines)
         if body not in (b'{"rows":[%b],"total":%d}' % (rows, total), b'{"total":%d,"rows":[%b]}' % (total, rows)):
             return None
-        times = map(attrgetter(self.time_field), decoded.rows)
-        keys = zip(*(map(attrgetter(name), decoded.rows) for name in self.record_key), strict=True)
-        return Page(list(map(Record, times, keys, lines)), decoded.total)
+        times = map(attrgetter(self.time_field), decoded_rows)
+        keys = zip(*(map(attrgetter(name), decoded_rows) for name in self.record_key), strict=True)
+        return Page(list(map(Record, times, keys, lines)), total)
 
     @cached_property
-    def _usual_body(self) -> msgspec.json.Decoder[Any]:
-        row = msgspec.defstruct("Row", [(name, _USUAL[kind]) for name, kind in self.columns.items()], gc=False)
-        return msgspec.json.Decoder(msgspec.defstruct("Body", [("rows", list[row]), ("total", int)]))  # type: ignore[valid-type]
+    def _usual_row(self) -> Any:
+        return msgspec.defstruct("Row", [(name, _USUAL[kind]) for name, kind in self.columns.items()], gc=False)
 
     def _unusual(self, row: dict[str, msgspec.Raw]) -> Record:
         time = _value(bytes(row.get(self.time_field, b"null")), "timestamp")
@@ -133,6 +175,10 @@ class Endpoint:
         line = b"{" + b",".join(parts) + b"}"
         # Only white space between the tokens of a nested value can hold a line break: a string never does.
         return line.replace(b"\r", b" ").replace(b"\n", b" ") if b"\n" in line or b"\r" in line else line
+
+
+def _distinct(records: list[Record]) -> int:
+    return len({record.line if None in record.key else record.key for record in records})
 
 
 _INT64_MAX = 2**63 - 1

@@ -1,13 +1,13 @@
 """What can go wrong at the exchange, and what each error code asks for.
 
     BinanceError
-    ├── BinanceTransientError        try again: network, 5xx, an answer that cannot be read
+    ├── BinanceTransientError        try again: network, 5xx, an answer that is not the exchange's or cannot be read
     │   ├── BinanceIncompleteError   a window whose pages never agreed with its total
+    │   ├── BinanceClockError        timestamps are refused, and setting the clock does not help or fails
     │   └── BinanceThrottledError    429, or 5xx with a Retry-After: not before `retry_after` seconds
     │       └── BinanceBannedError   418 or 403: nothing at all before `retry_after` seconds
     ├── BinanceConfigError           somebody has to act: key, permission, address, account
-    │   ├── BinanceCredentialError   the key cannot be used or was rejected
-    │   └── BinanceClockError        the clock stays wrong after it was set by the server's
+    │   └── BinanceCredentialError   the key cannot be used or was rejected
     └── BinanceRequestError          the request itself is refused: asking again cannot help
         └── BinanceSpanError         the window asked for is too long (or its dates are refused)
 
@@ -42,6 +42,10 @@ class BinanceIncompleteError(BinanceTransientError):
     """A window's pages did not agree with the total the exchange states, however often it was read."""
 
 
+class BinanceClockError(BinanceTransientError):
+    """Requests are refused for their timestamp: they are long on their way, or the server's time cannot be had."""
+
+
 class BinanceThrottledError(BinanceTransientError):
     """The exchange asks to wait: it limits this address (429), or is down for a time and says for how long (5xx).
 
@@ -63,10 +67,6 @@ class BinanceConfigError(BinanceError):
 
 class BinanceCredentialError(BinanceConfigError):
     """The API key or its secret cannot be used, or the exchange rejects it."""
-
-
-class BinanceClockError(BinanceConfigError):
-    """Requests are refused for their timestamp even after the server's time was taken over."""
 
 
 class BinanceRequestError(BinanceError):
@@ -185,7 +185,11 @@ _BY_ADVICE: dict[Advice, type[BinanceError]] = {
 
 
 def meaning_of(code: int | None, status: int) -> Meaning:
-    """What an answer's code and HTTP status ask for; an unknown code is fatal below 500 and transient from 500 on."""
+    """What an answer's code and HTTP status ask for.
+
+    An unknown code is fatal below 500 and transient from 500 on. An answer without one is not the exchange's:
+    balancers, proxies and portals send such for a time.
+    """
     if status == 451:  # noqa: PLR2004 - the status has no better name than its number
         return Meaning(Advice.CONFIG, "the exchange does not serve this machine's region")
     if code is not None and code in MEANINGS:
@@ -193,7 +197,8 @@ def meaning_of(code: int | None, status: int) -> Meaning:
     if status >= 500 or status == 408:  # noqa: PLR2004
         return Meaning(Advice.RETRY, "the exchange failed")
     if code is None:
-        return Meaning(Advice.CONFIG, "the answer is not the exchange's: check the connection's host and any proxy")
+        unread = "could not be read" if status == 200 else "is not the exchange's"  # noqa: PLR2004
+        return Meaning(Advice.RETRY, f"the answer {unread}: if this lasts, check the connection's host and any proxy")
     return Meaning(Advice.REQUEST, "the code is unknown to this package; nothing was assumed about it")
 
 

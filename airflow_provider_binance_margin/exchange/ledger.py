@@ -1,10 +1,10 @@
-"""Pager of a bare list with a limit and without a total (``capital-flow``): a window is exhausted, or an error is raised.
+"""Pager of a bare list with a limit and no total (``capital-flow``): a window is exhausted, or an error is raised.
 
-A window with fewer rows than the limit is whole in one answer. A fuller one is read by cursor: ``fromId`` is the greatest
-id seen, itself, since ``id > fromId`` is documented and ``>=`` was seen; a row that comes again is taken once. The oldest
-page comes first, newest first inside. The rows read are confirmed by the window's newest rows. Where anything disagrees
-(ids that are not in the order of time, an id that comes twice, an ignored cursor), the window is halved until each answer
-is shorter than the limit, which assumes nothing about order.
+A window with fewer rows than the limit is whole in one answer. A fuller one is read by cursor: ``fromId`` is the
+greatest id seen, itself, since ``id > fromId`` is documented and ``>=`` was seen; a row that comes again is taken once.
+The oldest page comes first, newest first inside. The rows read are confirmed by the window's newest rows. Where
+anything disagrees (ids that are not in the order of time, an id that comes twice, an ignored cursor), the window is
+halved until each answer is shorter than the limit, which assumes nothing about order.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeAlias
 
 from airflow_provider_binance_margin.exchange.endpoint import Page, Record
@@ -54,16 +55,20 @@ class Ledger:
                 agrees = run.ends_with(self.fetch(start, end, None).records)
             agrees = agrees and not sink.conflicts()
         if agrees:
-            records = sink.distinct()
-            return Reading(records, records, requests, conflicts=sink.conflicts(), proof="exhausted")
+            records, rows = sink.distinct(), sink.distinct() + sink.conflicts()
+            return Reading(records, rows, records, requests, proof="exhausted")
         sink.restart_window()
         middle = (start + end) // 2 // _SECOND_MS * _SECOND_MS
         if not start < middle < end:
             raise BinanceIncompleteError(
-                f"the window [{start}, {end}) ms holds {self.limit} rows or more, and one answer shows no more: a second "
-                "this full cannot be read completely"
+                f"the window [{start}, {end}) ms holds {self.limit} rows or more, and one answer shows no more: a "
+                "second this full cannot be read completely"
             )
-        return Reading(requests=requests, proof="exhausted") + self.read(start, middle, sink) + self.read(middle, end, sink)
+        return (
+            Reading(requests=requests, proof="exhausted")
+            + self.read(start, middle, sink)
+            + self.read(middle, end, sink)
+        )
 
     def _run(self, start: int, end: int, sink: Sink) -> _CursorRun:
         """Read a window by cursor, as long as its pages agree with each other."""
@@ -109,7 +114,7 @@ class _CursorRun:
             self.greatest, self._latest = max(whole), max(times)
             # within a page too, the ids must be in the order of time: else a later page may lie behind the cursor
             ordered = sorted(zip(times, whole, strict=True))
-            self.agrees = all(a[0] == b[0] or a[1] < b[1] for a, b in zip(ordered, ordered[1:], strict=False))
+            self.agrees = all(a[0] == b[0] or a[1] < b[1] for a, b in pairwise(ordered))
         self._tail.append(new)
         return new
 

@@ -1,12 +1,14 @@
 """How a whole window of an endpoint that answers ``rows`` and ``total`` is read: completely, or not at all.
 
 Rows come newest first and move while one pages: a row that enters shifts all behind it. So equal rows are taken once,
-all pages must state one total, and the distinct records must number it; what does not agree is read again.
+all pages must state one total, and the distinct records must number it; what does not agree is read again. A row that
+leaves while another enters keeps the total: what took several pages is confirmed, by a second reading or, where rows
+rest, by its first and its last page. A total that looks like a server's limit is held against those of the window's
+halves.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, TypeVar
@@ -17,11 +19,14 @@ from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteErr
 T = TypeVar("T")
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 READINGS = 4
 #: Beyond this many pages up to an empty one, an answer is not a list that ends.
 MOST_PAGES = 100_000
 #: So many pages without a new row, one after the other, are the answer of a server that ignores the page's number.
 _STALE_PAGES = 2
+#: Servers' limits of a list or a count are multiples of this, from twice as many on.
+_CAP_STEP = 500
 
 #: (start, end, current) -> page; the window is half-open, in ms
 Fetch: TypeAlias = Callable[[int, int, int], Page]
@@ -30,7 +35,10 @@ FetchPages: TypeAlias = Callable[[Callable[[int], Page], Iterable[int]], Iterabl
 
 
 class Sink(Protocol):
-    """Where records go. What one window put in is taken out again when the window is read anew."""
+    """Where the records of one interval go, window by window. A window that is read anew is taken out first."""
+
+    def clear(self) -> None:
+        """Forget all windows."""
 
     def start_window(self) -> None:
         """The records added from here on belong to a new window."""
@@ -47,34 +55,48 @@ class Sink(Protocol):
     def conflicts(self) -> int:
         """How many rows of the current window differ from another under the same key."""
 
+    def fingerprint(self) -> int:
+        """The same for two readings of a window that brought the same rows, in any order."""
+
+    def records(self) -> int:
+        """How many distinct records all windows have: one that several have is kept in its latest version."""
+
+    def rows(self) -> int:
+        """How many rows all windows have: more than records where two differ under one key."""
+
 
 @dataclass(frozen=True)
 class Reading:
     """What it took to read an interval, and what stands for its completeness.
 
     :param records: distinct records, by their key
-    :param total: what the exchange stated, summed over windows
-    :param requests: pages fetched
+    :param rows: distinct rows: more than records where two differ under one key
+    :param total: what the exchange stated, summed over windows: more than records where windows share one
+    :param requests: requests sent
     :param outside: rows whose time lies outside the window they were asked for
-    :param conflicts: rows that differ from another under the same key
     :param proof: "total" when records and total agree, "pages" when two equal readings stand for it
     """
 
     records: int = 0
+    rows: int = 0
     total: int = 0
     requests: int = 0
     outside: int = 0
-    conflicts: int = 0
     proof: str = "total"
+
+    @property
+    def conflicts(self) -> int:
+        """Rows that differ from another under the same key."""
+        return self.rows - self.records
 
     def __add__(self, other: Reading) -> Reading:
         """Two windows as one."""
         return Reading(
             records=self.records + other.records,
+            rows=self.rows + other.rows,
             total=self.total + other.total,
             requests=self.requests + other.requests,
             outside=self.outside + other.outside,
-            conflicts=self.conflicts + other.conflicts,
             proof=self.proof if self.proof == other.proof else "pages",
         )
 
@@ -93,37 +115,51 @@ class Span:
         return True
 
 
+def _without_clock() -> float:
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Reader:
-    """Reads intervals of one endpoint.
+    """Reads intervals of one endpoint. Safe to share between threads, each with a sink of its own.
 
     :param fetch: fetches one page of one window
     :param span: the longest window asked for at once
     :param require_total: whether only an answer that agrees with its own total is accepted
     :param fetch_pages: how the pages after the first are fetched: one by one, or side by side
+    :param now: the exchange's clock, seconds since 1970; without one, the rows of every window may still move
     """
 
     fetch: Fetch
     span: Span
     require_total: bool = True
     fetch_pages: FetchPages = field(default=map)
+    now: Callable[[], float] = _without_clock
 
     def read(self, start: int, end: int, sink: Sink) -> Reading:
         """Put the complete records of ``[start, end)`` (ms) into the sink.
 
-        :raises BinanceIncompleteError: when a window's pages never agree with its total
+        Windows are read in ascending order, so that a record that moves to a later one meanwhile is seen twice rather
+        than never. Then all are read again; what windows share at each reading is kept once.
+
+        :raises BinanceIncompleteError: when a window's pages never agree with its total, or no reading is confirmed
         """
-        return sum(self._windows(start, end, lambda first, last: self._window(first, last, sink)), Reading())
+        requests = 0
+        for _ in range(READINGS):
+            sink.clear()
+            windows = self._windows(start, end, lambda first, last: _Window(self, first, last).read(sink))
+            reading = sum(windows, Reading())
+            requests += reading.requests
+            if sink.records() == reading.records:
+                break
+        return replace(reading, records=sink.records(), rows=sink.rows(), requests=requests)
 
     def count(self, start: int, end: int) -> int:
-        """What the exchange states for ``[start, end)`` (ms), with one call per window.
+        """What the exchange states for ``[start, end)`` (ms), with one call per window whose total is no likely limit.
 
         :raises BinanceIncompleteError: when it states nothing
         """
-        totals = list(self._windows(start, end, lambda first, last: self._page(first, last, 1).total))
-        if None in totals:
-            raise BinanceIncompleteError(f"the exchange states no total for the window [{start}, {end}) ms")
-        return sum(total for total in totals if total is not None)
+        return sum(self._windows(start, end, lambda first, last: _Window(self, first, last).count()))
 
     def _windows(self, start: int, end: int, do: Callable[[int, int], T]) -> Iterator[T]:
         """Do something for each window, ascending; one that is refused for its length is tried again shorter."""
@@ -137,96 +173,202 @@ class Reader:
             else:
                 start = stop
 
-    def _window(self, start: int, end: int, sink: Sink) -> Reading:
+
+class _CappedError(Exception):
+    """A window holds more than the exchange lists or counts at once."""
+
+
+@dataclass
+class _Window:
+    """One window of an interval, ``[start, end)`` in ms, and what it takes to read it."""
+
+    reader: Reader
+    start: int
+    end: int
+    requests: int = 0
+    trusted: set[int] = field(default_factory=set)  # totals that look like a limit and are none
+
+    def __str__(self) -> str:
+        return f"the window [{self.start}, {self.end}) ms"
+
+    def read(self, sink: Sink) -> Reading:
+        """All of it; in halves, if the exchange lists or counts no more than a part of it at once."""
         sink.start_window()
-        requests, last, seen = 0, "", ""
+        try:
+            return self._confirmed(sink)
+        except (_CappedError, BinanceSpanError) as error:
+            sink.restart_window()  # the shorter windows to come have the same rows
+            if isinstance(error, BinanceSpanError):
+                raise
+        halves = self._halves()
+        return sum((half.read(sink) for half in halves), Reading(requests=self.requests))
+
+    def count(self) -> int:
+        """What the exchange states, or, where that may be its limit, the sum of what it states for the halves."""
+        total = self._page().total
+        if total is None:
+            raise BinanceIncompleteError(f"the exchange states no total for {self}")
+        return self._count_of_halves() if _is_likely_cap(total) else total
+
+    def _count_of_halves(self) -> int:
+        halves = self._halves()
+        total = sum(half.count() for half in halves)
+        self.requests += sum(half.requests for half in halves)
+        return total
+
+    def _halves(self) -> tuple[_Window, _Window]:
+        middle = (self.start + self.end) // 2
+        if middle == self.start:
+            raise BinanceIncompleteError(
+                f"{self} cannot be read in halves: it holds more records than the exchange lists or counts at once, "
+                f"or a multiple of {_CAP_STEP} that cannot be told from such a limit"
+            )
+        return _Window(self.reader, self.start, middle), _Window(self.reader, middle, self.end)
+
+    def _confirmed(self, sink: Sink) -> Reading:
+        """The reading that agrees with its total and is confirmed, or, without `require_total`, comes twice."""
+        known, agreed, seen = set[int](), False, ""
         for attempt in range(1, READINGS + 1):
             sink.restart_window()
-            read = self._reading(start, end, sink)
-            requests += read.requests
-            found, conflicts = sink.distinct(), sink.conflicts()
-            total = next(iter(read.totals)) if len(read.totals) == 1 else None
-            result = Reading(found, total or 0, requests, read.outside, conflicts)
-            if found == total and (not conflicts or attempt == READINGS):
-                return result
-            if not self.require_total and last == read.digest:
-                return replace(result, proof="pages")
-            last, seen = read.digest, f"{found} distinct records seen, total stated as {_stated(read.totals)}"
+            read = self._read_pages(sink)
+            found, rows = sink.distinct(), sink.distinct() + sink.conflicts()
+            agrees, is_known = read.totals == {found}, sink.fingerprint() in known
+            if agrees and rows == found:
+                is_taken = is_known or read.last == 1 or self._is_at_rest(read)
+            else:  # of two rows under one key, only time can tell which is right
+                is_taken = agrees and is_known and attempt == READINGS
+            if is_taken or (is_known and not self.reader.require_total):
+                if not agrees and _is_likely_cap(found):
+                    raise _CappedError
+                proof = "total" if is_taken else "pages"
+                return Reading(found, rows, read.total or 0, self.requests, read.outside, proof)
+            if agrees or not self.reader.require_total:
+                known.add(sink.fingerprint())
+            agreed = agreed or agrees
+            seen = f"{found} distinct records seen, total stated as {_stated(read.totals)}"
+        alike = " twice alike" if agreed else ""
         raise BinanceIncompleteError(
-            f"the window [{start}, {end}) ms was read {READINGS} times and never agreed with its total: {seen}. "
-            "Records are moving, or the exchange counts otherwise; try later, or set require_total=False to accept "
-            "two equal readings instead"
+            f"the window [{self.start}, {self.end}) ms was read {READINGS} times and never agreed with its total{alike}"
+            f": {seen}. Records are moving, or the exchange counts otherwise; try later, or set require_total=False to "
+            "accept two equal readings instead"
         )
 
-    def _reading(self, start: int, end: int, sink: Sink) -> _Pages:
-        try:
-            return self._pages(start, end, sink) if self.require_total else self._until_empty(start, end, sink)
-        except BinanceSpanError:
-            sink.restart_window()  # the shorter windows to come would have the same rows
-            raise
+    def _is_at_rest(self, read: _Pages) -> bool:
+        """Whether rows of that age move no more, and the first and the last page are still the same."""
+        if self.end > self.reader.now() * 1000 - DAY_MS:
+            return False
+        again = _Pages(last=read.last)
+        for _ in self._fetch((1, read.last), again):
+            pass
+        return (again.first, again.final) == (read.first, read.final)
 
-    def _pages(self, start: int, end: int, sink: Sink) -> _Pages:
-        """The first page, then as many as its total asks for."""
-        read = _Pages(start, end, sink)
-        first = read.take(self._page(start, end, 1))
-        total, per_page = first.total or 0, len(first.records)
-        if not per_page or total <= per_page:
-            return read
-        last = -(-total // per_page)
-        if last > MOST_PAGES:
-            raise BinanceIncompleteError(f"the window [{start}, {end}) ms states {total} records: not believable")
-        for page in self.fetch_pages(lambda current: self.fetch(start, end, current), range(2, last + 1)):
-            if not read.take(page).records:
-                break  # the total is not met any more: the rest need not be asked for
+    def _read_pages(self, sink: Sink) -> _Pages:
+        read = _Pages()
+        first = self._take(1, read, sink)
+        if _is_likely_cap(first.total) and first.total not in self.trusted:
+            if self._count_of_halves() != first.total:
+                raise _CappedError
+            self.trusted.add(first.total)
+        if self.reader.require_total:
+            self._read_to_total(first, read, sink)
+        else:
+            self._read_until_empty(first, read, sink)
         return read
 
-    def _until_empty(self, start: int, end: int, sink: Sink) -> _Pages:
-        """Pages until the total is met, or, where it is not, until an empty one."""
-        read = _Pages(start, end, sink)
-        known, stale = (0, 0), 0
-        for current in range(1, MOST_PAGES + 1):
-            page = read.take(self._page(start, end, current))
-            found, conflicts = sink.distinct(), sink.conflicts()
-            if not page.records or (read.totals == {found} and not conflicts):
-                return read
-            stale = stale + 1 if (found, conflicts) == known else 0
-            if stale == _STALE_PAGES:
-                raise BinanceIncompleteError(
-                    f"the window [{start}, {end}) ms is answered with the same rows again and again, whichever page is "
-                    "asked for"
-                )
-            known = found, conflicts
-        raise BinanceIncompleteError(f"the window [{start}, {end}) ms does not end after {MOST_PAGES} pages")
+    def _read_to_total(self, first: Page, read: _Pages, sink: Sink) -> None:
+        """As many pages as the first one's total asks for."""
+        total, per_page = first.total or 0, len(first.records)
+        if not per_page or total <= per_page:
+            return
+        read.last = -(-total // per_page)
+        if read.last > MOST_PAGES:
+            raise BinanceIncompleteError(f"{self} states {total} records: not believable")
+        for page in self._fetch(range(2, read.last + 1), read):
+            self._add(page, read, sink)
+            if len(read.totals) > 1:
+                return  # something has moved: the rest need not be asked for
+            if not page.records:
+                if self._page().total == total:
+                    raise _CappedError
+                return
 
-    def _page(self, start: int, end: int, current: int) -> Page:
-        (page,) = self.fetch_pages(lambda number: self.fetch(start, end, number), [current])
+    def _read_until_empty(self, page: Page, read: _Pages, sink: Sink) -> None:
+        """Pages until the total is met, or, where it is not, until an empty one."""
+        while page.records and (read.totals != {sink.distinct()} or sink.conflicts()):
+            if read.last == MOST_PAGES:
+                raise BinanceIncompleteError(f"{self} does not end after {MOST_PAGES} pages")
+            read.last += 1
+            page = self._take(read.last, read, sink)
+
+    def _take(self, current: int, read: _Pages, sink: Sink) -> Page:
+        (page,) = self._fetch([current], read)
+        self._add(page, read, sink)
         return page
+
+    def _add(self, page: Page, read: _Pages, sink: Sink) -> None:
+        """Add a page to the sink; the second in a row without a new row is one too many."""
+        before = sink.distinct() + sink.conflicts()
+        sink.add(page.records)
+        read.totals.add(page.total)
+        read.outside += sum(r.time is None or not self.start <= r.time < self.end for r in page.records)
+        is_stale = page.records and sink.distinct() + sink.conflicts() == before
+        read.stale = read.stale + 1 if is_stale else 0
+        if read.stale == _STALE_PAGES:
+            raise BinanceIncompleteError(
+                f"{self} is answered with the same rows again and again, whichever page is asked for"
+            )
+
+    def _page(self) -> Page:
+        (page,) = self._fetch([1], _Pages())
+        return page
+
+    def _fetch(self, numbers: Iterable[int], read: _Pages) -> Iterator[Page]:
+        """Fetch the pages of these numbers, in any order; what the first and the last hold is remembered."""
+
+        def fetch(current: int) -> Page:
+            page = self.reader.fetch(self.start, self.end, current)
+            if current in (1, read.last):
+                read.remember(current, page)
+            return page
+
+        for page in self.reader.fetch_pages(fetch, numbers):
+            self.requests += 1
+            yield page
 
 
 @dataclass
 class _Pages:
-    """The pages of one reading of one window."""
+    """The pages of one reading of one window.
 
-    start: int
-    end: int
-    sink: Sink
-    requests: int = 0
+    :param last: the number of the last page
+    :param stale: pages without a new row, one after the other
+    :param first: the rows and the total of the first page
+    :param final: those of the last page
+    """
+
+    last: int = 1
     outside: int = 0
+    stale: int = 0
     totals: set[int | None] = field(default_factory=set)
-    _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def take(self, page: Page) -> Page:
-        self.requests += 1
-        self.totals.add(page.total)
-        self.outside += sum(r.time is None or not self.start <= r.time < self.end for r in page.records)
-        self._hash.update(b"".join([record.line + b"\n" for record in page.records]))
-        self.sink.add(page.records)
-        return page
+    first: tuple[frozenset[bytes], int | None] | None = None
+    final: tuple[frozenset[bytes], int | None] | None = None
 
     @property
-    def digest(self) -> str:
-        """Of the rows in the order they came: two readings with the same one saw the same."""
-        return self._hash.hexdigest()
+    def total(self) -> int | None:
+        """The total that all pages state; None where they state several or none."""
+        return next(iter(self.totals)) if len(self.totals) == 1 else None
+
+    def remember(self, current: int, page: Page) -> None:
+        """Keep what the first or the last page holds, to be compared with later."""
+        seen = frozenset(record.line for record in page.records), page.total
+        if current == 1:
+            self.first = seen
+        if current == self.last:
+            self.final = seen
+
+
+def _is_likely_cap(number: int | None) -> bool:
+    return number is not None and number >= 2 * _CAP_STEP and number % _CAP_STEP == 0
 
 
 def _stated(totals: set[int | None]) -> str:

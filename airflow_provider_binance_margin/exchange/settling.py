@@ -4,6 +4,8 @@ from __future__ import annotations
 
 #: seconds after its end for which a window may still receive rows
 SETTLE = 60.0
+#: seconds by which the exchange's clock may seem to step back, since it is told in whole ones
+CLOCK_STEP = 1.0
 
 
 def seconds_until_settled(end_ms: int, settle: float, exchange_time: float) -> float:

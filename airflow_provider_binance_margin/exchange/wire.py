@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
@@ -25,12 +27,14 @@ class Request:
 class Wait:
     """How long to do nothing.
 
-    :param seconds: how long
+    :param seconds: how long at most
     :param reason: why, fit for a log; empty where it is only the pace
+    :param until: ends the wait as soon as it is done
     """
 
     seconds: float
     reason: str = ""
+    until: Future[None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Reply:
     """What came back.
 
     :param status: the HTTP status; None when the transport failed
-    :param headers: the headers, names in any case
+    :param headers: the headers, names in any case; a multidict's items are all of them
     :param body: the whole body; never shown
     :param fault: the class name of the transport's fault, never its text: that holds the URL
     """
@@ -49,8 +53,8 @@ class Reply:
     fault: str = ""
 
     def header(self, name: str) -> str | None:
-        """A header by its name, in whatever case the server wrote it."""
-        return next((value for key, value in self.headers.items() if key.lower() == name), None)
+        """A header by its name, in whatever case; one that was sent several times is a list with commas."""
+        return ", ".join(value for key, value in self.headers.items() if key.lower() == name) or None
 
 
 Call: TypeAlias = Generator[Request | Wait, Reply | None, T]
@@ -59,13 +63,14 @@ Call: TypeAlias = Generator[Request | Wait, Reply | None, T]
 def drive(call: Call[T], send: Callable[[Request], Reply], wait: Callable[[Wait], None]) -> T:
     """Do what a call asks for, until it returns; `triggers.connection` awaits where this waits."""
     reply: Reply | None = None
-    while True:
-        try:
-            step = call.send(reply)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
-        if isinstance(step, Wait):
-            wait(step)
-            reply = None
-        else:
-            reply = send(step)
+    with closing(call):  # whatever ends it: its place among the requests in flight is free at once
+        while True:
+            try:
+                step = call.send(reply)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
+            if isinstance(step, Wait):
+                wait(step)
+                reply = None
+            else:
+                reply = send(step)

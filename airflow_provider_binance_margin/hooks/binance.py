@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint, Page
+from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, SETTLE, seconds_until_settled
+from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.hooks.connection import SignedConnection, json_object
-from airflow_provider_binance_margin.lake.interval import IntervalError, ms, parse
+from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, ms, parse
+from airflow_provider_binance_margin.lake.resolve import Choice, check_against
+from airflow_provider_binance_margin.options import seconds
 
 if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.counter import Count, RecordCounter
     from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Span
-    from airflow_provider_binance_margin.exchange.watch import Seen, Watch
 
 _MAX_SPAN_MS = 7 * 24 * 3_600_000
+_READINGS = 3
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
 
 
@@ -73,7 +80,7 @@ class BinanceHook(SignedConnection):
             {
                 "startTime": _ms(start_time),
                 "endTime": _ms(end_time),
-                "isolatedSymbol": isolated_symbol,
+                "isolatedSymbol": checked_symbol(isolated_symbol),
                 "current": current,
                 "size": size,
                 "recvWindow": recv_window,
@@ -82,17 +89,26 @@ class BinanceHook(SignedConnection):
         return {"rows": [_row(record.line) for record in page.records], "total": page.total}
 
     def force_liquidations(
-        self, start: datetime | str, end: datetime | str, *, isolated_symbol: str | None = None
+        self,
+        start: datetime | str,
+        end: datetime | str,
+        *,
+        isolated_symbol: str | None = None,
+        settle: timedelta | float = SETTLE,
     ) -> list[dict[str, Any]]:
         """All forced liquidations of the half-open interval ``[start, end)``, checked against the exchange's total.
+
+        An interval that has ended but not settled is waited for, by the exchange's clock.
 
         :param start: first instant in the interval; a datetime or ISO 8601 text, UTC if it names no zone
         :param end: first instant after it
         :param isolated_symbol: the pair of an isolated account; None asks for no pair
+        :param settle: seconds after its end from which on an interval counts as closed
         :return: rows as the exchange sent them (numbers stay text), oldest first
         :raises BinanceIncompleteError: when the exchange's pages do not agree with its total
+        :raises IntervalError: when the interval is none, or ends in the future
         """
-        return self._records(FORCE_LIQUIDATION, start, end, isolated_symbol)
+        return self._records(FORCE_LIQUIDATION, start, end, isolated_symbol, seconds(settle))
 
     # -- the account ---------------------------------------------------------------------------------------------
 
@@ -106,10 +122,16 @@ class BinanceHook(SignedConnection):
     # -- any endpoint --------------------------------------------------------------------------------------------
 
     def _page(self, endpoint: Endpoint, params: Mapping[str, Any]) -> Page:
-        return self._get(endpoint.path, params, weight=endpoint.weight, decode=endpoint.read_page)
+        decode = endpoint.reader_of(params["size"])
+        return self._get(endpoint.path, params, weight=endpoint.weight, decode=decode)
 
     def _records(
-        self, endpoint: Endpoint, start: datetime | str, end: datetime | str, isolated_symbol: str | None
+        self,
+        endpoint: Endpoint,
+        start: datetime | str,
+        end: datetime | str,
+        isolated_symbol: str | None,
+        settle: float,
     ) -> list[dict[str, Any]]:
         from airflow_provider_binance_margin.exchange.paging import Span
         from airflow_provider_binance_margin.lake.spool import Spool
@@ -117,9 +139,47 @@ class BinanceHook(SignedConnection):
         first, last = parse(start), parse(end)
         if first is None or last is None or first >= last:
             raise IntervalError("start must be before end, and both must be given")
-        with Spool(len(endpoint.record_key)) as spool:
-            self.reader(endpoint, Span(_MAX_SPAN_MS), isolated_symbol=isolated_symbol).read(ms(first), ms(last), spool)
-            return [_row(line) for line in spool.lines()]
+        if settle < 0:
+            raise ValueError("settle must not be negative")
+        interval = Interval(ms(first), ms(last))
+        choice = Choice((interval,), "arguments")
+        reader = self.reader(endpoint, Span(_MAX_SPAN_MS), isolated_symbol=isolated_symbol)
+        for _ in range(_READINGS):
+            if left := self.unsettled(choice, settle):
+                self.wait(left, f"{interval} counts as closed {settle:.0f} s after its end")
+            began = time.monotonic()
+            with Spool(len(endpoint.record_key)) as spool:
+                reader.read(interval.start, interval.end, spool)
+                if not self.seconds_until_settled(choice, settle, began):
+                    return [_row(line) for line in spool.lines()]
+        raise BinanceTransientError(
+            f"the interval {interval} never counts as closed: the exchange's clock stands still"
+        )
+
+    def unsettled(self, choice: Choice, settle: float) -> float:
+        """Seconds to wait until the last interval counts as closed by the exchange's clock, 0 if it does.
+
+        The exchange is asked for its time only where this machine's clock leaves it in doubt: what is read is checked
+        against the exchange's clock in any case.
+
+        :raises IntervalError: for one that ends in the future
+        """
+        if not seconds_until_settled(choice.intervals[-1].end, settle, self.exchange_time()):
+            return 0.0
+        self.ask_exchange_time()
+        left = self.seconds_until_settled(choice, settle)
+        # that time is told in whole seconds: else what is read next could seem to be read too early
+        return left and left + CLOCK_STEP
+
+    def seconds_until_settled(self, choice: Choice, settle: float, at: float | None = None) -> float:
+        """Seconds until the last interval counts as closed by the exchange's clock, 0 if it does.
+
+        :param at: when it was asked for, by `time.monotonic`; now if not given
+        :raises IntervalError: for one that ends in the future
+        """
+        now = self.exchange_time(at)
+        check_against(now, choice)
+        return seconds_until_settled(choice.intervals[-1].end, settle, now)
 
     def reader(
         self,
@@ -137,11 +197,13 @@ class BinanceHook(SignedConnection):
         """
         from airflow_provider_binance_margin.exchange.paging import Reader
 
+        symbol = checked_symbol(isolated_symbol)
+
         def fetch(start: int, end: int, current: int) -> Page:
-            window = {"startTime": start, "endTime": end - 1, "isolatedSymbol": isolated_symbol}
+            window = {"startTime": start, "endTime": end - 1, "isolatedSymbol": symbol}
             return self._page(endpoint, {**window, "current": current, "size": size or endpoint.max_size})
 
-        return Reader(fetch, span, require_total, fetch_pages)
+        return Reader(fetch, span, require_total, fetch_pages, self.exchange_time)
 
     def watch(
         self,
@@ -152,18 +214,19 @@ class BinanceHook(SignedConnection):
         settle: float,
         max_span: float,
         isolated_symbol: str | None = None,
-    ) -> Watch:
-        """What counts the records that appear in an endpoint's window (ms); see `exchange.watch.Watch`."""
+    ) -> RecordCounter:
+        """What counts the records that appear in an endpoint's window (ms); see `exchange.counter.RecordCounter`."""
+        from airflow_provider_binance_margin.exchange.counter import ROWS_ASKED, RecordCounter
         from airflow_provider_binance_margin.exchange.paging import Span
-        from airflow_provider_binance_margin.exchange.watch import Watch
 
-        caller = replace(self._caller(endpoint.path, endpoint.weight, endpoint.read_page), attempts=1)
-        span, settle_ms = Span(int(max_span * 1000)), int(settle * 1000)
-        return Watch(caller, start, end, span=span, settle_ms=settle_ms, isolated_symbol=isolated_symbol)
+        symbol = checked_symbol(isolated_symbol)
+        caller = replace(self._caller(endpoint.path, endpoint.weight, endpoint.reader_of(ROWS_ASKED)), attempts=1)
+        span = Span(int(max_span * 1000))
+        return RecordCounter(caller, start, end, span=span, settle=settle, isolated_symbol=symbol)
 
-    def look(self, watch: Watch) -> Seen:
+    def look(self, watch: RecordCounter) -> Count:
         """Look once: one request of one row. A failure is raised, not retried: the next look is the next try."""
-        return self._drive(watch.look())
+        return self._drive(watch.poll())
 
 
 def _ms(when: datetime | int | None) -> int | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
+import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.call import Caller
     from airflow_provider_binance_margin.exchange.host import Host
-    from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request
+    from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request, Wait
     from airflow_provider_binance_margin.hooks.settings import Settings
 
 T = TypeVar("T")
@@ -38,19 +41,14 @@ class SignedConnection(BaseHook):
         super().__init__()
         self.binance_conn_id = binance_conn_id
         self.max_connections = 16
-        self._closed = threading.Event()
+        self._closed: Future[None] = Future()
 
     @cached_property
     def settings(self) -> Settings:
         """The connection, checked. Its secrets are known to Airflow's masker from here on."""
-        from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
-        from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
+        from airflow_provider_binance_margin.hooks.settings import open_settings
 
-        conn = self.get_connection(self.binance_conn_id)
-        hush_http_loggers()
-        mask(secrets_of(conn))
-        settings = read_settings(conn)
-        mask(settings.secrets)
+        settings = open_settings(self.get_connection(self.binance_conn_id))
         if settings.is_foreign:
             self.log.warning("The connection's host is not one of binance.com: its owner will see the API key.")
         return settings
@@ -73,7 +71,8 @@ class SignedConnection(BaseHook):
 
     def close(self) -> None:
         """End waits, refuse further calls and close connections."""
-        self._closed.set()
+        with suppress(InvalidStateError):
+            self._closed.set_result(None)
         if "_session" in self.__dict__:
             self._session.close()
 
@@ -89,7 +88,7 @@ class SignedConnection(BaseHook):
     # -- the exchange's clock ------------------------------------------------------------------------------------
 
     def exchange_time(self, at: float | None = None) -> float:
-        """The exchange's time in seconds since 1970, by the last ``Date`` it sent; this machine's before the first.
+        """The exchange's time in seconds since 1970, see `Host.exchange_time`; this machine's before it is known.
 
         :param at: the instant meant, by `time.monotonic`; now if not given
         """
@@ -97,7 +96,10 @@ class SignedConnection(BaseHook):
         return known if known is not None else time.time() + (0.0 if at is None else at - time.monotonic())
 
     def ask_exchange_time(self) -> float:
-        """The exchange's time, asked for only if no answer has told it yet."""
+        """The exchange's time, asked for only if no answer has told it yet.
+
+        :raises BinanceTransientError: when it cannot be had, as of any call
+        """
         if self.host.exchange_time() is None:
             self._drive(self._caller("", 1, json_object).set_clock())
         return self.exchange_time()
@@ -117,37 +119,62 @@ class SignedConnection(BaseHook):
         if patient:
             return self._drive(caller.call(params or {}))
         hasty = replace(caller, attempts=2, longest_wait=_TEST_TIMEOUT)
-        return self._drive(hasty.call(params or {}), min(self.settings.timeout, _TEST_TIMEOUT))
+        return self._drive(hasty.call(params or {}), min(self.settings.timeout, _TEST_TIMEOUT), patience=_TEST_TIMEOUT)
 
     def _caller(self, path: str, weight: int, decode: Callable[[bytes], T]) -> Caller[T]:
         from airflow_provider_binance_margin.exchange.call import Caller
 
-        return Caller(self.host, self.settings.credentials, path, weight, decode, self.settings.recv_window)
+        settings = self.settings
+        return Caller(
+            self.host, settings.credentials, path, weight, decode, settings.recv_window, width=self.max_connections
+        )
 
-    def _drive(self, call: Call[T], timeout: float | None = None) -> T:
-        """Do what a call asks for, until it returns; `timeout` is the connection's if not given."""
+    def _drive(self, call: Call[T], timeout: float | None = None, patience: float = math.inf) -> T:
+        """Do what a call asks for, until it returns.
+
+        :param timeout: seconds for one answer; the connection's if not given
+        :param patience: seconds; a longer wait is an error
+        """
         from airflow_provider_binance_margin.exchange.wire import drive
 
         return drive(
             call,
             send=lambda request: self._send(request, timeout or self.settings.timeout),
-            wait=lambda pause: self.wait(pause.seconds, pause.reason),
+            wait=lambda pause: self._pause(pause, patience),
         )
+
+    def _pause(self, pause: Wait, patience: float) -> None:
+        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
+
+        if pause.until is None and pause.seconds <= patience:
+            self.wait(pause.seconds, pause.reason)
+        elif pause.until is None or not self._wait_for([pause.until], min(pause.seconds, patience)):
+            raise BinanceTransientError(
+                f"the call would have to wait for longer than {patience:.0f} s"
+                + (f": {pause.reason}" if pause.reason else ", behind other calls of this process")
+            )
 
     def wait(self, seconds: float, reason: str = "") -> None:
         """Do nothing for a time, unless the hook is closed meanwhile."""
-        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
-
         if reason:
             self.log.info("Waiting %.1f s: %s.", seconds, reason)
-        if self._closed.wait(seconds):
+        self._wait_for([], seconds)
+
+    def _wait_for(self, awaited: list[Future[None]], seconds: float) -> bool:
+        """Wait until one of them is done, or for so many seconds; say which."""
+        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
+
+        timeout = None if seconds == math.inf else seconds
+        done, _ = wait_for([self._closed, *awaited], timeout, return_when=FIRST_COMPLETED)
+        if self._closed in done:
             raise BinanceTransientError("the hook was closed while a call was waiting")
+        return bool(done)
 
     def _send(self, request: Request, timeout: float) -> Reply:
         from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
         from airflow_provider_binance_margin.hooks.session import send
 
-        if self._closed.is_set():
+        if self._closed.done():
             raise BinanceTransientError("the hook is closed")
         return send(self._session, request, timeout)
 

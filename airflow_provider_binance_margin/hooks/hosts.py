@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-import threading
+import ipaddress
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.host import Host
 
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 _hosts: dict[str, Host] = {}
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 
 
 def shared_host(base_url: str) -> Host:
-    """What all calls of this process to one host share: its pace, its clock, its bans."""
+    """What all calls of this process to one host share: its pace, its clock, its bans; however the host is written."""
     from airflow_provider_binance_margin.exchange.host import Host
 
+    url = canonical_url(base_url)
     with _lock:
-        return _hosts.setdefault(base_url, Host(base_url, time))
+        if url not in _hosts:
+            _hosts[url] = Host(url, time)
+        return _hosts[url]
+
+
+def canonical_url(base_url: str) -> str:
+    """The one way to write a base URL: lower case, ASCII, without a dot at the end of the name or a default port.
+
+    :raises ValueError: when it holds no host, or one that cannot be written in ASCII
+    """
+    parts = urlsplit(base_url)
+    scheme, name = parts.scheme.lower(), parts.hostname or ""
+    try:
+        address = ipaddress.ip_address(name)
+        name = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004
+    except ValueError:
+        name = name.removesuffix(".")
+        if not name.isascii():
+            name = name.encode("idna").decode().lower()
+    port = parts.port or _DEFAULT_PORTS.get(scheme)
+    return f"{scheme}://{name}" + ("" if port == _DEFAULT_PORTS.get(scheme) else f":{port}")

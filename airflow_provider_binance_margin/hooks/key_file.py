@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import stat
 
+from airflow_provider_binance_margin.exchange.credentials import hides_frames, key_text
 from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError
 
 _LARGEST = 65_536
 _CURE = "check key_file, which is a path on the worker (and on the triggerer)"
 
 
+@hides_frames
 def read_key_file(path: str) -> str:
-    """The text of a key file.
+    """The text of a key file; what is no text (DER) in base64.
 
     :raises BinanceCredentialError: for what is no file, cannot be read or is too large; without path and content
     """
@@ -21,7 +23,6 @@ def read_key_file(path: str) -> str:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BinanceCredentialError(f"the key file of the connection is not a regular file: {_CURE}")
             content = file.read(_LARGEST + 1)
-        text = content.decode()
     except (OSError, ValueError) as error:
         raise BinanceCredentialError(
             f"the key file of the connection cannot be read ({type(error).__name__}): {_CURE}"
@@ -30,9 +31,9 @@ def read_key_file(path: str) -> str:
         raise BinanceCredentialError(
             f"the key file of the connection is larger than any key (more than {_LARGEST // 1024} KiB): {_CURE}"
         )
-    if not text.strip():
+    if not content.strip():
         raise BinanceCredentialError("the key file of the connection is empty")
-    return text
+    return key_text(content)
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+from airflow_provider_binance_margin.exchange.credentials import plain_text
+from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
 
 #: the loggers of HTTP libraries that write whole URLs, at one level or another
 _CHATTY = (
@@ -23,8 +25,12 @@ _CHATTY = (
     "httpcore.proxy",
 )
 _SECRET = re.compile(r"(signature=|x-mbx-apikey\W+(?:b['\"])?)[^&\s\"'>)\]]+", re.IGNORECASE)
+_PRIVATE_BODY = re.compile(r"PRIVATE KEY(?: BLOCK)?-----(.+?)(?:-----|\Z)", re.DOTALL)
+#: an RSA key of 4096 bits has 53 lines of 64 columns, 3,500 characters in all
+_LONGEST_TEXT, _LONGEST_BODY, _LONGEST_VALUE = 262_144, 8_192, 4_096
+_MOST_LINES, _SHORTEST_LINE, _PEM_COLUMNS = 96, 16, 64
 _masked: set[str] = set()
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 
 
 class _SignatureFilter(logging.Filter):
@@ -51,14 +57,19 @@ def hush_http_loggers() -> None:
 
 
 def mask(secrets: Iterable[str]) -> None:
-    """Hand secrets to Airflow's masker, each once per process; of a key text, each of its lines too."""
+    """Hand secrets to Airflow's masker, each once per process; of a key text, each of its lines too.
+
+    The masker compiles all that it knows anew for each value, so few are handed to it: of a private key with other
+    things around it the key alone, and never more than `_MOST_LINES` lines.
+    """
     try:
         from airflow.sdk.log import mask_secret
     except ImportError:  # before Airflow 3.1
         from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]
 
     for secret in secrets:
-        for part in {secret, secret.strip(), *_key_lines(secret)}:
+        whole = [secret, secret.strip()] if len(secret) <= _LONGEST_VALUE else []
+        for part in [*_key_lines(secret), *whole]:
             with _lock:
                 if part in _masked:
                     continue
@@ -67,5 +78,16 @@ def mask(secrets: Iterable[str]) -> None:
 
 
 def _key_lines(text: str) -> list[str]:
-    words = text.replace("\\n", "\n").replace("\\r", "\n").split()
-    return [word for word in words if len(word) >= 16 and "-----" not in word]  # noqa: PLR2004
+    """The lines of a private key, as they are written and as a PEM has them; of what is no PEM, its words."""
+    text = plain_text(text[:_LONGEST_TEXT])
+    lines: dict[str, None] = {}
+    for body in _PRIVATE_BODY.findall(text) or ([] if "-----BEGIN" in text else [text]):
+        words = body[:_LONGEST_BODY].split()
+        written = (word for word in words if len(word) <= 2 * _PEM_COLUMNS)
+        lines |= dict.fromkeys(line for line in (*written, *_wrap("".join(words))) if len(line) >= _SHORTEST_LINE)
+    return sorted(lines, key=len, reverse=True)[:_MOST_LINES]
+
+
+def _wrap(text: str) -> Iterator[str]:
+    """A text in lines as long as those of a PEM."""
+    return (text[i : i + _PEM_COLUMNS] for i in range(0, len(text), _PEM_COLUMNS))

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from airflow_provider_binance_margin.exchange.credentials import Credentials, load_credentials
+from airflow_provider_binance_margin.exchange.credentials import Credentials, hides_frames, load_credentials
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
+from airflow_provider_binance_margin.hooks.hosts import canonical_url
 from airflow_provider_binance_margin.hooks.key_file import read_key_file
+from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
 
 DEFAULT_HOST = "https://api.binance.com"
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -74,6 +76,20 @@ def secrets_of(conn: ConnectionLike) -> tuple[str, ...]:
     return tuple(text for text in given if isinstance(text, str) and text.strip())
 
 
+@hides_frames
+def open_settings(conn: ConnectionLike) -> Settings:
+    """Check a connection and load its key; no log shows its secrets from here on.
+
+    :raises BinanceConfigError: in words for each way a connection can be wrong, quoting no secret
+    """
+    hush_http_loggers()
+    mask(secrets_of(conn))
+    settings = read_settings(conn)
+    mask(settings.secrets)
+    return settings
+
+
+@hides_frames
 def read_settings(conn: ConnectionLike) -> Settings:
     """Check a connection and load its key.
 
@@ -141,7 +157,7 @@ def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
     given = (host or "").strip() or DEFAULT_HOST
     try:
         parts = urlsplit(given if "://" in given else f"https://{given}")
-        scheme, name, url_port = parts.scheme.lower(), parts.hostname or "", parts.port
+        scheme, name, url_port = parts.scheme.lower(), (parts.hostname or "").removesuffix("."), parts.port
     except ValueError:
         raise BinanceConfigError("the connection's host is not a URL such as https://api.binance.com") from None
     if parts.username is not None or parts.password is not None:
@@ -161,7 +177,7 @@ def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
     number = url_port or port
     if number and not 0 < number < 65_536:  # noqa: PLR2004
         raise BinanceConfigError("the connection's port must be a number from 1 to 65535")
-    return f"{scheme}://{shown}" + (f":{number}" if number else "")
+    return canonical_url(f"{scheme}://{shown}" + (f":{number}" if number else ""))
 
 
 def _is_address(name: str) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
-from airflow_provider_binance_margin.lake.proof import Subject, stated_records
+from airflow_provider_binance_margin.lake.proof import Subject, is_intact, stated_number, stated_records
 
-#: "complete": as many records as the exchange states. "missing", "short" and "corrupt": to be loaded again. "foreign":
+#: "complete": as many records as the exchange states. "missing", "short" and "corrupt": to be loaded again, as is what
+#: does not state its account, which is missing since nobody knows whose it is. "foreign":
 #: another's object is in the way. "long": more than the exchange states, which it may have forgotten. "claim": empty,
 #: and fetched so long after its end that the exchange may have forgotten what there was.
 Verdict: TypeAlias = Literal["complete", "missing", "short", "long", "foreign", "corrupt", "claim"]
@@ -26,6 +27,7 @@ class Finding:
 
     :param records: what the object states, None without an object
     :param total: what the exchange states
+    :param reason: what the numbers do not tell
     """
 
     interval: Interval
@@ -33,6 +35,7 @@ class Finding:
     verdict: Verdict
     records: int | None
     total: int
+    reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """For the task's result."""
@@ -42,25 +45,31 @@ class Finding:
             "key": self.key,
             "records": self.records,
             "total": self.total,
+            **({"reason": self.reason} if self.reason else {}),
         }
 
 
 def judge(
-    subject: Subject, metadata: Mapping[str, str] | None, total: int, *, expect_empty: bool, fresh_ms: int
+    subject: Subject, metadata: Mapping[str, str] | None, total: int, *, size: int, expect_empty: bool, fresh_ms: int
 ) -> Verdict:
     """The verdict on one object by what it states about itself.
 
     :param metadata: of the object; None without one
     :param total: what the exchange states
+    :param size: of the object, in bytes
     :param expect_empty: whether an interval without records has an object
     :param fresh_ms: an empty object fetched later than this after its interval's end proves nothing
     """
     if metadata is None:
         return "missing" if total or expect_empty else "complete"
     if not subject.describes(metadata):
-        return "foreign"
+        return "missing" if subject.may_describe(metadata) else "foreign"
+    if not is_intact(metadata, size):
+        return "corrupt"
     records = stated_records(metadata)
-    if records != total:
+    # what the exchange counted twice when the object was proved, it may go on counting twice
+    proved = stated_number(metadata, "total") if records else 0
+    if total not in (records, proved or records):
         return "short" if records < total else "long"
     fetched = _fetched_at(metadata)
     if not records and (fetched is None or fetched - subject.interval.end > fresh_ms):

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
 
 import msgspec
 
 Row = Mapping[str, msgspec.Raw]
 
-# no more digits than a decimal has: of longer ones pyarrow drops some without a word (of 47 places, for one)
-_PLAIN_NUMBER = re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?")
+#: of a decimal column; 8 places are what the exchange sends, with more the product of two would not fit 38 digits
+PRECISION, SCALE = 38, 8
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,38}")
+# digits are counted before any are made, so that a literal such as 1e999999999 costs nothing
+_EXACT = Context(prec=PRECISION, traps=[Inexact, InvalidOperation, Overflow])
+_UNIT = Decimal(1).scaleb(-SCALE)
 _INT64 = range(-(2**63), 2**63)
 _TO_BE_QUOTED = re.compile(r'[",\r\n]|^$|^\s|\s$')
 
@@ -59,7 +64,7 @@ def snake_case(name: str) -> str:
 def python_value(raw: msgspec.Raw | None, kind: str) -> Any:
     """A literal as the exact value of its column's type; None for null and for nothing.
 
-    :raises ValueError: when it is not of that type
+    :raises ValueError: when it is not of that type, or beyond what the column holds
     """
     literal = b"null" if raw is None else bytes(raw)
     if literal == b"null":
@@ -79,33 +84,37 @@ class _Number(str):
 
 
 def _refuse(_: str) -> Any:
-    raise ValueError("no JSON")
+    raise ValueError("is no JSON")
 
 
 _JSON = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_refuse)
 
 
 def _decimal(value: Any) -> Decimal:
-    if not isinstance(value, str) or not _PLAIN_NUMBER.fullmatch(value):
-        raise ValueError("not a plain decimal number")
-    return Decimal(value)
+    """However it is spelt, with the scale of the column: pyarrow drops digits of some others without a word."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        raise ValueError("is not a plain decimal number")
+    try:
+        return Decimal(value).quantize(_UNIT, context=_EXACT)
+    except (Inexact, InvalidOperation, Overflow):
+        raise ValueError(f"does not fit decimal128({PRECISION}, {SCALE})") from None
 
 
 def _integer(value: Any) -> int:
-    if not isinstance(value, str) or not _PLAIN_NUMBER.fullmatch(value) or "." in value or int(value) not in _INT64:
-        raise ValueError("not a whole number of 64 bits")
+    if not isinstance(value, str) or not _WHOLE_NUMBER.fullmatch(value) or int(value) not in _INT64:
+        raise ValueError("is not a whole number of 64 bits")
     return int(value)
 
 
 def _string(value: Any) -> str:
     if not isinstance(value, str) or isinstance(value, _Number):
-        raise ValueError("not a string")
+        raise ValueError("is not a string")
     return value
 
 
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("neither true nor false")
+        raise ValueError("is neither true nor false")
     return value
 
 

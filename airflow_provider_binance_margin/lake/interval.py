@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calendar import timegm
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 Grain: TypeAlias = Literal["hour", "day", "month"]
@@ -53,18 +53,26 @@ def iso(value: int) -> str:
 
 
 def parse(value: Any) -> datetime | None:
-    """A bound as users give it: a datetime or ISO 8601 text; without a zone it is UTC; None for nothing.
+    """A bound as users give it: a datetime, a date (its midnight) or ISO 8601 text; without a zone it is UTC.
+
+    :return: None for nothing
 
     :raises IntervalError: for anything else
     """
     if value is None or (isinstance(value, str) and value.strip() in _NOTHING):
         return None
     try:
-        when = value if isinstance(value, datetime) else datetime.fromisoformat(value.strip())
-    except (ValueError, AttributeError, TypeError):
+        when = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+    except ValueError:
+        when = None
+    if isinstance(when, date) and not isinstance(when, datetime):
+        when = datetime.combine(when, time())
+    if not isinstance(when, datetime):
+        kind = "" if isinstance(value, str) else f" ({type(value).__name__})"
         raise IntervalError(
-            f"{str(value)[:60]!r} is not a point in time: give a datetime or ISO 8601 text such as 2026-01-15T00:00:00Z"
-        ) from None
+            f"{str(value)[:60]!r}{kind} is not a point in time: give a datetime or ISO 8601 text such "
+            "as 2026-01-15T00:00:00Z"
+        )
     return believable(when if when.tzinfo else when.replace(tzinfo=UTC))
 
 

@@ -1,35 +1,43 @@
-"""Interval -> object key.
+"""Identity of an object -> its key.
 
-A key is a function of interval and scope alone. After Jinja, only ``{start}``, ``{end}`` (each may have a strftime
-format) and ``{scope}`` are filled, by our own matcher: `str.format` would reach into objects.
+A key is a function of that alone. After Jinja, only ``{start}``, ``{end}`` (each may have a strftime format),
+``{scope}``, ``{account}`` and ``{dataset}`` are filled, by our own matcher: `str.format` would reach into objects.
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from airflow_provider_binance_margin.lake.interval import Interval, utc
+from airflow_provider_binance_margin.lake.interval import utc
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.lake.proof import Subject
 
 #: what the suffix of a key may be: the suffix is the format
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
-ACCOUNT = "account"
+#: the scope of a call without an isolated pair; no pair is called so, since pairs are in upper case
+CROSS = "cross"
 
 # Of strftime's directives those that are the same on every worker, whatever its zone, language and platform.
 _DIRECTIVE = re.compile("%[YymdHMSfjGVuUWw]")
 _FORM = rf"[^{{}}%]*(?:{_DIRECTIVE.pattern}[^{{}}%]*)+"
-_FIELD = re.compile(rf"\{{(?:(start|end)(?::({_FORM}))?|(scope))\}}")
+_FIELD = re.compile(rf"\{{(?:(start|end)(?::({_FORM}))?|(scope|account|dataset))\}}")
 _URL = re.compile(r"s3://([^/]+)/(.+)", re.DOTALL)
 _ANY_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 _LONGEST = 1024
+# What S3 keys, partitions named name=value, and connection ids can all hold.
+_ACCOUNT = re.compile(r"\w[\w.@+!():-]*")
+_LONGEST_ACCOUNT = 200
 
 
 class LayoutError(ValueError):
     """A key that cannot be written to; trying again cannot help."""
 
 
-def default_key(dataset: str) -> str:
-    """The key used when none is given."""
-    return f"binance/margin/{dataset}/scope={{scope}}/dt={{start:%Y-%m-%d}}/{{start}}_{{end}}.jsonl.gz"
+#: the key used when none is given
+DEFAULT_KEY = "binance/margin/{dataset}/account={account}/scope={scope}/dt={start:%Y-%m-%d}/{start}_{end}.jsonl.gz"
 
 
 def suffix_of(key: str) -> str:
@@ -53,21 +61,52 @@ def check_template(template: str) -> None:
     if "{" in rest or "}" in rest:
         raise LayoutError(
             f"the key {template!r} holds a brace that cannot be filled: only {{start}}, {{end}} (also with a format of "
-            "%Y %m %d %H %M %S %f %j %G %V %u, as {start:%Y-%m-%d}) and {scope} are"
+            "%Y %m %d %H %M %S %f %j %G %V %u, as {start:%Y-%m-%d}), {scope}, {account} and {dataset} are"
         )
 
 
-def render(template: str, interval: Interval, scope: str) -> str:
+def checked_account(value: object) -> str:
+    """Return the name of an account, if a key and the metadata can hold it.
+
+    :raises LayoutError: if not, an empty text and the text ``None`` included
+    """
+    if (
+        isinstance(value, str)
+        and _ACCOUNT.fullmatch(value)
+        and ".." not in value
+        and value != "None"
+        and len(quote(value)) <= _LONGEST_ACCOUNT
+    ):
+        return value
+    raise LayoutError(
+        f"account must be a name of letters, digits and . - _ @ + ! ( ) :, not {ascii(value)[:60]}: without one it is "
+        "the connection's id, so give account= where that cannot stand in a key"
+    )
+
+
+def check_bucket(bucket: str) -> None:
+    """Refuse what is more than a bucket's name.
+
+    :raises LayoutError: with what to give instead
+    """
+    if "/" in bucket and not bucket.startswith("arn:"):
+        raise LayoutError(
+            f"s3_bucket must be the bucket's name alone, not {bucket!r}: folders belong into s3_key, which also takes "
+            "a full s3:// URL if s3_bucket is left out"
+        )
+
+
+def render(template: str, subject: Subject) -> str:
     """The key of one object. Bounds without a format render as ``20260115T070000Z``, or ``...T070000.745Z``.
 
     :raises LayoutError: when it is longer than S3 takes
     """
 
     def fill(match: re.Match[str]) -> str:
-        bound, form, _ = match.groups()
-        if not bound:
-            return scope
-        value = interval.start if bound == "start" else interval.end
+        bound, form, name = match.groups()
+        if name:
+            return str(getattr(subject, name))
+        value = subject.interval.start if bound == "start" else subject.interval.end
         return _DIRECTIVE.sub(lambda each: utc(value).strftime(each[0]), form) if form else compact(value)
 
     check_template(template)
@@ -98,4 +137,5 @@ def split_url(bucket: str | None, key: str) -> tuple[str, str]:
         return url[1], url[2]
     if not bucket:
         raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
+    check_bucket(bucket)
     return bucket, key

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_binance_margin.lake.fields import FieldError, extra_of, python_value, snake_case, unknown_fields
+from airflow_provider_binance_margin.lake.fields import (
+    PRECISION,
+    SCALE,
+    FieldError,
+    extra_of,
+    python_value,
+    snake_case,
+    unknown_fields,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.lake.fields import Row
@@ -17,8 +25,6 @@ if TYPE_CHECKING:
 _ROWS_OF_A_GROUP = 2_500
 #: rows that are Python's objects at one time, which take ten times what Arrow takes for them
 _ROWS_AT_ONCE = 500
-#: 8 places are what the exchange sends; with more, the product of two columns would not fit 38 digits
-_PRECISION, _SCALE = 38, 8
 
 
 def write_parquet(rows: Iterator[Row], columns: Mapping[str, str], file: Any) -> None:
@@ -33,7 +39,7 @@ def write_parquet(rows: Iterator[Row], columns: Mapping[str, str], file: Any) ->
     from pyarrow import parquet
 
     types = {
-        "decimal": pa.decimal128(_PRECISION, _SCALE),
+        "decimal": pa.decimal128(PRECISION, SCALE),
         "integer": pa.int64(),
         "string": pa.string(),
         "boolean": pa.bool_(),
@@ -66,24 +72,18 @@ def _batches(rows: Iterator[Row], columns: Mapping[str, str], schema: Any) -> It
 def _array(batch: Sequence[Row], name: str, arrow_type: Any, columns: Mapping[str, str]) -> Any:
     import pyarrow as pa
 
+    # Arrow's own pool would keep several times what is in use at one time
     values = [_value(row, name, columns) for row in batch]
-    try:
-        # Arrow's own pool would keep several times what is in use at one time
-        return pa.array(values, arrow_type, memory_pool=pa.system_memory_pool())
-    except (pa.ArrowInvalid, OverflowError):
-        for row, value in zip(batch, values, strict=True):
-            try:
-                pa.array([value], arrow_type)
-            except (pa.ArrowInvalid, OverflowError):
-                raise _misfit(row, name, f"does not fit {arrow_type}", columns) from None
-        raise
+    return pa.array(values, arrow_type, memory_pool=pa.system_memory_pool())
 
 
 def _value(row: Row, name: str, columns: Mapping[str, str]) -> Any:
     try:
         return python_value(row.get(name), columns[name])
-    except (ValueError, RecursionError) as error:
-        raise _misfit(row, name, f"is {error}", columns) from None
+    except RecursionError:
+        raise _misfit(row, name, "is nested too deep", columns) from None
+    except ValueError as error:
+        raise _misfit(row, name, str(error), columns) from None
 
 
 def _misfit(row: Row, name: str, what: str, columns: Mapping[str, str]) -> FieldError:

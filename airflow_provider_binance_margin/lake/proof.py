@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso
+from airflow_provider_binance_margin.lake.layout import CROSS
 
 _NUMBER = re.compile("[0-9]{1,18}")
-# S3 takes 2 KB of metadata in all, of which the rest needs less than a half
-_LONGEST_ID = 500
+# S3 takes 2 KB of metadata in all, of which the rest needs about a half
+_LONGEST_ID = 250
+# how the scope of such a call was stated before accounts were told apart
+_CROSS_BEFORE = "account"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What an object is about: two objects are one and the same exactly if this is equal.
+    """Identity of an object: two objects are one and the same exactly if this is equal.
 
     :param dataset: the endpoint's name
     :param interval: what it covers
-    :param scope: the isolated symbol, or "account"
+    :param scope: the isolated symbol, or `CROSS`
+    :param account: the user's name of the exchange's account
     """
 
     dataset: str
     interval: Interval
     scope: str
+    account: str
 
     def as_metadata(self) -> dict[str, str]:
         """As S3 metadata."""
@@ -35,36 +41,65 @@ class Subject:
             "interval-start": iso(self.interval.start),
             "interval-end": iso(self.interval.end),
             "scope": _ascii(self.scope),
+            "account": _ascii(self.account),
         }
 
     def describes(self, metadata: Mapping[str, str]) -> bool:
-        """Whether an object with this metadata is about the same."""
-        return all(metadata.get(name) == value for name, value in self.as_metadata().items())
+        """Whether an object with this metadata has this identity."""
+        return not self.differs_in(metadata)
+
+    def may_describe(self, metadata: Mapping[str, str]) -> bool:
+        """Whether an object with this metadata, which states no account, has this identity but for that."""
+        scope = metadata.get("scope", "")
+        stated = {**metadata, "scope": CROSS if scope == _CROSS_BEFORE else scope}
+        return "account" not in metadata and self.differs_in(stated) == ["account"]
+
+    def differs_in(self, metadata: Mapping[str, str]) -> list[str]:
+        """Name the entries of this identity that an object with this metadata states otherwise, or not at all."""
+        return [name for name, value in self.as_metadata().items() if metadata.get(name) != value]
 
 
 @dataclass(frozen=True)
 class Run:
-    """Which attempt to load something wrote an object.
+    """One task of one run since it was last cleared: all its tries, and nothing else's.
 
     :param run_id: the DAG run's
     :param clear_number: how often the run was cleared, where Airflow says so
     :param dag_id: the DAG's: runs of two DAGs may have one id
+    :param task_id: the task's
+    :param map_index: of a mapped task
+    :param started: when the run started: a run that is made again has its id, and another start
+    :param max_tries: grows when the task is cleared without its run
+    :param is_first_try: nothing can have been written yet
     """
 
     run_id: str
     clear_number: int | None
     dag_id: str = ""
+    task_id: str = ""
+    map_index: int = -1
+    started: str = ""
+    max_tries: int = 0
+    is_first_try: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its objects can be told from all others."""
+        return self.clear_number is not None and bool(self.started)
 
     def as_metadata(self) -> dict[str, str]:
-        """As S3 metadata."""
-        number = "" if self.clear_number is None else str(self.clear_number)
-        return {"dag-id": _short(self.dag_id), "run-id": _short(self.run_id), "clear-number": number}
+        """As S3 metadata: names to be read, and one checksum over all that tells this run from others."""
+        names = (self.dag_id, self.run_id, self.task_id, self.map_index, self.started, self.max_tries)
+        return {
+            "dag-id": _short(self.dag_id),
+            "run-id": _short(self.run_id),
+            "clear-number": "" if self.clear_number is None else str(self.clear_number),
+            "attempt": hashlib.sha256(json.dumps([*names, self.clear_number]).encode()).hexdigest(),
+        }
 
     def wrote(self, metadata: Mapping[str, str]) -> bool:
-        """Whether an object with this metadata was written by this very run since it was last cleared."""
-        return self.clear_number is not None and all(
-            metadata.get(name) == value for name, value in self.as_metadata().items()
-        )
+        """Whether an object with this metadata was written by an earlier try of this very run and task."""
+        return self.is_known and not self.is_first_try and metadata.get("attempt") == self.as_metadata()["attempt"]
 
 
 def proof_metadata(
@@ -72,10 +107,12 @@ def proof_metadata(
     run: Run,
     *,
     records: int,
+    rows: int,
     total: int,
     proof: str,
     sha256: str,
     body_sha256: str,
+    body_size: int,
     first: int | None,
     last: int | None,
     fetched_at: int,
@@ -83,10 +120,13 @@ def proof_metadata(
 ) -> dict[str, str]:
     """The metadata of an object: ASCII, what is not is percent-encoded; times as ISO 8601 in UTC.
 
+    :param records: distinct ones, by their key
+    :param rows: lines; more than the records where rows differ under one key
     :param total: what the exchange stated
     :param proof: "total" when records and total agree, "pages" when two equal readings stand for it
     :param sha256: of the uncompressed JSON lines with their newlines
     :param body_sha256: of the object's own bytes
+    :param body_size: their number
     :param first: the earliest record's time in ms
     :param last: the latest record's time in ms
     :param fetched_at: ms, by the exchange's clock
@@ -95,10 +135,12 @@ def proof_metadata(
         **subject.as_metadata(),
         **run.as_metadata(),
         "records": str(records),
+        "rows": str(rows),
         "total": str(total),
         "proof": proof,
         "records-sha256": sha256,
         "body-sha256": body_sha256,
+        "body-size": str(body_size),
         "first-updated-time": "" if first is None else iso(first),
         "last-updated-time": "" if last is None else iso(last),
         "fetched-at": iso(fetched_at),
@@ -107,17 +149,28 @@ def proof_metadata(
 
 
 def stated_records(metadata: Mapping[str, str]) -> int:
-    """How many records an object says it holds; 0 where it does not say."""
-    number = metadata.get("records", "")
-    return int(number) if _NUMBER.fullmatch(number) else 0
+    """How many distinct records an object says it holds; 0 where it does not say."""
+    return stated_number(metadata, "records") or 0
+
+
+def stated_number(metadata: Mapping[str, str], name: str) -> int | None:
+    """A number that an object states about itself; None where it does not."""
+    number = metadata.get(name, "")
+    return int(number) if _NUMBER.fullmatch(number) else None
+
+
+def is_intact(metadata: Mapping[str, str], size: int) -> bool:
+    """Whether an object has as many bytes as it says, or does not say."""
+    return stated_number(metadata, "body-size") in (None, size)
 
 
 def whose(metadata: Mapping[str, str]) -> str:
     """An object's subject in words, for errors."""
     if "interval-start" not in metadata:
         return "something this package did not write"
-    start, end, scope = (metadata.get(name, "?") for name in ("interval-start", "interval-end", "scope"))
-    return f"{metadata.get('dataset', '?')} [{start}, {end}) of scope {unquote(scope)}"
+    names = ("dataset", "interval-start", "interval-end", "scope", "account")
+    dataset, start, end, scope, account = (unquote(metadata.get(name, "?")) for name in names)
+    return f"{dataset} [{start}, {end}) of scope {scope}, account {account}"
 
 
 def _short(text: str) -> str:

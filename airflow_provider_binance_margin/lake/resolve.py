@@ -34,6 +34,7 @@ CURE = (
     "Schedule the DAG with CronDataIntervalTimetable (or a partition timetable), pass grain= so that the last whole "
     "hour, day or month is taken, or pass start= and end=, for example from params"
 )
+_DATE = "Give a run by hand a logical date (in the UI or the API: it loads the last interval before that). Or: "
 
 
 class Choice(NamedTuple):
@@ -73,12 +74,15 @@ def resolve(context: Mapping[str, Any], *, start: Any = None, end: Any = None, g
         or _last_grain(context, grain)
     )
     if choice is None:
+        by_hand = _of_run(context, "run_type") == "manual" and _bounds(context) is None
         raise IntervalError(
-            f"this run has no data interval to load. {CURE}. (Airflow 3 gives bare cron strings an interval of no "
-            "length, and runs that were started by hand or by an asset none.)"
+            f"this run has no data interval to load. {_DATE if by_hand else ''}{CURE}. (Airflow 3 gives bare cron "
+            "strings an interval of no length, and runs by an asset, or by hand without a logical date, none.)"
         )
     for interval in choice.intervals:
         _check(interval, choice)
+    if choice.source in ("data_interval", "last_grain"):
+        _check_logical_date(context, choice)
     return choice
 
 
@@ -194,10 +198,36 @@ def _check(interval: Interval, choice: Choice) -> None:
     grain = choice.grain
     if grain and interval != widen(interval, grain):
         zone = choice.zone
-        reason = f"; its bounds come from the zone {zone}, whose midnight is not UTC's" if zone != "UTC" else ""
+        reason, cure = "", f"Give the DAG a schedule of whole {grain}s"
+        if zone != "UTC":
+            reason = f"; its bounds come from the zone {zone}, whose midnight is not UTC's"
+            cure = 'Give the timetable timezone="UTC"'
         raise IntervalError(
-            f"the interval {interval} from {choice.source} does not consist of whole {grain}s in UTC{reason}. Give the "
-            f'timetable timezone="UTC" (or start and end on UTC\'s bounds), or leave grain out for one object per run'
+            f"the interval {interval} from {choice.source} does not consist of whole {grain}s in UTC{reason}. {cure} "
+            "(or start and end on UTC's bounds), or leave grain out for one object per run"
+        )
+
+
+def _check_logical_date(context: Mapping[str, Any], choice: Choice) -> None:
+    """Refuse the interval of a run that is dated otherwise.
+
+    A run's logical date is where its interval starts (scheduled runs and backfills), lies in it, or is followed back to
+    the last interval that had ended by then (the API, `airflow dags test`). But the command line and
+    TriggerDagRunOperator date a run as told, and infer its interval from the time at which they are called.
+    """
+    date, called = parse(_of_run(context, "logical_date")), parse(_of_run(context, "run_after"))
+    if date is None:
+        return
+    (interval,) = choice.intervals
+    # of a date ahead of its own call: one that the next interval would belong to
+    latest = 2 * interval.end - interval.start if called and interval.end < ms(called) < ms(date) else None
+    if ms(date) < interval.start or (latest is not None and ms(date) >= latest):
+        day = iso(ms(date))[:10]
+        raise IntervalError(
+            f"the run's logical date {iso(ms(date))} and its interval {interval} from {choice.source} do not belong "
+            "together: `airflow dags trigger` and TriggerDagRunOperator date a run as told, and Airflow infers its "
+            "interval from the time at which they are called. Pass start= and end=, for example from params, or use "
+            f"`airflow backfill create --from-date {day} --to-date {day}`"
         )
 
 

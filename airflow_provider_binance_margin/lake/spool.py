@@ -7,13 +7,16 @@ what is told apart and sorted is a small entry for each of them.
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 KeyValue: TypeAlias = int | str | None
 #: time, key, line; a row is known by its key, or, where the key lacks a value, by its line
@@ -25,18 +28,77 @@ _VALUES_AT_ONCE = 900  # old versions of sqlite take 999
 _STATEMENTS = 16  # those of that many values are large
 
 
+#: of the folder: full, or one that cannot be written to
+_FOLDER_ERRNOS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.EIO,
+)
+_FOLDER_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+
+
+class TemporaryFolderError(Exception):
+    """The temporary folder cannot take more, or nothing at all; trying again may help."""
+
+
+@contextmanager
+def temporary_storage() -> Iterator[None]:
+    """Raise a failure of the temporary folder as TemporaryFolderError, which names it.
+
+    :raises TemporaryFolderError: when it is full or cannot be written to
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _FOLDER_CODES:
+            raise
+        reason: object = error
+    except OSError as error:
+        if error.errno not in _FOLDER_ERRNOS:
+            raise
+        reason = error.strerror
+    else:
+        return
+    folder = os.environ.get("TMPDIR")
+    named = f"TMPDIR={folder}" if folder else "TMPDIR is not set: /var/tmp or /tmp"
+    raise TemporaryFolderError(
+        f"the temporary folder ({named}) is full or cannot be written to: {reason}. Rows wait there until their object "
+        "is written: make room in it, or set TMPDIR to another folder"
+    ) from None
+
+
+class _Database(sqlite3.Connection):
+    def execute(self, *statement: Any) -> sqlite3.Cursor:
+        with temporary_storage():
+            return super().execute(*statement)
+
+
 class Spool:
     """Takes rows in any order and gives them back sorted by (time, key..., line), equal ones once.
+
+    A record is there once, by its key, whatever windows have it: as its latest row has it. Where rows of one window
+    differ under one key, nobody can say which is right, and all are kept.
 
     :param key_columns: how many values a row's key has
     """
 
     def __init__(self, key_columns: int) -> None:
         # A spool is used by one thread at a time, but not always the one that made it.
-        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS)
+        with temporary_storage():
+            self._db = sqlite3.connect(
+                "", isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS, factory=_Database
+            )
         names = [f"k{i}" for i in range(key_columns)]
         key = ", ".join(names)
+        same_key = " AND ".join(f"a.{name} = b.{name}" for name in names)
         # `rows` are known by their keys; `others`, the few whose key lacks a value or is another row's, by their lines.
+        # `outdated` are those whose record a later window has too; `versions` are what windows have of such records.
+        kept = f"NOT EXISTS (SELECT 1 FROM outdated b WHERE a.window = b.window AND {same_key})"
         self._db.executescript(
             f"""
             PRAGMA journal_mode = OFF;
@@ -44,22 +106,42 @@ class Spool:
             PRAGMA cache_size = -{_CACHE_KIB};
             CREATE TABLE pages (id INTEGER PRIMARY KEY, lines BLOB);
             CREATE TABLE rows (window, {key}, time, page, position, PRIMARY KEY (window, {key})) WITHOUT ROWID;
-            CREATE TABLE others (window, line, {key}, time, page, position, PRIMARY KEY (window, line)) WITHOUT ROWID;
+            CREATE TABLE others (window, line, named, {key}, time, page, position, PRIMARY KEY (window, line))
+                WITHOUT ROWID;
+            CREATE TABLE versions ({key}, window, time, PRIMARY KEY ({key}, window)) WITHOUT ROWID;
+            CREATE TABLE outdated (window, {key}, PRIMARY KEY (window, {key})) WITHOUT ROWID;
             CREATE VIEW entries AS
-                SELECT time, {key}, page, position FROM rows UNION ALL SELECT time, {key}, page, position FROM others;
+                SELECT time, {key}, page, position FROM rows a WHERE {kept}
+                UNION ALL SELECT time, {key}, page, position FROM others a WHERE NOT named OR {kept};
             BEGIN
             """
         )
         self._marks = f"({', '.join('?' * (key_columns + 4))})"
-        self._insert_other = f"INSERT OR IGNORE INTO others VALUES ({', '.join('?' * (key_columns + 5))})"
+        self._insert_other = f"INSERT OR IGNORE INTO others VALUES ({', '.join('?' * (key_columns + 6))})"
         self._select_place = " AND ".join(
             ["SELECT page, position FROM rows WHERE window = ?", *(f"{name} = ?" for name in names)]
         )
         self._select_places = f"SELECT page, position FROM rows ORDER BY time, {key}"
         self._select_entries = f"SELECT time, {key}, page, position FROM entries ORDER BY time, {key}"
+        self._count = (
+            f"SELECT (SELECT count(*) FROM rows a WHERE {kept})"
+            " + (SELECT count(DISTINCT line) FROM others WHERE NOT named),"
+            f" (SELECT count(*) FROM others a WHERE named AND {kept})"
+        )
+        self._insert_versions = (
+            f"INSERT INTO versions SELECT {key}, window, max(time, ifnull((SELECT max(b.time) FROM others b"
+            f" WHERE b.window = a.window AND b.named AND {same_key}), -1)) FROM rows a"
+            f" WHERE ({key}) IN (SELECT {key} FROM rows GROUP BY {key} HAVING count(*) > 1)"
+        )
+        self._insert_outdated = (
+            f"INSERT INTO outdated SELECT window, {key} FROM versions a WHERE EXISTS (SELECT 1 FROM versions b"
+            f" WHERE {same_key} AND (b.time, b.window) > (a.time, a.window))"
+        )
         self._lines_of = lru_cache(_PAGES_AT_HAND)(self._read_page)
         self._window = self._page = self._first_page = 0
-        self._distinct = self._conflicts = 0
+        self._distinct = self._conflicts = self._fingerprint = 0
+        self._records = self._rows = 0
+        self._is_joined = True
 
     def __enter__(self) -> Self:
         """The spool itself."""
@@ -76,11 +158,19 @@ class Spool:
 
     # -- filling: what exchange.paging asks of a sink --------------------------------------------------------------
 
+    def clear(self) -> None:
+        """Forget all rows."""
+        for table in ("rows", "others", "pages"):
+            self._db.execute(f"DELETE FROM {table}")
+        self._lines_of.cache_clear()
+        self._page, self._is_joined = 0, False
+        self.start_window()
+
     def start_window(self) -> None:
         """The rows added from here on belong to a new window."""
         self._window += 1
         self._first_page = self._page
-        self._distinct = self._conflicts = 0
+        self._distinct = self._conflicts = self._fingerprint = 0
 
     def restart_window(self) -> None:
         """Forget the rows of the current window."""
@@ -90,13 +180,15 @@ class Spool:
             self._db.execute("DELETE FROM pages WHERE id >= ?", (self._first_page,))
             self._page = self._first_page
             self._lines_of.cache_clear()
-        self._distinct = self._conflicts = 0
+            self._is_joined = False
+        self._distinct = self._conflicts = self._fingerprint = 0
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add rows to the current window; one that it already has is dropped."""
         page = list(rows)
         if not page:
             return
+        self._is_joined = False
         added = self._insert(
             [
                 (self._window, *key, -1 if time is None else time, self._page, position)
@@ -105,10 +197,11 @@ class Spool:
             ]
         )
         self._distinct += added
-        if added < len(page):
-            for position in range(len(page)):
-                self._add_other(position, page)
         lines = [line for _, _, line in page]
+        new = lines
+        if added < len(page):
+            new = [line for position, line in enumerate(lines) if self._is_new(position, page)]
+        self._fingerprint += sum(map(hash, new))
         self._db.execute("INSERT INTO pages VALUES (?, ?)", (self._page, zlib.compress(b"\n".join(lines), 1)))
         self._page += 1
 
@@ -124,21 +217,24 @@ class Spool:
             taken += self._db.execute(insert, list(chain.from_iterable(some))).rowcount
         return taken
 
-    def _add_other(self, position: int, page: Sequence[Row]) -> None:
-        """Add a row of the page at hand that is known by its line, if it is one and the window lacks it."""
+    def _is_new(self, position: int, page: Sequence[Row]) -> bool:
+        """Whether the window lacked a row of the page at hand, which is added by its line if its key does not do."""
         time, key, line = page[position]
         is_named = None not in key
         if is_named:
             number, place = self._db.execute(self._select_place, (self._window, *key)).fetchone()
+            if (number, place) == (self._page, position):
+                return True  # what its key stands for is this very row
             if line == (page[place][-1] if number == self._page else self._lines_of(number)[place]):
-                return  # what its key stands for is this very row, or its equal
+                return False  # or its equal
         sortable = ("" if value is None else value for value in key)
-        entry = (self._window, line, *sortable, -1 if time is None else time, self._page, position)
+        entry = (self._window, line, is_named, *sortable, -1 if time is None else time, self._page, position)
         new = self._db.execute(self._insert_other, entry).rowcount
         if is_named:
             self._conflicts += new  # another row under a known key: kept beside it, counted once
         else:
             self._distinct += new
+        return bool(new)
 
     def distinct(self) -> int:
         """How many records the current window has, by their keys."""
@@ -148,20 +244,53 @@ class Spool:
         """How many rows of the current window differ from another under the same key."""
         return self._conflicts
 
+    def fingerprint(self) -> int:
+        """The same, within this process, for the same rows of the current window, in whatever order they came."""
+        return self._fingerprint
+
+    # -- all windows ---------------------------------------------------------------------------------------------
+
+    def _join_windows(self) -> None:
+        """Find the rows that are outdated, since another window has a later version of their record; count the rest."""
+        if self._is_joined:
+            return
+        self._db.execute("DELETE FROM versions")
+        self._db.execute("DELETE FROM outdated")
+        self._records, conflicts = self._distinct, self._conflicts
+        if self._first_page > 0:  # there are more windows than the current one
+            self._db.execute(self._insert_versions)
+            self._db.execute(self._insert_outdated)
+            self._records, conflicts = self._db.execute(self._count).fetchone()
+        self._rows = self._records + conflicts
+        self._is_joined = True
+
+    def records(self) -> int:
+        """How many records all windows have, by their keys."""
+        self._join_windows()
+        return self._records
+
+    def rows(self) -> int:
+        """How many rows all windows have, each of which is a line: more than records where two differ under one key."""
+        self._join_windows()
+        return self._rows
+
     def times(self) -> tuple[int | None, int | None]:
         """The earliest and the latest time of all rows, in ms; None where there is none."""
+        self._join_windows()
         return tuple(self._db.execute("SELECT min(time), max(time) FROM entries WHERE time >= 0").fetchone())
 
     def holds(self, column: int, value: KeyValue) -> bool:
         """Whether any row has this value in its key, counted from 0."""
+        self._join_windows()
         return self._db.execute(f"SELECT 1 FROM entries WHERE k{column} = ? LIMIT 1", (value,)).fetchone() is not None
 
     # -- giving back ---------------------------------------------------------------------------------------------
 
     def lines(self) -> Iterator[bytes]:
         """All lines in order, each once, without line breaks."""
-        may_tie = "SELECT EXISTS (SELECT 1 FROM others) OR EXISTS (SELECT 1 FROM rows WHERE window < ?)"
-        if self._db.execute(may_tie, (self._window,)).fetchone() == (0,):
+        self._join_windows()
+        may_tie = "SELECT EXISTS (SELECT 1 FROM others) OR EXISTS (SELECT 1 FROM outdated)"
+        if self._db.execute(may_tie).fetchone() == (0,):
             return (self._lines_of(page)[position] for page, position in self._db.execute(self._select_places))
         return self._lines_with_ties()
 

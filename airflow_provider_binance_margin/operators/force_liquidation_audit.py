@@ -13,7 +13,8 @@ class ForceLiquidationAuditOperator(RecordsAuditOperator):
     """Walk a range of intervals and hold what the lake's objects state against the exchange's totals.
 
     Each interval costs one look at its object and one request of one row (several where it is longer than `max_span`).
-    The result counts and lists (at most 100 of each) what is ``missing``, ``short`` of records, ``corrupt`` or
+    The result counts and lists (at most 100 of each) what is ``missing``, ``short`` of records, ``corrupt`` (of another
+    size than it states, or, with `verify_content`, of other bytes) or
     ``foreign``; ``long`` objects hold more than the exchange states today, which is normal past the exchange's memory;
     a ``claim`` is an empty object that was fetched long after its interval's end: the exchange may have forgotten.
     ``gaps`` are the intervals to load again, for ``ForceLiquidationToS3Operator.partial(...).expand_kwargs(...)``.
@@ -24,6 +25,7 @@ class ForceLiquidationAuditOperator(RecordsAuditOperator):
     :param end: end of the range, exclusive (templated)
     :param grain: the length of one object, as it was for loading
     :param isolated_symbol: as it was for loading (templated)
+    :param account: as it was for loading (templated)
     :param on_gap: ``"fail"`` the task when something is missing, short, corrupt or foreign, or only ``"report"`` it
     :param on_empty: as it was for loading: with ``"none"`` or ``"skip"``, an interval without records has no object
     :param verify_content: also read each object and hold its bytes against the checksum in its metadata

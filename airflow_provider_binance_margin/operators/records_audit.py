@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_binance_margin.lake.interval import iso
 from airflow_provider_binance_margin.lake.resolve import Choice
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
@@ -70,24 +69,24 @@ class RecordsAuditOperator(LakeOperator):
     def _audit(self, choice: Choice) -> dict[str, Any]:
         from airflow_provider_binance_margin.exchange.paging import Span
         from airflow_provider_binance_margin.lake.audit import report
-        from airflow_provider_binance_margin.transfers.load import jobs_of, pools, unsettled
+        from airflow_provider_binance_margin.transfers.load import jobs_of, pools
         from airflow_provider_binance_margin.transfers.side_by_side import side_by_side
 
-        scope, (bucket, template) = self.scope(), self.target()
+        bucket, template = self.target()
+        identity = self.identity()
         hook, store = self.connect(bucket)
         span = Span(int(seconds(self.max_span) * 1000))
         reader = hook.reader(self.endpoint, span, isolated_symbol=self.isolated_symbol, size=1)
         with pools(hook, self.max_workers) as (calls, _):
             self.await_settled(hook, choice)
             for _ in range(_LOOKS):
-                jobs = jobs_of(self.endpoint, choice, template, scope)
+                jobs = jobs_of(choice, template, **identity)
                 result = report(side_by_side(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
-                if not unsettled(hook, choice, seconds(self.settle)):
+                if not hook.unsettled(choice, seconds(self.settle)):
                     break
                 # by the exchange's clock, which this machine's is ahead of: what was seen may have been too early
                 self.await_settled(hook, choice)
-        bounds = {"start": iso(choice.intervals[0].start), "end": iso(choice.intervals[-1].end)}
-        return {**bounds, "source": choice.source, **result}
+        return {**self.summary(choice, store.bucket), **result}
 
     def _look(self, reader: Reader, store: ObjectStore, job: Job) -> Finding:
         """One interval: one look at the object, one question to the exchange."""
@@ -101,14 +100,16 @@ class RecordsAuditOperator(LakeOperator):
             job.subject,
             metadata,
             total,
+            size=existing.size if existing else 0,
             expect_empty=self.on_empty == "write",
             fresh_ms=int(seconds(self.fresh) * 1000),
         )
-        if existing and self.verify_content and verdict != "foreign":
+        if existing and self.verify_content and verdict not in ("foreign", "missing"):
             intact = store.sha256(job.key, existing.etag) == existing.metadata.get("body-sha256")
             verdict = verdict if intact else "corrupt"
         records = None if metadata is None else stated_records(metadata)
-        return Finding(job.subject.interval, job.key, verdict, records, total)
+        reason = "what is there does not state its account" if existing and verdict == "missing" else ""
+        return Finding(job.subject.interval, job.key, verdict, records, total, reason)
 
     def _tell(self, result: dict[str, Any]) -> None:
         from airflow_provider_binance_margin.lake.audit import FAULTS
@@ -116,7 +117,8 @@ class RecordsAuditOperator(LakeOperator):
         self.log.info("Audited %d intervals: %s", result["checked"], result["counts"])
         for verdict in (*FAULTS, "long", "claim"):
             for found in result[verdict]:
+                reason = f" ({found['reason']})" if "reason" in found else ""
                 self.log.warning(
-                    "%s: [%s, %s) has %s records, the exchange states %s: %s",
-                    *(verdict, found["start"], found["end"], found["records"], found["total"], found["key"]),
+                    "%s%s: [%s, %s) has %s records, the exchange states %s: %s",
+                    *(verdict, reason, found["start"], found["end"], found["records"], found["total"], found["key"]),
                 )

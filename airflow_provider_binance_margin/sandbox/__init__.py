@@ -1,4 +1,4 @@
-"""A strict local Binance for forced liquidations: to develop against, and to test DAGs with.
+"""A strict local Binance for a margin account's history: to develop against, and to test DAGs with.
 
 Records and faults are put in, and what was asked can be read afterwards:
 

@@ -26,6 +26,7 @@ TEXTS = {
     -2015: "Invalid API-key, IP, or permissions for action.",
     -3003: "Margin account does not exist.",
     -3011: "Your input date is invalid.",
+    -4047: "Time interval must be within 0-{} days",
     -11001: "Isolated margin account does not exist.",
 }
 AHEAD = "Timestamp for this request was 1000ms ahead of the server's time."
@@ -39,7 +40,8 @@ class Answer:
     """One HTTP answer, and how it leaves: after `wait` seconds, the body in `pieces` over `spread` seconds.
 
     `sent` is how many bytes of the body get out before the connection is reset: None is all of them and no reset,
-    -1 is a reset before the head.
+    -1 is a reset before the head. `unasked` is a second answer that follows after `later` seconds. `date_offset_ms` is
+    how far the clock of whoever answers is ahead of the exchange's.
     """
 
     status: int
@@ -50,6 +52,9 @@ class Answer:
     pieces: int = 1
     spread: float = 0.0
     sent: int | None = None
+    unasked: Answer | None = None
+    later: float = 0.0
+    date_offset_ms: int = 0
 
 
 class RefusedError(Exception):
@@ -98,5 +103,6 @@ def wrong_method(method: str, path: str, now: int) -> Answer:
 
 
 def waiting(retry_after: object) -> tuple[tuple[str, str], ...]:
-    """The Retry-After header, or nothing."""
-    return () if retry_after is None else (("Retry-After", str(retry_after)),)
+    """The Retry-After header, or nothing; a header for each value of a list."""
+    values = retry_after if isinstance(retry_after, list | tuple) else [] if retry_after is None else [retry_after]
+    return tuple(("Retry-After", str(value)) for value in values)

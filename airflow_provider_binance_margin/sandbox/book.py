@@ -1,4 +1,4 @@
-"""The account's records, by account and time: counting is a bisection, a page is a slice."""
+"""An account's records, by dataset, isolated pair and time: counting is a bisection, a page is a slice."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_binance_margin.sandbox.rows import pack, scope_of, unpack
+from airflow_provider_binance_margin.sandbox.datasets import DATASETS, FORCE_LIQUIDATION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from airflow_provider_binance_margin.sandbox.dataset import Dataset
 
 CROSS = ""
 ALL = "*"
@@ -47,9 +49,10 @@ class Shelf:
 
 
 class Book:
-    """All records of the account, with one shelf for each scope and one for all together."""
+    """All records of one dataset, with one shelf for each scope and one for all together."""
 
-    def __init__(self) -> None:
+    def __init__(self, dataset: Dataset = FORCE_LIQUIDATION) -> None:
+        self.dataset = dataset
         self._shelves: dict[str, Shelf] = {ALL: Shelf()}
         self.symbols: set[str] = set()
         self.pairs: set[str] = set()
@@ -59,10 +62,9 @@ class Book:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """One more record."""
-        time, scope, row = entry(record)
+        time, scope, row = self.noted(record)
         for shelf in self._both(scope):
             shelf.put(time, row)
-        self.know(record)
 
     def load(self, entries: Iterable[tuple[int, str, bytes]]) -> int:
         """Many more records at once, each as (time, scope, packed row); their number is returned."""
@@ -79,11 +81,13 @@ class Book:
                 self._shelves[name].sort()
         return len(self) - before
 
-    def know(self, record: Mapping[str, Any]) -> None:
-        """Take note of a record's pair."""
-        self.symbols.add(str(record["symbol"]))
-        if record.get("isIsolated"):
-            self.pairs.add(str(record["symbol"]))
+    def noted(self, record: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        """A record as the book keeps it, its pair taken note of."""
+        made = entry(record, self.dataset)
+        if made[1]:
+            self.pairs.add(made[1])
+        self.symbols.add(str(record["symbol"]) if self.dataset.ids[0] == "symbol" else made[1])
+        return made
 
     def count(self, scope: str, start: int, end: int) -> int:
         """How many records of a scope lie in [start, end]."""
@@ -92,16 +96,24 @@ class Book:
 
     def page(self, scope: str, start: int, end: int, current: int, size: int) -> list[bytes]:
         """One page of the records in [start, end], newest first."""
+        return self.cut(scope, start, end, (current - 1) * size, current * size)
+
+    def cut(self, scope: str, start: int, end: int, first: int, last: int) -> list[bytes]:
+        """The records in [start, end] from the place `first` to the place before `last`, counted from the newest."""
         shelf = self._shelf(scope)
         low, high = shelf.span(start, end)
-        top = high - (current - 1) * size
-        return shelf.rows[max(low, top - size) : top][::-1] if top > low else []
+        top = high - first
+        return shelf.rows[max(low, high - last) : top][::-1] if top > low else []
+
+    def entries(self, scope: str, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Times and packed rows in [start, end], oldest first."""
+        shelf = self._shelf(scope)
+        low, high = shelf.span(start, end)
+        return zip(shelf.times[low:high], shelf.rows[low:high], strict=True)
 
     def all(self, scope: str, start: int, end: int) -> list[dict[str, Any]]:
         """The records in [start, end], oldest first."""
-        shelf = self._shelf(scope)
-        low, high = shelf.span(start, end)
-        return [unpack(row) for row in shelf.rows[low:high]]
+        return [self.dataset.packing.unpack(row) for _, row in self.entries(scope, start, end)]
 
     def take(self, scope: str, start: int, end: int, *, newest: bool) -> dict[str, Any] | None:
         """Remove the newest or the oldest record in [start, end] and return it."""
@@ -109,10 +121,11 @@ class Book:
         low, high = shelf.span(start, end)
         if low == high:
             return None
-        row = shelf.rows[high - 1 if newest else low]
-        record = unpack(row)
-        for each in self._both(scope_of(record)):
-            each.take(int(record["updatedTime"]), row)
+        place = high - 1 if newest else low
+        time, row = shelf.times[place], shelf.rows[place]
+        record = self.dataset.packing.unpack(row)
+        for each in self._both(self.dataset.scope(record)):
+            each.take(time, row)
         return record
 
     def _shelf(self, scope: str) -> Shelf:
@@ -122,6 +135,24 @@ class Book:
         return self._shelves[ALL], self._shelf(scope)
 
 
-def entry(record: Mapping[str, Any]) -> tuple[int, str, bytes]:
-    """A record as the book keeps it."""
-    return int(record["updatedTime"]), scope_of(record), pack(record)
+def entry(record: Mapping[str, Any], dataset: Dataset = FORCE_LIQUIDATION) -> tuple[int, str, bytes]:
+    """A record as the book keeps it; a KeyError if it has no time or no id."""
+    record[dataset.ids[0]]
+    return dataset.ms(record), dataset.scope(record), dataset.packing.pack(record)
+
+
+class Account:
+    """One margin account: a book for each dataset."""
+
+    def __init__(self) -> None:
+        self.books = {name: Book(dataset) for name, dataset in DATASETS.items()}
+
+    @property
+    def pairs(self) -> set[str]:
+        """The isolated pairs that it has records of."""
+        return set().union(*(book.pairs for book in self.books.values()))
+
+    @property
+    def symbols(self) -> set[str]:
+        """The pairs that it has records of."""
+        return set().union(*(book.symbols for book in self.books.values()))

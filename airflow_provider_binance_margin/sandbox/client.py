@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -10,11 +11,14 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from airflow_provider_binance_margin.sandbox.answers import dumps
 from airflow_provider_binance_margin.sandbox.log import Entry
+from airflow_provider_binance_margin.sandbox.stories import Story
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 TIMEOUT = 60
+# records in one request: a body has a limit
+BATCH = 10_000
 
 
 class SandboxControl:
@@ -26,26 +30,39 @@ class SandboxControl:
         self._opener = build_opener(ProxyHandler({}))
 
     def add(self, record: Mapping[str, Any] | None = None, **how: Any) -> list[dict[str, Any]]:
-        """Add one record as given, or made-up ones."""
+        """Add one record as given, or made-up ones: the options of `Sandbox.add`."""
         added: list[dict[str, Any]] = self._call("POST", "records", {"record": record, **how})
         return added
 
-    def load(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """Add complete records."""
-        return int(self._call("POST", "records", list(records))["loaded"])
+    def load(self, records: Iterable[Mapping[str, Any]], **where: str) -> int:
+        """Add complete records, as many as there are, to `dataset` of `account`."""
+        rest, path = iter(records), "records?" + urlencode(where)
+        batches = iter(lambda: list(islice(rest, BATCH)), [])
+        return sum(int(self._call("POST", path, batch)["loaded"]) for batch in batches)
 
-    def clear(self) -> None:
-        """Forget all records."""
-        self._call("DELETE", "records")
+    def clear(self, **where: str) -> None:
+        """Forget the records of `dataset`, of `account`, or all."""
+        self._call("DELETE", "records?" + urlencode(where))
 
-    def records(self, start_ms: int, end_ms: int, isolated_symbol: str | None = None) -> list[dict[str, Any]]:
-        """What there is in [start, end), oldest first."""
-        found: list[dict[str, Any]] = self._call("GET", "records" + _interval(start_ms, end_ms, isolated_symbol))
+    def records(
+        self, start_ms: int, end_ms: int, isolated_symbol: str | None = None, **where: str
+    ) -> list[dict[str, Any]]:
+        """What there is of `dataset` of `account` in [start, end), oldest first."""
+        query = _interval(start_ms, end_ms, isolated_symbol, where)
+        found: list[dict[str, Any]] = self._call("GET", "records" + query)
         return found
 
-    def count(self, start_ms: int, end_ms: int, isolated_symbol: str | None = None) -> int:
-        """How many records there are in [start, end)."""
-        return int(self._call("GET", "count" + _interval(start_ms, end_ms, isolated_symbol))["count"])
+    def count(self, start_ms: int, end_ms: int, isolated_symbol: str | None = None, **where: str) -> int:
+        """How many records of `dataset` of `account` there are in [start, end)."""
+        return int(self._call("GET", "count" + _interval(start_ms, end_ms, isolated_symbol, where))["count"])
+
+    def tell(self, kinds: str | Sequence[str] = "all", **how: Any) -> list[Story]:
+        """Let stories happen: the options of `Sandbox.tell`."""
+        return [Story(**each) for each in self._call("POST", "stories", {"kinds": kinds, **how})]
+
+    def stories(self) -> list[Story]:
+        """The stories that have been told."""
+        return [Story(**each) for each in self._call("GET", "stories")]
 
     def fault(self, name: str, **options: Any) -> None:
         """Let something go wrong."""
@@ -99,6 +116,6 @@ class SandboxControl:
                 raise ValueError(json.load(error)["error"]) from None
 
 
-def _interval(start_ms: int, end_ms: int, isolated_symbol: str | None) -> str:
+def _interval(start_ms: int, end_ms: int, isolated_symbol: str | None, where: Mapping[str, str]) -> str:
     symbol = {} if isolated_symbol is None else {"isolatedSymbol": isolated_symbol}
-    return "?" + urlencode({"startTime": start_ms, "endTime": end_ms, **symbol})
+    return "?" + urlencode({"startTime": start_ms, "endTime": end_ms, **symbol, **where})

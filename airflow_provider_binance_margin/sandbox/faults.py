@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_binance_margin.sandbox.datasets import FORCE_LIQUIDATION, PATHS, dataset_of
 from airflow_provider_binance_margin.sandbox.mishaps import KINDS
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.sandbox.answers import Answer
-    from airflow_provider_binance_margin.sandbox.mishaps import Kind, Scene, Serve
+    from airflow_provider_binance_margin.sandbox.dataset import Dataset
+    from airflow_provider_binance_margin.sandbox.edits import Serve
+    from airflow_provider_binance_margin.sandbox.mishaps import Kind
+    from airflow_provider_binance_margin.sandbox.scene import Scene
 
-WHEN = ("times", "skip", "path", "current")
+WHEN = ("times", "skip", "path", "current", "dataset")
 
 
 @dataclass
 class Fault:
-    """A fault and when it happens: to requests for `path` and page `current`, after `skip` of them, `times` times."""
+    """A fault and when it happens: to requests for a path, dataset or page, after `skip` of them, `times` times."""
 
     name: str
     kind: Kind
@@ -31,10 +35,13 @@ class Fault:
     skip: int = 0
     path: str | None = None
     current: int | None = None
+    dataset: str | None = None
 
     def takes(self, scene: Scene) -> bool:
         """Whether this request is one of its own; counts it if so."""
         if self.times == 0 or self.path not in {None, scene.path} or self.current not in {None, scene.current}:
+            return False
+        if not _fits(self.kind, scene.dataset, self.dataset):
             return False
         if self.skip:
             self.skip -= 1
@@ -54,10 +61,13 @@ class Faults:
         """One more fault; an unknown name or option is an error at once."""
         if name not in KINDS:
             raise ValueError(f"no such fault: {name!r}; there are {', '.join(KINDS)}")
-        kind, preset = KINDS[name]
-        merged = {**preset, **options}
+        kind = KINDS[name]
+        merged = {**kind.preset, **options}
         when = {key: merged.pop(key) for key in WHEN if key in merged}
-        inspect.signature(kind).bind(None, None, **merged)
+        inspect.signature(kind.play).bind(None, None, **merged)
+        if kind.to != "any" and not {"path", "dataset"} & set(when):
+            when["dataset"] = FORCE_LIQUIDATION.name
+        _check(name, kind, when)
         self._faults.append(Fault(name, kind, merged, **when))
 
     def clear(self) -> None:
@@ -73,10 +83,32 @@ class Faults:
         return answer
 
 
+def _fits(kind: Kind, dataset: Dataset | None, wanted: str | None) -> bool:
+    """Whether a fault of this kind can happen to a request for this dataset, and is meant for it."""
+    if wanted is not None and (dataset is None or dataset.name != wanted):
+        return False
+    if kind.to in {"any", "signed"}:
+        return True
+    return dataset is not None and not (dataset.is_list and kind.to in {"pages", "total"})
+
+
+def _check(name: str, kind: Kind, when: dict[str, Any]) -> None:
+    """Refuse a fault that cannot happen where it is wanted."""
+    path, dataset = when.get("path"), when.get("dataset")
+    chosen = PATHS.get(path or "", ()) if dataset is None else (dataset_of(dataset),)
+    if path is not None and dataset is not None and chosen[0].path != path:
+        raise ValueError(f"fault {name!r}: {dataset} is not served on {path}")
+    if kind.to not in {"any", "signed"} and path is not None and not chosen:
+        raise ValueError(f"fault {name!r} is one of answers with records, which {path} has none of")
+    for each in chosen:
+        if each.is_list and (kind.to in {"pages", "total"} or when.get("current") is not None):
+            raise ValueError(f"fault {name!r} cannot happen to {each.name}: its answers have no pages and no total")
+
+
 def _play(scene: Scene, serve: Serve, faults: tuple[Fault, ...]) -> Answer:
     for place, fault in enumerate(faults):
         if fault.takes(scene):
             scene.played.append(fault.name)
             behind = partial(_play, scene, serve, faults[place + 1 :])
-            return fault.kind(scene, behind, **fault.options)
+            return fault.kind.play(scene, behind, **fault.options)
     return serve()

@@ -13,29 +13,13 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_margin.sandbox.book import CROSS, entry
+from airflow_provider_binance_margin.sandbox.market import BITCOIN, ISOLATED, PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DAY = 86_400_000
 BLOCK = 20
-
-PRICES = {
-    "BTCUSDT": 67_000.0,
-    "ETHUSDT": 2_900.0,
-    "BNBUSDT": 610.0,
-    "SOLUSDT": 165.0,
-    "XRPUSDT": 1.42,
-    "DOGEUSDT": 0.147,
-    "ADAUSDT": 0.52,
-    "PEPEUSDT": 0.00000931,
-    "BNBBTC": 0.0091,
-    "ETHBTC": 0.0433,
-    "币安人生USDT": 0.213,
-}
-BITCOIN = PRICES["BTCUSDT"]
-# how many isolated records a pair has for each record of the cross account
-ISOLATED = {"BTCUSDT": 0.25, "ETHUSDT": 0.2, "币安人生USDT": 0.1}
 
 
 def history(seed: int, first_day: int, days: int, until: int) -> Iterator[tuple[int, str, bytes]]:

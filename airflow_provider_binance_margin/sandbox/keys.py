@@ -30,7 +30,10 @@ from cryptography.hazmat.primitives.serialization import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-KINDS = {"hmac": "hmac", "rsa": "rsa", "ed25519": "ed25519", "no-margin": "hmac"}
+KINDS = {"hmac": "hmac", "rsa": "rsa", "ed25519": "ed25519", "no-margin": "hmac", "second": "hmac"}
+# whose account a key opens; the others share one
+MAIN = "main"
+ACCOUNTS = {"no-margin": "no-margin", "second": "second"}
 LETTERS = string.ascii_letters + string.digits
 LENGTH = 64
 CREATED = 1_698_645_219_000
@@ -56,13 +59,17 @@ def _flags() -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """One API key. `flags` may be changed to see what a client makes of a key that may do more, or not even read."""
+    """One API key of one account.
+
+    `flags` may be changed to see what a client makes of a key that may do more, or not even read.
+    """
 
     name: str
     api_key: str
     secret: str | None = None
     private_key: str | None = None
     margin: bool = True
+    account: str = MAIN
     flags: dict[str, bool] = field(default_factory=_flags)
 
     def verifies(self, payload: bytes, signature: str) -> bool:
@@ -109,7 +116,9 @@ def _open(home: Path, name: str, kind: str) -> ApiKey:
         _write(file, json.dumps({"api_key": "sandbox" + _random(LENGTH - len("sandbox")), **secret}))
     content = json.loads(file.read_text())
     private_key = None if kind == "hmac" else pem.read_text()
-    return ApiKey(name, content["api_key"], content.get("secret"), private_key, margin=name != "no-margin")
+    account = ACCOUNTS.get(name, MAIN)
+    secret = content.get("secret")
+    return ApiKey(name, content["api_key"], secret, private_key, margin=name != "no-margin", account=account)
 
 
 def _new_pem(kind: str) -> str:

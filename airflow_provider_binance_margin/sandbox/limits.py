@@ -1,46 +1,62 @@
-"""How much an address has used up this minute on each endpoint, and what comes of using too much."""
+"""How much has been used up this minute, by address and by account, and what comes of using too much."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_binance_margin.sandbox.answers import BANNED, RefusedError
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.sandbox.settings import Settings
 
+HEADERS = {"IP": "X-SAPI-USED-IP-WEIGHT-1M", "UID": "X-SAPI-USED-UID-WEIGHT-1M"}
+
+
+class Cost(NamedTuple):
+    """What one request costs, and whom."""
+
+    path: str
+    user: str
+    weight: int
+    limit: int
+    address: str
+
 
 class Limits:
-    """Weight used since the minute began, for each path by itself; bans hold for all paths."""
+    """Weight used since the minute began, for each path and each user of it by itself; bans hold for all paths.
+
+    A user is an address ("IP") or an account ("UID"), as the path counts. Who insists is banned by address.
+    """
 
     def __init__(self) -> None:
         self._minute = -1
-        self._used: dict[str, int] = {}
-        self._strikes = 0
-        self._banned_until = 0
+        self._used: dict[tuple[str, str], int] = {}
+        self._strikes: dict[str, int] = {}
+        self._banned_until: dict[str, int] = {}
 
-    def used(self, path: str) -> int:
+    def used(self, path: str, user: str) -> int:
         """Weight used up on a path this minute."""
-        return self._used.get(path, 0)
+        return self._used.get((path, user), 0)
 
-    def charge(self, path: str, weight: int, now: int, settings: Settings) -> None:
+    def charge(self, cost: Cost, now: int, settings: Settings) -> None:
         """Count one request, and refuse it if the limit is broken or a ban is on."""
-        if now < self._banned_until:
-            raise self._ban(now)
+        path, user, weight, limit, address = cost
+        if now < self._banned_until.get(address, 0):
+            raise self._ban(address, now)
         length = settings.minute * 1_000
         if now // length != self._minute:
-            self._minute, self._used, self._strikes = now // length, {}, 0
-        self._used[path] = self.used(path) + weight
-        if self._used[path] <= settings.limit:
+            self._minute, self._used, self._strikes = now // length, {}, {}
+        self._used[path, user] = self.used(path, user) + weight
+        if self._used[path, user] <= limit:
             return
-        self._strikes += 1
-        if self._strikes > settings.strikes:
-            self._banned_until = now + settings.ban_seconds * 1_000
-            raise self._ban(now)
-        raise RefusedError(-1003, settings.limit, status=429, retry_after=seconds(length - now % length))
+        self._strikes[address] = self._strikes.get(address, 0) + 1
+        if self._strikes[address] > settings.strikes:
+            self._banned_until[address] = now + settings.ban_seconds * 1_000
+            raise self._ban(address, now)
+        raise RefusedError(-1003, limit, status=429, retry_after=seconds(length - now % length))
 
-    def _ban(self, now: int) -> RefusedError:
-        until = self._banned_until
+    def _ban(self, address: str, now: int) -> RefusedError:
+        until = self._banned_until[address]
         return RefusedError(-1003, status=418, msg=BANNED.format(until), retry_after=seconds(until - now))
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.sandbox.keys import ApiKey
     from airflow_provider_binance_margin.sandbox.message import Request
-    from airflow_provider_binance_margin.sandbox.mishaps import Scene
+    from airflow_provider_binance_margin.sandbox.scene import Scene
 
 SIGNATURE = re.compile(rb"(^|&)signature=[^&]*")
 
@@ -21,11 +21,12 @@ class Entry:
 
     :param time: the exchange's clock at its arrival, in ms.
     :param query: what was asked, without the signature.
-    :param current: the page asked for, on the endpoint that has pages.
+    :param current: the page asked for, on an endpoint that has pages.
     :param key: the name of the API key ("hmac"), never the key.
     :param status: the status answered; 0 when the connection was reset instead.
     :param fault: the names of the faults that took part, joined by "+".
     :param connection: the number of the connection, counted from 1.
+    :param dataset: the name of the dataset asked for, if any.
     """
 
     time: int
@@ -37,6 +38,7 @@ class Entry:
     status: int
     fault: str
     connection: int
+    dataset: str = ""
 
     @property
     def params(self) -> dict[str, str]:
@@ -60,4 +62,5 @@ def logged(request: Request, scene: Scene, key: ApiKey | None, status: int) -> E
         status=status,
         fault="+".join(scene.played),
         connection=request.connection,
+        dataset=scene.dataset.name if scene.dataset else "",
     )

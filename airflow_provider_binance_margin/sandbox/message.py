@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.sandbox.answers import Answer
 
 LONGEST_HEAD = 64 * 1024
+LONGEST_BODY = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Request:
     headers: dict[str, str]
     body: bytes
     connection: int
+    address: str = ""
 
     @property
     def is_last(self) -> bool:
@@ -33,8 +35,12 @@ class Request:
         return "close" in self.headers.get("connection", "").lower()
 
 
-def take_request(buffer: bytearray, connection: int) -> Request | None:
-    """Take the first request off the buffer once it is complete."""
+class TooLargeError(ValueError):
+    """A body beyond `LONGEST_BODY`."""
+
+
+def take_request(buffer: bytearray, connection: int, address: str = "") -> Request | None:
+    """Take the first request off the buffer once it is complete; what is no request, or too long, is a ValueError."""
     end = buffer.find(b"\r\n\r\n", 0, LONGEST_HEAD)
     if end < 0:
         if len(buffer) > LONGEST_HEAD:
@@ -42,18 +48,27 @@ def take_request(buffer: bytearray, connection: int) -> Request | None:
         return None
     line, *lines = bytes(buffer[:end]).split(b"\r\n")
     method, target, _ = line.split(b" ")
-    headers = dict(map(_header, lines))
-    length = int(headers.get("content-length", "0"))
-    if "transfer-encoding" in headers or length < 0:
-        raise ValueError("only bodies of stated length")
+    pairs = [_header(line) for line in lines]
+    headers = dict(pairs)
+    length = _length(headers)
+    if any([name for name, _ in pairs].count(name) > 1 for name in ("host", "origin", "content-length")):
+        raise ValueError("a header twice")
     if len(buffer) < end + 4 + length:
         return None
     body = bytes(buffer[end + 4 : end + 4 + length])
     del buffer[: end + 4 + length]
     path, _, query = target.partition(b"?")
-    return Request(
-        sys.intern(method.decode("ascii")), sys.intern(path.decode("latin-1")), query, headers, body, connection
-    )
+    words = sys.intern(method.decode("ascii")), sys.intern(path.decode("latin-1"))
+    return Request(*words, query, headers, body, connection, address)
+
+
+def _length(headers: dict[str, str]) -> int:
+    text = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not text.isdecimal() or not text.isascii():
+        raise ValueError("only bodies of stated length")
+    if len(text) > len(str(LONGEST_BODY)) or int(text) > LONGEST_BODY:
+        raise TooLargeError
+    return int(text)
 
 
 def _header(line: bytes) -> tuple[str, str]:
@@ -65,7 +80,7 @@ def head(answer: Answer, now_ms: int, *, last: bool) -> bytes:
     """Status line and headers of an answer."""
     lines = [
         f"HTTP/1.1 {answer.status} {_phrase(answer.status)}",
-        f"Date: {_date(now_ms // 1_000)}",
+        f"Date: {_date((now_ms + answer.date_offset_ms) // 1_000)}",
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
         f"Connection: {'close' if last else 'keep-alive'}",

@@ -6,44 +6,30 @@ fault, in the end the exchange. It may answer without asking, change the records
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_binance_margin.sandbox.answers import BANNED, TEXTS, Answer, dumps, html, refusal
-from airflow_provider_binance_margin.sandbox.book import ALL, CROSS
-from airflow_provider_binance_margin.sandbox.endpoints import RECORDS, RECORDS_PARAMS, Visit, Window, page, window
+from airflow_provider_binance_margin.sandbox import edits
+from airflow_provider_binance_margin.sandbox.answers import BANNED, TEXTS, Answer, html, refusal
 from airflow_provider_binance_margin.sandbox.invent import invent
-from airflow_provider_binance_margin.sandbox.rules import ALWAYS, parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from airflow_provider_binance_margin.sandbox.book import Book
-    from airflow_provider_binance_margin.sandbox.settings import Settings
-
-    Serve = Callable[[], Answer]
-    Kind = Callable[..., Answer]
+    from airflow_provider_binance_margin.sandbox.edits import Serve
+    from airflow_provider_binance_margin.sandbox.scene import Scene
 
 
-@dataclass
-class Scene:
-    """One request as a fault sees it."""
+class Kind(NamedTuple):
+    """One kind of fault: what it does, its options, and which answers it can happen to.
 
-    path: str
-    query: bytes
-    current: int | None
-    book: Book
-    settings: Settings
-    now: int
-    played: list[str] = field(default_factory=list)
+    `to` is "any", "signed" (any, but of the default dataset if nothing is said), "records" (answers of a dataset),
+    "pages" (of one with pages) or "total" (of one that states it).
+    """
 
-    @cached_property
-    def window(self) -> Window:
-        """What is asked for; refused as the exchange would refuse it."""
-        params = parameters(self.query, (*RECORDS_PARAMS, *ALWAYS))
-        return window(Visit(self.book, self.settings, self.now, params))
+    play: Callable[..., Answer]
+    preset: Mapping[str, Any] = {}
+    to: str = "any"
 
 
 # Answers instead of the exchange's
@@ -62,12 +48,25 @@ def _banned(scene: Scene, _: Serve, *, retry_after: Any = 120, msg: str = BANNED
     return refusal(418, -1003, msg.format(scene.now + seconds * 1_000), retry_after)
 
 
-def _page(_: Scene, __: Serve, *, status: int = 200, title: str = "Maintenance", retry_after: Any = None) -> Answer:
-    return html(status, title, retry_after)
+def _page(
+    _: Scene,
+    __: Serve,
+    *,
+    status: int = 200,
+    title: str = "Maintenance",
+    retry_after: Any = None,
+    date_offset_ms: int = 0,
+) -> Answer:
+    return replace(html(status, title, retry_after), date_offset_ms=date_offset_ms)
 
 
-def _redirect(_: Scene, __: Serve, *, location: str, status: int = 302) -> Answer:
+def _redirect(_: Scene, __: Serve, *, location: str = "http://portal.invalid/login", status: int = 302) -> Answer:
     return replace(html(status, "302 Found"), headers=(("Location", location),))
+
+
+def _proxy_login(_: Scene, __: Serve) -> Answer:
+    answer = html(407, "407 Proxy Authentication Required")
+    return replace(answer, headers=(("Proxy-Authenticate", 'Basic realm="proxy"'),))
 
 
 def _reset(_: Scene, __: Serve) -> Answer:
@@ -95,36 +94,6 @@ def _slow_body(_: Scene, serve: Serve, *, seconds: float = 1.0, pieces: int = 2)
     return replace(serve(), spread=seconds, pieces=pieces)
 
 
-# Wrong pages
-
-
-def _edited(_: Scene, serve: Serve, *, change: Callable[[dict[str, Any]], object]) -> Answer:
-    answer = serve()
-    if answer.status != 200 or b'"rows"' not in answer.body:  # noqa: PLR2004
-        return answer
-    content = json.loads(answer.body)
-    change(content)
-    return replace(answer, body=dumps(content))
-
-
-def _total(scene: Scene, serve: Serve, *, value: Any = None, off: int = 1) -> Answer:
-    return _edited(scene, serve, change=lambda page: page.update(total=page["total"] + off if value is None else value))
-
-
-def _short(scene: Scene, serve: Serve, *, n: int = 1) -> Answer:
-    return _edited(scene, serve, change=lambda page: page.update(rows=page["rows"][:-n]))
-
-
-def _repeat(scene: Scene, serve: Serve) -> Answer:
-    asked = scene.window
-    before = page(scene.book, replace(asked, current=max(1, asked.current - 1)))
-    return _edited(scene, serve, change=lambda content: content.update(rows=json.loads(before.body)["rows"]))
-
-
-def _add_twin(page: dict[str, Any]) -> None:
-    page["rows"] += [{**row, "executedQty": "0.00000001"} for row in page["rows"][-1:]]
-
-
 # A moving account
 
 
@@ -138,77 +107,114 @@ def _moving(serve: Serve, move: Callable[[], object], when: str) -> Answer:
 
 
 def _enter(scene: Scene, serve: Serve, *, n: int = 1, at: Any = "head", when: str = "before") -> Answer:
-    asked = scene.window
-    time = {"head": _head(scene), "middle": (asked.start + asked.end) // 2, "tail": asked.start}.get(at, at)
-    where: dict[str, Any] = {} if asked.scope in {CROSS, ALL} else {"symbol": asked.scope, "isolated": True}
-
-    def move() -> None:
-        for record in invent(n=n, at=time, step_ms=0, **where):
-            scene.book.add(record)
-
-    return _moving(serve, move, when)
+    scene.asked  # noqa: B018 - a refused request moves nothing
+    return _moving(serve, lambda: _come(scene, n, at), when)
 
 
 def _leave(scene: Scene, serve: Serve, *, n: int = 1, at: str = "head", when: str = "before") -> Answer:
-    asked = scene.window
+    scene.asked  # noqa: B018
+    return _moving(serve, lambda: _go(scene, n, at), when)
+
+
+def _swap(
+    scene: Scene, serve: Serve, *, n: int = 1, leave: str = "head", enter: Any = "tail", when: str = "before"
+) -> Answer:
+    scene.asked  # noqa: B018
 
     def move() -> None:
-        for _ in range(n):
-            scene.book.take(asked.scope, asked.start, asked.end, newest=at == "head")
+        _go(scene, n, leave)
+        _come(scene, n, enter)
 
     return _moving(serve, move, when)
 
 
-def _update(scene: Scene, serve: Serve, *, at: str = "tail", when: str = "before") -> Answer:
-    asked = scene.window
+def _come(scene: Scene, n: int, at: Any) -> None:
+    """New records at the head, in the middle or at the tail of the window, or at a moment."""
+    asked = scene.asked
+    time = {"head": _head(scene), "middle": (asked.start + asked.end) // 2, "tail": asked.start}.get(at, at)
+    wanted = {name: value for name, value in asked.filters.items() if name in asked.dataset.fields}
+    fields: dict[str, Any] = {
+        name: int(value) if asked.dataset.fields[name] is int else value for name, value in wanted.items()
+    }
+    for record in invent(asked.dataset, n=n, at=time, step_ms=0, isolated_symbol=asked.pair, **fields):
+        asked.book.add(record)
+
+
+def _go(scene: Scene, n: int, at: str) -> None:
+    asked = scene.asked
+    for _ in range(n):
+        asked.book.take(asked.scope, asked.start, asked.end, newest=at == "head")
+
+
+def _update(scene: Scene, serve: Serve, *, at: str = "tail", to: Any = "head", when: str = "before") -> Answer:
+    """A record that gets another time: the window's head, `before` or `after` it (another window), or a moment."""
+    asked = scene.asked
 
     def move() -> None:
-        record = scene.book.take(asked.scope, asked.start, asked.end, newest=at == "head")
+        record = asked.book.take(asked.scope, asked.start, asked.end, newest=at == "head")
         if record is not None:
-            scene.book.add({**record, "updatedTime": _head(scene)})
+            step = 1_000 if asked.dataset.in_seconds or asked.dataset.whole_seconds else 1
+            moments = {"head": _head(scene), "before": asked.start - step, "after": asked.end + step}
+            asked.book.add(asked.dataset.moved(record, moments.get(to, to)))
 
     return _moving(serve, move, when)
 
 
 def _head(scene: Scene) -> int:
     """The newest moment of the window that has come."""
-    return max(scene.window.start, min(scene.window.end, scene.now))
+    return max(scene.asked.start, min(scene.asked.end, scene.now))
 
 
 BUSY = TEXTS[-1003].format(12_000)
 RESTRICTED = (
     "Service unavailable from a restricted location according to 'b. Eligibility' in https://www.binance.com/en/terms."
 )
-HERE = {"path": RECORDS}
+PAGES = {
+    "202": "202 Accepted",
+    "400": "400 Bad Request",
+    "403": "403 ERROR The request could not be satisfied.",
+    "404": "404 Not Found",
+    "405": "405 Not Allowed",
+    "500": "500 Internal Server Error",
+    "502": "502 Bad Gateway",
+    "503": "503 Service Temporarily Unavailable",
+    "504": "504 Gateway Time-out",
+}
 
-KINDS: dict[str, tuple[Kind, dict[str, Any]]] = {
-    "error": (_error, {}),
-    "429": (_error, {"status": 429, "code": -1003, "msg": BUSY, "retry_after": 1}),
-    "418": (_banned, {}),
-    "451": (_error, {"status": 451, "code": 0, "msg": RESTRICTED}),
-    "-1021": (_error, {"code": -1021, **HERE}),
-    "html": (_page, {}),
-    "403": (_page, {"status": 403, "title": "403 ERROR The request could not be satisfied."}),
-    "500": (_page, {"status": 500, "title": "500 Internal Server Error"}),
-    "502": (_page, {"status": 502, "title": "502 Bad Gateway"}),
-    "503": (_page, {"status": 503, "title": "503 Service Temporarily Unavailable"}),
-    "504": (_page, {"status": 504, "title": "504 Gateway Time-out"}),
-    "error-200": (_error, {"status": 200}),
-    "redirect": (_redirect, {}),
-    "reset": (_reset, {}),
-    "reset-body": (_reset_body, {}),
-    "cut": (_cut, {}),
-    "slow-head": (_slow_head, {}),
-    "slow-body": (_slow_body, {}),
-    "rows-null": (_edited, {"change": lambda page: page.update(rows=None), **HERE}),
-    "no-total": (_edited, {"change": lambda page: page.pop("total"), **HERE}),
-    "total": (_total, HERE),
-    "short": (_short, HERE),
-    "empty": (_edited, {"change": lambda page: page.update(rows=[]), **HERE}),
-    "repeat": (_repeat, HERE),
-    "duplicate": (_edited, {"change": lambda page: page["rows"].extend(page["rows"][-1:]), **HERE}),
-    "twin": (_edited, {"change": _add_twin, **HERE}),
-    "enter": (_enter, HERE),
-    "leave": (_leave, HERE),
-    "update": (_update, HERE),
+KINDS: dict[str, Kind] = {
+    "error": Kind(_error),
+    "429": Kind(_error, {"status": 429, "code": -1003, "msg": BUSY, "retry_after": 1}),
+    "418": Kind(_banned),
+    "451": Kind(_error, {"status": 451, "code": 0, "msg": RESTRICTED}),
+    "-1021": Kind(_error, {"code": -1021}, "signed"),
+    "html": Kind(_page),
+    **{status: Kind(_page, {"status": int(status), "title": title}) for status, title in PAGES.items()},
+    "407": Kind(_proxy_login),
+    "error-200": Kind(_error, {"status": 200}),
+    "redirect": Kind(_redirect),
+    "reset": Kind(_reset),
+    "reset-body": Kind(_reset_body),
+    "cut": Kind(_cut),
+    "slow-head": Kind(_slow_head),
+    "slow-body": Kind(_slow_body),
+    "gzip": Kind(edits.compress),
+    "second-answer": Kind(edits.second_answer),
+    "rows-null": Kind(edits.change_page, {"change": lambda page: page.update(rows=None)}, "records"),
+    "no-total": Kind(edits.change_page, {"change": lambda page: page.pop("total")}, "total"),
+    "total": Kind(edits.change_total, to="total"),
+    "short": Kind(edits.shorten, to="records"),
+    "empty": Kind(edits.change_page, {"change": lambda page: page.update(rows=[])}, "records"),
+    "repeat": Kind(edits.repeat, to="pages"),
+    "first-page": Kind(edits.first_page, to="records"),
+    "duplicate": Kind(edits.change_page, {"change": lambda page: page["rows"].extend(page["rows"][-1:])}, "records"),
+    "twin": Kind(edits.add_twin, to="records"),
+    "more-rows": Kind(edits.more_rows, to="records"),
+    "rows-twice": Kind(edits.add_key, {"key": "rows", "value": []}, "total"),
+    "total-twice": Kind(edits.add_key, {"key": "total", "value": 0}, "total"),
+    "field-twice": Kind(edits.add_field, to="records"),
+    "huge-number": Kind(edits.huge_number, to="records"),
+    "enter": Kind(_enter, to="records"),
+    "leave": Kind(_leave, to="records"),
+    "swap": Kind(_swap, to="records"),
+    "update": Kind(_update, to="records"),
 }

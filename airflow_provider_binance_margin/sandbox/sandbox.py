@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_binance_margin.sandbox.control import PREFIX, control
-from airflow_provider_binance_margin.sandbox.exchange import Exchange
+from airflow_provider_binance_margin.sandbox.exchange import DEFAULT, Exchange
 from airflow_provider_binance_margin.sandbox.history import DAY, history
-from airflow_provider_binance_margin.sandbox.keys import open_keys
+from airflow_provider_binance_margin.sandbox.keys import MAIN, open_keys
 from airflow_provider_binance_margin.sandbox.wire import Serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import date
 
     from airflow_provider_binance_margin.sandbox.answers import Answer
@@ -34,7 +34,7 @@ ENVIRONMENT = {
 
 
 class Sandbox(Exchange):
-    """A strict local Binance for one endpoint; use it as a context manager.
+    """A strict local Binance for a margin account's history; use it as a context manager.
 
     :param port: 0 takes a free one.
     :param host: an address of this machine's loopback; no other is served.
@@ -42,6 +42,8 @@ class Sandbox(Exchange):
     :param seed: the history is a function of the seed and the day.
     :param start: first UTC day of the history; None starts `days` before today.
     :param days: length of the history, which in any case ends now; 0 is none.
+    :param stories: the history is not one of forced liquidations alone, but of these stories in all datasets: names out
+        of `stories.KINDS`, or "all".
     :param settings: see `Settings`; all can be changed while the sandbox runs.
     """
 
@@ -54,6 +56,7 @@ class Sandbox(Exchange):
         seed: int = 7,
         start: date | None = None,
         days: int = 730,
+        stories: str | Sequence[str] | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -61,7 +64,7 @@ class Sandbox(Exchange):
         self.url = ""
         self._address = (_loopback(host), port)
         self._home = None if home is None else Path(home).expanduser()
-        self._invent_history(seed, start, days)
+        self._invent_history(seed, start, days, stories)
         self._ending: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
@@ -89,7 +92,7 @@ class Sandbox(Exchange):
             self._ending.pop()()
 
     def connection(self, name: str = "hmac") -> dict[str, Any]:
-        """An Airflow connection for one of the keys."""
+        """An Airflow connection for a key: "hmac", "rsa" or "ed25519" of one account, "second" or "no-margin"."""
         key = self.keys[name]
         base = {"conn_type": "binance", "host": self.url, "login": key.api_key}
         if key.secret is not None:
@@ -129,10 +132,14 @@ class Sandbox(Exchange):
         self.keys = open_keys(home)
         self._by_api_key = {key.api_key: key for key in self.keys.values()}
 
-    def _invent_history(self, seed: int, start: date | None, days: int) -> None:
+    def _invent_history(self, seed: int, start: date | None, days: int, stories: str | Sequence[str] | None) -> None:
         now = self.now_ms()
         first = now // DAY - days if start is None else start.toordinal() - EPOCH
-        self._book.load(history(seed, first, days + 1 if start is None and days else days, now))
+        length = days + 1 if start is None and days else days
+        if stories is None:
+            self._book(DEFAULT, MAIN).load(history(seed, first, length, now))
+        else:
+            self.tell(stories, seed=seed, first_day=first, days=length)
 
     def _serve_in_background(self, listener: socket.socket) -> Callable[[], None]:
         runner, stop = asyncio.Runner(loop_factory=asyncio.new_event_loop), asyncio.Event()

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import socket
 import struct
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING
 
 from airflow_provider_binance_margin.sandbox.answers import html
-from airflow_provider_binance_margin.sandbox.message import head, take_request
+from airflow_provider_binance_margin.sandbox.message import TooLargeError, head, take_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # an abrupt close: what has not been sent is thrown away and the peer is told by RST
 LINGER = struct.pack("ii", 1, 0)
+# seconds for a client that was refused to hear of it
+PATIENCE = 2
 
 
 class Connection(asyncio.Protocol):
@@ -30,12 +33,15 @@ class Connection(asyncio.Protocol):
         self._serving = serving
         self._buffer = bytearray()
         self._sending: asyncio.Task[None] | None = None
+        self._refused = False
+        self._address = ""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._address = transport.get_extra_info("peername")[0]
         self._serving.open.add(self)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -46,8 +52,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer what is complete by now."""
-        self._buffer += data
-        self._go_on()
+        if not self._refused:
+            self._buffer += data
+            self._go_on()
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -56,23 +63,27 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         while self._sending is None and not self._transport.is_closing():
             try:
-                request = take_request(self._buffer, self._number)
-            except ValueError:
-                self._refuse()
+                request = take_request(self._buffer, self._number, self._address)
+            except ValueError as error:
+                self._refuse(413 if isinstance(error, TooLargeError) else 400)
                 return
             if request is None:
                 return
             self._answer(request)
 
-    def _refuse(self) -> None:
-        answer = html(400, "400 Bad Request")
+    def _refuse(self, status: int) -> None:
+        """Refuse what is no request, and read no more of it: the rest is thrown away, so that the answer gets out."""
+        answer = html(status, f"{status} {HTTPStatus(status).phrase}")
         self._transport.write(head(answer, self._serving.now_ms(), last=True) + answer.body)
-        self._transport.close()
+        self._refused = True
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(PATIENCE, self._transport.abort)
 
     def _answer(self, request: Request) -> None:
         answer, latency = self._serving.answer(request)
-        if answer.sent is None and answer.pieces == 1 and not latency + answer.wait + answer.spread:
+        if answer.sent is None and answer.pieces == 1 and not latency + answer.wait + answer.spread + answer.later:
             self._transport.write(self._head(answer, request) + _body(answer, request))
+            self._write_unasked(answer, request)
             self._end(request)
         else:
             self._sending = asyncio.get_running_loop().create_task(self._send(answer, request, latency))
@@ -88,9 +99,15 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(0.01)  # let the client read what was sent
             self._reset()
             return
+        await asyncio.sleep(answer.later)
+        self._write_unasked(answer, request)
         self._sending = None
         self._end(request)
         self._go_on()
+
+    def _write_unasked(self, answer: Answer, request: Request) -> None:
+        if answer.unasked is not None:
+            self._transport.write(self._head(answer.unasked, request) + answer.unasked.body)
 
     def _reset(self) -> None:
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)

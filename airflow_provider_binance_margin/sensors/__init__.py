@@ -1,1 +1,1 @@
-"""Sensors: has a record appeared?"""
+"""Sensors that wait for records."""

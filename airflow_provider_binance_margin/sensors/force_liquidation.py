@@ -1,4 +1,4 @@
-"""Has a forced liquidation appeared?"""
+"""Sensor of forced liquidations."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ class ForceLiquidationSensor(RecordsSensor):
     """Wait until forced liquidations of the account have appeared in a window.
 
     The window is the run's interval (chosen as by `ForceLiquidationToS3Operator`), `start` to `end`, or with `start`
-    alone from there on. Each look is one request of one row. A window that has ended and settled with too few records
-    ends the wait at once, by `on_empty`. What may pass (network, 5xx, 429, a ban) is logged and looked at again, a ban
-    not before its end; what cannot (a rejected key) fails the task without retries. Poke, reschedule and deferrable
-    behave alike. Returns ``{"total", "newest", "start", "end"}``: the exchange's total and the newest row.
+    alone from there on. Each poke is one request of one row. A window that has ended and settled with too few records
+    ends the wait at once, by `on_empty`. What may pass (network, 5xx, 429, a ban) is logged and tried again, a ban not
+    before its end; what cannot (a rejected key) fails the task without retries, under `soft_fail` and `never_fail` too.
+    Poke, reschedule and deferrable behave alike. Returns ``{"total", "newest", "start", "end", "binance_conn_id",
+    "isolated_symbol"}``: the exchange's total and the newest row of what was asked.
 
     :param start: start of the window, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
     :param end: its end, exclusive (templated)

@@ -1,9 +1,10 @@
-"""Has a record appeared? What every such sensor does, whatever the endpoint."""
+"""Sensors of records: the part that is the same for every endpoint."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
@@ -18,9 +19,14 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
-from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError, BinanceTransientError
+from airflow_provider_binance_margin.exchange.errors import (
+    BinanceRequestError,
+    BinanceThrottledError,
+    BinanceTransientError,
+)
+from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.failures import in_airflow_terms
-from airflow_provider_binance_margin.lake.interval import Grain, ms, parse
+from airflow_provider_binance_margin.lake.interval import Grain, IntervalError, ms, parse
 from airflow_provider_binance_margin.lake.resolve import resolve
 from airflow_provider_binance_margin.options import check_windows, seconds
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
@@ -28,9 +34,13 @@ from airflow_provider_binance_margin.retry_policy import default_retry_policy
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_binance_margin.exchange.watch import Watch
+    from airflow_provider_binance_margin.exchange.counter import RecordCounter
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.triggers.records import RecordsTrigger
+
+
+#: windows of `max_span` that a rescheduled sensor may ask for at each poke where nothing can be remembered
+_FEW = 4
 
 
 class RecordsSensor(BaseSensorOperator):
@@ -70,9 +80,10 @@ class RecordsSensor(BaseSensorOperator):
         self.max_span = max_span
         self.binance_conn_id = binance_conn_id
         self.deferrable = deferrable
-        self._watch: Watch | None = None
+        self._watch: RecordCounter | None = None
         self._hook: BinanceHook | None = None
         self._bounds: tuple[int, int | None] | None = None
+        self._remembered: dict[str, Any] | None = None
         self._retry_after = 0.0
         default_retry_policy(self)
         check_windows(grain=grain, settle=settle, max_span=max_span)
@@ -80,40 +91,64 @@ class RecordsSensor(BaseSensorOperator):
             raise ValueError(f'on_empty must be "skip", "fail" or "pass", not {on_empty!r}')
         if min_records < 1:
             raise ValueError(f"min_records must be 1 or more, not {min_records!r}")
+        if not hasattr(isolated_symbol, "resolve") and "{" not in str(isolated_symbol):  # else it is not known yet
+            try:
+                checked_symbol(isolated_symbol)
+            except BinanceRequestError as error:
+                raise ValueError(str(error)) from None
 
     # -- a worker looks ------------------------------------------------------------------------------------------
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Poll once."""
         if self.reschedule and self._is_overdue(context):
             return PokeReturnValue(is_done=False)
-        with in_airflow_terms():
+        with self._failing_for_good():
             outcome = self._look(context)
         if outcome is None or outcome["status"] == "waiting":
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(outcome))
 
     def _look(self, context: Context) -> dict[str, Any] | None:
-        """What there is to see; None when the exchange could not be asked, which the next look may."""
+        """Outcome of one poll; None when the exchange could not be asked, which the next poke may."""
         from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
 
         self._retry_after = 0.0
         start, end = self._bounds = self._bounds or self._window(context)
         try:
-            hook, watch = self._connect(start, end)
-            outcome = outcome_of(hook.look(watch), start, self.min_records)
+            hook, watch = self._connect(context, start, end)
+            try:
+                seen = hook.look(watch)
+            finally:
+                self._remember(context, watch)
         except BinanceTransientError as error:
-            self.log.warning("This look failed, there will be others: %s", error)
+            self.log.warning("Poll failed, will retry: %s", error)
             if isinstance(error, BinanceThrottledError):
                 self._retry_after = error.retry_after + 1
             return None
+        outcome = outcome_of(seen, start, self.min_records, **self._asked())
         self.log.info(describe(outcome, self.min_records))
         return outcome
 
-    def _connect(self, start: int, end: int | None) -> tuple[BinanceHook, Watch]:
+    def _asked(self) -> dict[str, str | None]:
+        return {"binance_conn_id": self.binance_conn_id, "isolated_symbol": self.isolated_symbol}
+
+    @contextmanager
+    def _failing_for_good(self) -> Iterator[None]:
+        """Fail what somebody has to mend: `soft_fail` and `never_fail` skip what has not come, not what is broken."""
+        try:
+            with in_airflow_terms():
+                yield
+        except AirflowFailException:
+            self.soft_fail = self.never_fail = False  # Airflow asks them next
+            raise
+
+    def _connect(self, context: Context, start: int, end: int | None) -> tuple[BinanceHook, RecordCounter]:
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
         if self._hook is None or self._watch is None:
+            checked_symbol(self.isolated_symbol)
+            self._check_reach(context, start, end)
             self._hook = BinanceHook(self.binance_conn_id)
             self._watch = self._hook.watch(
                 self.endpoint,
@@ -123,7 +158,45 @@ class RecordsSensor(BaseSensorOperator):
                 max_span=seconds(self.max_span),
                 isolated_symbol=self.isolated_symbol,
             )
+            self._recall(context, self._watch)
         return self._hook, self._watch
+
+    # -- what a rescheduled sensor knows from its pokes before, each a process of its own (Airflow 3.3) -------------
+
+    def _check_reach(self, context: Context, start: int, end: int | None) -> None:
+        """Refuse a window whose settled part would be counted anew at each poke, for want of a memory."""
+        now, span = time.time(), seconds(self.max_span)
+        will_close = end is None or end / 1000 + seconds(self.settle) > now
+        if not self._is_rescheduled or "task_state_store" in context or not will_close:
+            return
+        windows = (now - start / 1000) / span
+        if windows > _FEW and context["ti"].get_first_reschedule_date(context) is None:
+            raise IntervalError(
+                f"start lies {windows:.0f} times max_span back, which a rescheduled sensor would ask for at each poke, "
+                'since this Airflow keeps no state of tasks (3.3 does): set mode="poke" or deferrable=True, or a later '
+                "start"
+            )
+
+    def _recall(self, context: Context, watch: RecordCounter) -> None:
+        if self._is_rescheduled and (store := context.get("task_state_store")) is not None:
+            try:
+                watch.recall(store.get(_state_key(context)))
+            except Exception as error:  # noqa: BLE001 - it costs requests, no more
+                self.log.warning("Task state not read (%s): the count starts anew.", type(error).__name__)
+        self._remembered = watch.memory
+
+    def _remember(self, context: Context, watch: RecordCounter) -> None:
+        if self._is_rescheduled and watch.memory != self._remembered and "task_state_store" in context:
+            try:
+                context["task_state_store"].set(_state_key(context), watch.memory)
+            except Exception as error:  # noqa: BLE001 - as above
+                self.log.warning("Task state not written (%s): the next poke starts anew.", type(error).__name__)
+
+    @property
+    def _is_rescheduled(self) -> bool:
+        return self.reschedule and not self.deferrable
+
+    # -- when to look again --------------------------------------------------------------------------------------
 
     def _window(self, context: Context) -> tuple[int, int | None]:
         """The window in ms; its end is None where only its start is given."""
@@ -145,7 +218,7 @@ class RecordsSensor(BaseSensorOperator):
         return interval
 
     def _is_overdue(self, context: Context) -> bool:
-        """Whether a rescheduled sensor's time is up, so that nothing need be asked any more."""
+        """True once a rescheduled sensor's time is up: nothing need be asked any more."""
         first = context["ti"].get_first_reschedule_date(context)
         return first is not None and (datetime.now(UTC) - first).total_seconds() > self.timeout
 
@@ -165,7 +238,7 @@ class RecordsSensor(BaseSensorOperator):
         raise NotImplementedError
 
     def _trigger_options(self) -> dict[str, Any]:
-        """What a trigger is told of this sensor's options."""
+        """Options of the trigger."""
         assert self._bounds is not None
         return {
             "start": self._bounds[0],
@@ -178,6 +251,7 @@ class RecordsSensor(BaseSensorOperator):
             "poke_interval": self.poke_interval,
             "exponential_backoff": bool(self.exponential_backoff),
             "max_wait": None if self.max_wait is None else seconds(self.max_wait),
+            "memory": None if self._watch is None else self._watch.memory,
         }
 
     def _time_left(self) -> timedelta:
@@ -185,11 +259,11 @@ class RecordsSensor(BaseSensorOperator):
         return timeout if self.execution_timeout is None else min(timeout, self.execution_timeout)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:  # noqa: ARG002 - Airflow's names
-        """Conclude from what the trigger saw."""
+        """Conclude from the trigger's event."""
         from airflow_provider_binance_margin.sensors.outcome import describe, error_of
 
         if event["status"] == "failed":
-            with in_airflow_terms():
+            with self._failing_for_good():
                 raise error_of(event)
         self.log.info(describe(event, self.min_records))
         return self._conclude(event)
@@ -204,6 +278,11 @@ class RecordsSensor(BaseSensorOperator):
             if self.soft_fail or self.never_fail:  # of which Airflow 3.0 does not think here
                 raise AirflowSkipException("Skipping, as soft_fail or never_fail says.") from None
             raise
+        except AirflowSkipException as skipped:
+            cause = skipped.__cause__
+            if cause is None or self.never_fail or type(cause).__name__ != "TaskDeferralError":
+                raise
+            raise cause from None  # a trigger that broke is no wait in vain
 
     # -- what it means -------------------------------------------------------------------------------------------
 
@@ -216,3 +295,8 @@ class RecordsSensor(BaseSensorOperator):
         if outcome["status"] == "closed" and self.on_empty == "fail":
             raise AirflowFailException(describe(outcome, self.min_records))
         return {name: value for name, value in outcome.items() if name != "status"}
+
+
+def _state_key(context: Context) -> str:
+    """Of its own for each time that the run is cleared: the state of a task outlives that."""
+    return f"binance-closed-{getattr(context['dag_run'], 'clear_number', 0)}"

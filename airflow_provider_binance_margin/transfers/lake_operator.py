@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_binance_margin.exchange.endpoint import Endpoint
-from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
+from airflow_provider_binance_margin.exchange.errors import BinanceRequestError, BinanceThrottledError
+from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.failures import in_airflow_terms
-from airflow_provider_binance_margin.lake.interval import Grain
+from airflow_provider_binance_margin.lake.interval import Grain, iso
 from airflow_provider_binance_margin.lake.layout import (
-    ACCOUNT,
+    CROSS,
+    DEFAULT_KEY,
     LayoutError,
+    check_bucket,
     check_template,
-    default_key,
+    checked_account,
     split_url,
     suffix_of,
 )
@@ -35,18 +38,20 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS = 64
 _NOT_WORTH_DEFERRING = 5.0
+#: waits in the triggerer, one after the other, between which nothing was achieved
+_MOST_WAITS = 3
 
 
 class NotYetError(Exception):
     """The work cannot be done before some time has passed.
 
-    :param seconds: how long
+    :param retry_after: how long, in seconds
     :param reason: why
     """
 
-    def __init__(self, seconds: float, reason: str) -> None:
+    def __init__(self, retry_after: float, reason: str) -> None:
         super().__init__(reason)
-        self.seconds = seconds
+        self.retry_after = retry_after
 
 
 class LakeOperator(BaseOperator):
@@ -63,6 +68,7 @@ class LakeOperator(BaseOperator):
         "start",
         "end",
         "isolated_symbol",
+        "account",
         "binance_conn_id",
         "aws_conn_id",
     )
@@ -77,6 +83,7 @@ class LakeOperator(BaseOperator):
         end: Any = None,
         grain: Grain | None = None,
         isolated_symbol: str | None = None,
+        account: str | None = None,
         max_span: timedelta | float = timedelta(days=7),
         max_workers: int = 16,
         s3_extra_args: Mapping[str, Any] | None = None,
@@ -89,11 +96,12 @@ class LakeOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.s3_bucket = s3_bucket
-        self.s3_key = s3_key if s3_key is not None else default_key(self.endpoint.name)
+        self.s3_key = s3_key if s3_key is not None else DEFAULT_KEY
         self.start = start
         self.end = end
         self.grain = grain
         self.isolated_symbol = isolated_symbol
+        self.account = account
         self.max_span = max_span
         self.max_workers = max_workers
         self.s3_extra_args = s3_extra_args
@@ -103,31 +111,49 @@ class LakeOperator(BaseOperator):
         self.settle = settle
         self.deferrable = deferrable
         self._hook: BinanceHook | None = None
+        self._waits: int | None = None
         default_retry_policy(self)
-        self._check_options()
-
-    def _check_options(self) -> None:
-        """Refuse, while the DAG is parsed, what could never work; templates and other tasks' values come later."""
         check_windows(grain=self.grain, settle=self.settle, max_span=self.max_span)
         if not 1 <= self.max_workers <= _MOST_WORKERS:
             raise ValueError(f"max_workers must be from 1 to {_MOST_WORKERS}, not {self.max_workers!r}")
-        if isinstance(self.s3_key, str) and not any(mark in self.s3_key for mark in ("{{", "{%", "{#")):
+        # a mapped task is made again where it runs, which checks what it was given, and fails for good
+        if not getattr(self, "_BaseOperator__from_mapped", False):
+            self._check_fields()
+
+    def _check_fields(self) -> None:
+        """Refuse, while the DAG is parsed, what could never work; templates and other tasks' values come later."""
+        if isinstance(self.s3_key, str) and _is_plain(self.s3_key):
             _check_key(self.s3_key)
+        if isinstance(self.s3_bucket, str) and _is_plain(self.s3_bucket):
+            check_bucket(self.s3_bucket)
+        account = self.binance_conn_id if self.account is None else self.account
+        if _is_plain(account):
+            checked_account(account)
+        if _is_plain(self.isolated_symbol):
+            try:
+                checked_symbol(self.isolated_symbol)
+            except BinanceRequestError as error:
+                raise ValueError(str(error)) from None
 
     # -- doing it, now or when it can be done ----------------------------------------------------------------------
 
     def execute(self, context: Context) -> Any:
         """Do the task's work; what has to be waited for is waited for here or, if deferrable, in the triggerer."""
+        self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
         try:
-            with in_airflow_terms(ban_is_final=not (self.deferrable or obeys_policy(self))):
+            with in_airflow_terms(ban_is_final=False):
                 result = self.work(context)
-        except NotYetError as error:
-            self._wait_in_triggerer(error.seconds, str(error))
-        except BinanceThrottledError as error:
-            if not self.deferrable:
-                raise
-            self._wait_in_triggerer(error.retry_after, str(error))
+        except (NotYetError, BinanceThrottledError) as error:
+            waits = 0 if self._waits is None or self.has_progressed() else self._waits + 1
+            if not self.deferrable or waits >= _MOST_WAITS:
+                with in_airflow_terms(ban_is_final=not obeys_policy(self)):
+                    raise
+            self._wait_in_triggerer(error.retry_after, str(error), waits)
         return self.conclude(context, result)
+
+    def has_progressed(self) -> bool:
+        """Whether this leg has achieved something that the next will not have to do again."""
+        return False
 
     def work(self, context: Context) -> dict[str, Any]:
         """What the task is there for."""
@@ -137,28 +163,28 @@ class LakeOperator(BaseOperator):
         """What follows from the result."""
         return result
 
-    def execute_complete(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 - it was only a wait
-        """Start anew after a wait: nothing rides in what was deferred."""
+    def execute_complete(self, context: Context, event: Any = None, waits: int = 0) -> Any:  # noqa: ARG002 - a moment
+        """Start anew after a wait: nothing rides in what was deferred but how often that was in vain."""
+        self._waits = waits
         return self.execute(context)
 
     def await_settled(self, hook: BinanceHook, choice: Choice) -> None:
         """Go on when the run's last interval counts as closed."""
-        from airflow_provider_binance_margin.transfers.load import unsettled
-
         settle = seconds(self.settle)
-        left = unsettled(hook, choice, settle)
+        left = hook.unsettled(choice, settle)
         reason = f"{choice.intervals[-1]} counts as closed {settle:.0f} s after its end"
         if left > _NOT_WORTH_DEFERRING and self.deferrable:
             raise NotYetError(left, reason)
         if left > 0:
             hook.wait(left, reason)
 
-    def _wait_in_triggerer(self, wait: float, reason: str) -> NoReturn:
+    def _wait_in_triggerer(self, wait: float, reason: str, waits: int) -> NoReturn:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
         self.log.info("Waiting %.0f s in the triggerer: %s", wait, reason)
         moment = datetime.now(UTC) + timedelta(seconds=wait + 1)
-        self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute_complete")
+        kwargs = {"waits": waits} if waits else None
+        self.defer(trigger=DateTimeTrigger(moment=moment), method_name="execute_complete", kwargs=kwargs)
         raise AssertionError("defer raises")
 
     def on_kill(self) -> None:
@@ -182,16 +208,21 @@ class LakeOperator(BaseOperator):
         return bucket, key
 
     def scope(self) -> str:
-        """The isolated symbol, or "account"."""
-        symbol = self.isolated_symbol
-        if symbol is None:
-            return ACCOUNT
-        if not isinstance(symbol, str) or not symbol or set(symbol) & set(" /{}%&=?#\t\n"):
-            raise LayoutError(f"isolated_symbol must be a pair such as BTCUSDT, or None: {symbol!r} is not")
-        return symbol
+        """The isolated symbol, or "cross"."""
+        return checked_symbol(self.isolated_symbol) or CROSS
+
+    def identity(self) -> dict[str, str]:
+        """What the identities of all the task's objects have in common."""
+        account = checked_account(self.binance_conn_id if self.account is None else self.account)
+        return {"dataset": self.endpoint.name, "account": account, "scope": self.scope()}
+
+    def summary(self, choice: Choice, bucket: str) -> dict[str, Any]:
+        """What the result says of the task itself."""
+        bounds = {"start": iso(choice.intervals[0].start), "end": iso(choice.intervals[-1].end)}
+        return {**bounds, "source": choice.source, **self.identity(), "bucket": bucket}
 
     def connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
-        """The exchange and the bucket."""
+        """The exchange, and the bucket, which is there."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
@@ -203,7 +234,16 @@ class LakeOperator(BaseOperator):
         bucket = bucket or s3.service_config.get("bucket_name")
         if not bucket:
             raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
-        return hook, ObjectStore(s3, bucket, self.s3_extra_args or {})
+        store = ObjectStore(s3, bucket, self.s3_extra_args or {})
+        store.check_bucket()
+        return hook, store
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value stands in the DAG file, and is not left to a template or to another task."""
+    if isinstance(value, str):
+        return not any(mark in value for mark in ("{{", "{%", "{#"))
+    return isinstance(value, (int, float, bytes, list, tuple, set, dict))
 
 
 def _check_key(key: str) -> None:

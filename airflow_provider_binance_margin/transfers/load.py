@@ -11,32 +11,35 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
+from airflow_provider_binance_margin.lake.fields import FieldError
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
 from airflow_provider_binance_margin.lake.proof import Subject
-from airflow_provider_binance_margin.lake.resolve import Choice, check_against
-from airflow_provider_binance_margin.transfers.loader import CLOCK_STEP, Job, Made
+from airflow_provider_binance_margin.lake.resolve import Choice
+from airflow_provider_binance_margin.transfers.loader import Job, Made
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_margin.exchange.endpoint import Endpoint
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
 log = logging.getLogger(__name__)
 
 OBJECTS_AT_ONCE = 4
 _MOST_KEYS = 100
+_MOST_REFUSED = 10
 #: objects that are remembered one by one; of more, only the sums are
 MOST_NAMED = 1000
 _PROGRESS_SECONDS = 10.0
 
 
-def jobs_of(endpoint: Endpoint, choice: Choice, template: str, scope: str) -> Iterator[Job]:
+def jobs_of(choice: Choice, template: str, **subject: str) -> Iterator[Job]:
     """The objects of a run, ascending.
 
+    :param subject: what their identities have in common: dataset, account and scope
     :raises LayoutError: at once, when two of them would be written under one key
     """
     seen: set[bytes] = set()  # of checksums: the keys of years of hours would fill megabytes
     for interval in choice.objects():
-        key = render(template, interval, scope)
+        key = render(template, Subject(interval=interval, **subject))
         checksum = blake2b(key.encode(), digest_size=16).digest()
         if checksum in seen:
             raise LayoutError(
@@ -44,24 +47,8 @@ def jobs_of(endpoint: Endpoint, choice: Choice, template: str, scope: str) -> It
                 "{start}, with a format as fine as the grain"
             )
         seen.add(checksum)
-    return (
-        Job(Subject(endpoint.name, interval, scope), render(template, interval, scope)) for interval in choice.objects()
-    )
-
-
-def unsettled(hook: BinanceHook, choice: Choice, settle: float) -> float:
-    """Seconds until the run's last interval counts as closed by the exchange's clock, 0 if it does.
-
-    The exchange is asked for its time only where this machine's clock leaves it in doubt: what is read is checked
-    against the exchange's clock in any case.
-    """
-    settled_at = choice.intervals[-1].end / 1000 + settle
-    now = hook.exchange_time()
-    if settled_at > now:
-        now = hook.ask_exchange_time()
-        check_against(now, choice)
-    # that time is told in whole seconds: a second more, or what is read next could seem to be read too early
-    return settled_at - now + CLOCK_STEP if settled_at > now else 0.0
+    subjects = (Subject(interval=interval, **subject) for interval in choice.objects())
+    return (Job(each, render(template, each)) for each in subjects)
 
 
 @contextmanager
@@ -96,6 +83,7 @@ class Tally:
     requests: int = 0
     bytes: int = 0
     named: list[Made] = field(default_factory=list)
+    refused: list[ObjectStaysError | FieldError] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _told_at: float = field(default_factory=time.monotonic)
 
@@ -104,7 +92,11 @@ class Tally:
         self.done += 1
         self.records += made.records
         self.requests += made.requests
-        if made.key is not None:
+        if made.refused is not None:
+            self.refused.append(made.refused)
+            if self.expected > 1 and len(self.refused) <= _MOST_KEYS:
+                log.error("Not loaded, the others are: %s", made.refused)
+        elif made.key is not None:
             self.objects += 1
             self.bytes += made.size
             if len(self.named) < MOST_NAMED:
@@ -119,6 +111,23 @@ class Tally:
         log.info(
             "%d of %d objects, %d records, %.1f objects a second, about %.0f s left.",
             *(self.done, self.expected, self.records, rate, left),
+        )
+
+    def check(self) -> None:
+        """Fail for good if objects were refused, each way out once.
+
+        :raises LakeError: naming the first of them
+        """
+        if not self.refused:
+            return
+        if self.expected == 1:
+            raise self.refused[0]
+        stay = sorted(e.seen if isinstance(e, ObjectStaysError) else str(e) for e in self.refused)
+        more = f"; and {len(stay) - _MOST_REFUSED} more" if len(stay) > _MOST_REFUSED else ""
+        cures = dict.fromkeys(error.cure for error in self.refused if isinstance(error, ObjectStaysError))
+        raise LakeError(
+            f"{len(stay)} of {self.expected} objects could not be loaded, the others are. {' '.join(cures)}"
+            f" Not loaded: {'; '.join(stay[:_MOST_REFUSED])}{more}"
         )
 
     def result(self) -> dict[str, Any]:

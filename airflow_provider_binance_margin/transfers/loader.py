@@ -12,12 +12,21 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias, cast
 
 from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
-from airflow_provider_binance_margin.failures import LakeError
+from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, seconds_until_settled
+from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
+from airflow_provider_binance_margin.lake.fields import FieldError
 from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
-from airflow_provider_binance_margin.lake.layout import ACCOUNT, suffix_of
-from airflow_provider_binance_margin.lake.proof import Run, Subject, proof_metadata, stated_records, whose
+from airflow_provider_binance_margin.lake.layout import CROSS, suffix_of
+from airflow_provider_binance_margin.lake.proof import (
+    Run,
+    Subject,
+    is_intact,
+    proof_metadata,
+    stated_records,
+    whose,
+)
 from airflow_provider_binance_margin.lake.resolve import Choice, check_against
-from airflow_provider_binance_margin.lake.spool import Spool
+from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
 from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore, Payload
 
 if TYPE_CHECKING:
@@ -29,8 +38,14 @@ log = logging.getLogger(__name__)
 OnEmpty: TypeAlias = Literal["write", "none", "skip"]
 _IN_MEMORY = 1 << 20
 _READINGS = 3
-#: seconds by which the exchange's clock may seem to step back, since it is told in whole ones
-CLOCK_STEP = 1.0
+#: entry of an identity -> what of a key tells it apart
+_FIELDS = {
+    "dataset": "{dataset}",
+    "interval-start": "{start}",
+    "interval-end": "{end}",
+    "scope": "{scope}",
+    "account": "{account}",
+}
 
 
 @dataclass(frozen=True)
@@ -49,12 +64,14 @@ class Made:
     :param records: how many the object holds
     :param requests: pages fetched for it
     :param size: bytes under the key
+    :param refused: why it was not made, though others of its run may be
     """
 
     key: str | None
     records: int
     requests: int = 0
     size: int = 0
+    refused: ObjectStaysError | FieldError | None = None
 
 
 @dataclass(frozen=True)
@@ -98,13 +115,16 @@ class Loader:
         self._isolated_told = threading.Lock()  # of objects made side by side, the one that takes it tells
 
     def make(self, job: Job) -> Made:
-        """Load one object, unless it is there and done.
+        """Load one object, unless it is there and done, or must stay as it is."""
+        try:
+            return self._make(job)
+        except (ObjectStaysError, FieldError) as error:
+            return Made(None, 0, refused=error)
 
-        :raises LakeError: when what is under the key must stay
-        """
+    def _make(self, job: Job) -> Made:
         existing = self._store.head(job.key)
         self._refuse_foreign(job, existing)
-        if existing and (not self._rules.replace or self._rules.run.wrote(existing.metadata)):
+        if existing and self._is_done(job, existing):
             return Made(job.key, stated_records(existing.metadata), size=existing.size)
         for _ in range(_READINGS):
             began = time.monotonic()
@@ -121,10 +141,21 @@ class Loader:
             f"the interval {job.subject.interval} never counts as closed: the exchange's clock stands still"
         )
 
+    def _is_done(self, job: Job, existing: Existing) -> bool:
+        if not job.subject.describes(existing.metadata):
+            log.warning(
+                "s3://%s/%s does not state its account, so it is loaded again: it was written before accounts were "
+                "told apart.",
+                *(self._store.bucket, job.key),
+            )
+            return False
+        trusted = not self._rules.replace or self._rules.run.wrote(existing.metadata)
+        return trusted and is_intact(existing.metadata, existing.size)
+
     def _unsettled(self, job: Job, asked_at: float) -> float:
         """Seconds until the interval counts as closed, seen from when the exchange was first asked for it."""
         check_against(asked_at, self._choice)
-        return job.subject.interval.end / 1000 + self._rules.settle - asked_at
+        return seconds_until_settled(job.subject.interval.end, self._rules.settle, asked_at)
 
     def _write(self, job: Job, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None) -> Made:
         self._tell(job, spool, reading)
@@ -136,43 +167,61 @@ class Loader:
             return Made(None, 0, reading.requests)
         suffix = suffix_of(job.key)
         first, last = spool.times()
-        with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             body = cast("IO[bytes]", file)
             written = write_rows(spool.lines(), suffix, self._endpoint.columns, body)
+            records, size = reading.records, file.tell()
             file.seek(0)
             metadata = proof_metadata(
                 job.subject,
                 self._rules.run,
-                records=written.records,
+                records=records,
+                rows=written.records,
                 total=reading.total,
                 proof=reading.proof,
                 sha256=written.sha256,
                 body_sha256=hashlib.file_digest(file, "sha256").hexdigest(),
+                body_size=size,
                 first=first,
                 last=last,
                 fetched_at=int(asked_at * 1000),
                 provider_version=__version__,
             )
             payload = Payload(body, FORMATS[suffix].content_type, metadata)
-            size = self._store.put(job.key, payload, lambda now: self._refuse_to_replace(job, now, written.records))
-        return Made(job.key, written.records, reading.requests, size)
+            self._store.put(job.key, payload, lambda now: self._refuse_to_replace(job, now, records, written.records))
+        return Made(job.key, records, reading.requests, size)
 
     def _refuse_foreign(self, job: Job, existing: Existing | None) -> None:
-        if existing is not None and not job.subject.describes(existing.metadata):
-            raise LakeError(
+        if existing is None or job.subject.may_describe(existing.metadata):
+            return
+        if differing := job.subject.differs_in(existing.metadata):
+            ours = "interval-start" in existing.metadata
+            raise ObjectStaysError(
                 f"s3://{self._store.bucket}/{job.key} holds {whose(existing.metadata)} and must not be replaced by "
-                f"{whose(job.subject.as_metadata())}: give each interval and scope a key of its own, with {{start}}, "
-                "{end} and {scope}"
+                f"{whose(job.subject.as_metadata())}",
+                f"Let s3_key hold {' and '.join(dict.fromkeys(_FIELDS[name] for name in differing))}, or name another "
+                "place."
+                if ours
+                else "Let s3_key name another place.",
             )
 
-    def _refuse_to_replace(self, job: Job, existing: Existing | None, records: int) -> None:
+    def _refuse_to_replace(self, job: Job, existing: Existing | None, records: int, rows: int) -> None:
         self._refuse_foreign(job, existing)
         known = stated_records(existing.metadata) if existing else 0
-        if known > records and not self._rules.allow_shrink:
-            raise LakeError(
-                f"s3://{self._store.bucket}/{job.key} holds {known} records, and the exchange now answers {records}: "
-                "it may not remember that far back any more, so the object stays as it is. Set allow_shrink=True if "
-                "the smaller answer is the right one"
+        seen = f"s3://{self._store.bucket}/{job.key} holds {known} records, and the exchange now answers {records}"
+        if existing and not job.subject.describes(existing.metadata):
+            if known > rows:
+                raise ObjectStaysError(
+                    f"{seen}, while it does not state its account",
+                    "It may be another account's, so it stays as it is: let s3_key hold {account}, or name another "
+                    "place.",
+                )
+        elif known > records and not self._rules.allow_shrink:
+            raise ObjectStaysError(
+                seen,
+                "The exchange may not remember that far back any more, so what is there stays as it is: set "
+                "replace=False to keep it and count it as done. Set allow_shrink=True only if the smaller answer is "
+                "known to be the right one.",
             )
 
     def _tell(self, job: Job, spool: Spool, reading: Reading) -> None:
@@ -187,11 +236,14 @@ class Loader:
         if reading.proof != "total":
             log.warning("%s stays at odds with the exchange's total; two equal readings stand for it.", interval)
         name = self._endpoint.isolated_field
-        unfiltered = job.subject.scope == ACCOUNT and name in self._endpoint.record_key
+        unfiltered = job.subject.scope == CROSS and name in self._endpoint.record_key
         if (
             unfiltered
             and not self._isolated_told.locked()
             and spool.holds(list(self._endpoint.record_key).index(name), 1)
             and self._isolated_told.acquire(blocking=False)
         ):
-            log.warning("The account's answer holds isolated rows too: mapping over isolated pairs is not needed.")
+            log.warning(
+                "The answer without a pair holds isolated rows too; they are kept. Rows of a closed pair may appear "
+                "under its own filter alone: go on loading each pair too, and count each record once when querying."
+            )

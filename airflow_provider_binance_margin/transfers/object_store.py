@@ -7,8 +7,10 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from urllib.parse import urlsplit
 
+from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -29,10 +31,42 @@ log = logging.getLogger(__name__)
 
 _TRIES = 3
 _CHUNK = 1 << 20
+#: as many as an operator may have workers; they are opened when they are needed
+_MOST_CONNECTIONS = 64
+_AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _OF_A_HEAD = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "RequestPayer", "ExpectedBucketOwner")
 #: of a put with a condition; NoSuchKey is said of an object that has gone since it was looked at
 _CHANGED_MEANWHILE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404")
 _KNOWS_NO_CONDITIONS = ("NotImplemented", "501")
+#: what no object that was just put fulfils
+_FALSE_CONDITIONS = {"IfMatch": f'"{"0" * 32}"', "IfNoneMatch": "*"}
+_MISSING = ("404", "NoSuchKey", "NotFound")
+_NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
+_ELSEWHERE = ("301", "PermanentRedirect")
+#: how stores answer a put whose checksum, or whose framing for it, they do not know
+_MISREAD_PUT = ("InvalidArgument", "InvalidRequest", "MissingContentLength", "411", "NotImplemented", "501")
+_MISREAD_BODY = ("400", "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch")
+_WITHOUT_CHECKSUMS = (
+    "give the AWS connection the extra "
+    '{"config_kwargs": {"request_checksum_calculation": "when_required", '
+    '"response_checksum_validation": "when_required"}}'
+)
+_HINTS = {
+    **dict.fromkeys(
+        (*_MISREAD_PUT, *_MISREAD_BODY),
+        "check s3_extra_args; a store other than AWS's may not know the checksums that newer boto3 sends: "
+        + _WITHOUT_CHECKSUMS,
+    ),
+    "SignatureDoesNotMatch": (
+        "a store other than AWS's may not know the checksums that newer boto3 sends: "
+        f"{_WITHOUT_CHECKSUMS}; or the secret access key is wrong"
+    ),
+}
+#: the answer to a HEAD has no body that would give the reason
+_HEAD_HINTS = {
+    "400": "likely the session's token has expired, or the connection's region_name is not the bucket's",
+    "403": "a wrong key, an expired token and a clock that is minutes off are answered in the same way",
+}
 _REFUSED = {
     "AccessDenied": "is not allowed",
     "403": "is not allowed",
@@ -86,18 +120,51 @@ class ObjectStore:
         self._client = _connect(hook)
         self._extra_args = {**hook.extra_args, **extra_args}
         self._conditional = True
-        self._lock = threading.Lock()
+        self._told = False
+        self._bucket_seen = False
+        host = urlsplit(self._client.meta.endpoint_url).hostname or ""
+        self._unproved = set() if host.endswith(_AWS) else {"ContentLength", *_FALSE_CONDITIONS}
+        self._lock, self._bucket_lock = threading.Lock(), threading.Lock()
+
+    def check_bucket(self) -> None:
+        """Refuse a bucket that cannot be used; it is asked for once.
+
+        An answer that proves nothing is let pass: a policy may allow the objects and forbid the bucket.
+
+        :raises LakeError: when it does not exist or is in another region
+        """
+        owner = {name: value for name, value in self._extra_args.items() if name == "ExpectedBucketOwner"}
+        with self._bucket_lock:
+            if self._bucket_seen:
+                return
+            try:
+                self._client.head_bucket(Bucket=self.bucket, **owner)
+            except ClientError as error:
+                code = _code(error)
+                if code in _NO_BUCKET or code in _ELSEWHERE:
+                    reason = _REFUSED["NoSuchBucket" if code in _NO_BUCKET else code]
+                    raise LakeError(
+                        f"HEAD s3://{self.bucket}/ {reason}: create it, or correct s3_bucket and the AWS connection's "
+                        "endpoint_url and region_name"
+                    ) from None
+                log.debug("HEAD of the bucket %s was answered %s, which proves nothing.", self.bucket, code)
+            except ParamValidationError:
+                raise LakeError(f"s3://{self.bucket}/ is no bucket that S3 could have: correct s3_bucket") from None
+            except BotoCoreError as error:
+                _fail_to_reach(error)
+            self._bucket_seen = True
 
     def head(self, key: str) -> Existing | None:
         """What is under a key, or None.
 
-        :raises LakeError: when the store does not let it be seen
+        :raises LakeError: when the store does not let it be seen, or there is no bucket
         """
         args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
         try:
             answer = self._client.head_object(Bucket=self.bucket, Key=key, **args)
         except ClientError as error:
-            if _code(error) in ("404", "NoSuchKey", "NotFound"):
+            if _code(error) in _MISSING:
+                self.check_bucket()  # without one the answer is the same
                 return None
             self._fail(error, "HEAD", key, "it needs s3:GetObject, and s3:ListBucket to tell a missing object")
         except ParamValidationError:
@@ -115,13 +182,24 @@ class ObjectStore:
         :raises LakeError: when the store refuses for good
         :raises StoreError: when it failed, or others keep writing to the key
         """
+        seen = set()
         for _ in range(_TRIES):
             existing = self.head(key)
             judge(existing)
+            seen.add(existing and existing.etag)
             condition = {"IfMatch": existing.etag} if existing else {"IfNoneMatch": "*"}
             if self._put(key, payload, condition if self._conditional else {}):
-                return payload.body.seek(0, 2)
-        raise StoreError(f"s3://{self.bucket}/{key} was changed by somebody else at each of {_TRIES} tries to write it")
+                size = payload.body.seek(0, 2)
+                self._prove(key, payload, size, condition)
+                return size
+        what = f"s3://{self.bucket}/{key}"
+        if len(seen) > 1:
+            raise StoreError(f"{what} was changed by somebody else at each of {_TRIES} tries to write it")
+        raise StoreError(
+            f"PUT {what} was refused at each of {_TRIES} tries as if its ETag had changed, which it has not: another "
+            "write to the key is under way, or the store, or a gateway before it, does not understand If-Match and "
+            "If-None-Match"
+        )
 
     def sha256(self, key: str, etag: str) -> str:
         """The checksum of an object's bytes, all of which are read.
@@ -169,23 +247,58 @@ class ObjectStore:
         if not condition:
             raise LakeError("S3 does not take s3_extra_args as given: check their names and values against put_object")
         self._put(key, payload, {})
+        self._conditional = False
+        self._tell_unconditional()
+        return True
+
+    def _tell_unconditional(self) -> None:
         with self._lock:
-            told, self._conditional = not self._conditional, False
+            told, self._told = self._told, True
         if not told:
             log.warning("The store knows no conditional put: two runs writing one key at once are not noticed.")
-        return True
+
+    def _prove(self, key: str, payload: Payload, size: int, condition: Mapping[str, str]) -> None:
+        """Hold a store other than AWS's to its word, once: an object is as it was sent, and conditions count."""
+        with self._lock:
+            open_ = self._unproved & {"ContentLength", *(condition if self._conditional else ())}
+            self._unproved -= open_
+        if "ContentLength" in open_:
+            self._check_size(key, payload, size)
+        for name in open_ & {*condition}:
+            try:
+                # the same once more: where it is not refused, it replaces nothing but itself
+                self._put_once(key, payload, {name: _FALSE_CONDITIONS[name]})
+            except (ClientError, BotoCoreError):
+                continue
+            self._tell_unconditional()
+
+    def _check_size(self, key: str, payload: Payload, size: int) -> None:
+        found = self.head(key)
+        if found is None or found.size == size or not payload.metadata.items() <= found.metadata.items():
+            return  # the object as it was sent, or another's by now
+        raise LakeError(
+            f"s3://{self.bucket}/{key} was put with {size} bytes and has {found.size}: the store keeps the framing of "
+            f"the checksums that newer boto3 sends. For it, {_WITHOUT_CHECKSUMS}, and load again"
+        )
 
     def _fail(self, error: ClientError, verb: str, key: str, needs: str) -> NoReturn:
         code = _code(error)
         what = f"{verb} s3://{self.bucket}/{key}"
+        hint = {"HEAD": _HEAD_HINTS, "PUT": _HINTS}.get(verb, {}).get(code, "")
+        if verb == "PUT" and (code in _MISREAD_PUT or code == "SignatureDoesNotMatch"):
+            raise LakeError(f"{what} is refused ({code}): {hint}") from None
         if code in _REFUSED:
-            raise LakeError(f"{what} {_REFUSED[code]} ({code}): check bucket, connection and policy; {needs}") from None
-        raise StoreError(f"{what} failed ({code})") from None
+            advice = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
+            raise LakeError(f"{what} {_REFUSED[code]} ({code}): {advice}") from None
+        raise StoreError(f"{what} failed ({code})" + (f": {hint}" if hint else "")) from None
 
 
 def _connect(hook: S3Hook) -> S3Client:
     try:
-        return hook.get_conn()
+        config = hook.config
+        connections = max(getattr(config, "max_pool_connections", 0), _MOST_CONNECTIONS)
+        config = config.merge(Config(max_pool_connections=connections))
+        return cast("S3Client", hook.get_client_type(region_name=hook.region_name, config=config))
     except (ValueError, NoRegionError, PartialCredentialsError, ProfileNotFound) as error:
         raise LakeError(
             f"S3 cannot be used with the connection {hook.aws_conn_id!r} ({type(error).__name__}): check its "

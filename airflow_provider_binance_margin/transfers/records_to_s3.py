@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
 
-from airflow_provider_binance_margin.lake.interval import iso
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.lake.resolve import Choice, is_partitioned, partition_key
 from airflow_provider_binance_margin.options import seconds
@@ -61,6 +60,7 @@ class RecordsToS3Operator(LakeOperator):
         self.console_url = ""
         self._choice: Choice | None = None
         self._tally: Tally | None = None
+        self._run: Run | None = None
         if on_empty not in ("write", "none", "skip"):
             raise ValueError(f'on_empty must be "write", "none" or "skip", not {on_empty!r}')
         if emit_partitions and self.grain is None:
@@ -68,10 +68,17 @@ class RecordsToS3Operator(LakeOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Load the run's interval and return the small result: counts, bounds and at most 100 keys."""
-        choice = self._choice = self.choose(context)
+        choice, identity = self.choose(context), self.identity()
+        self._choice, self._tally = choice, None
+        self._run = _run_of(context, is_resumed=self._waits is not None)
         for interval in choice.intervals:
-            self.log.info("Loading %s, scope %s, from %s.", interval, self.scope(), choice.source)
-        return self._load(choice, _run_of(context))
+            told = (interval, identity["scope"], identity["account"], choice.source)
+            self.log.info("Loading %s, scope %s, account %s, from %s.", *told)
+        return self._load(choice, self._run)
+
+    def has_progressed(self) -> bool:
+        """Whether objects were written that are not loaded again after a wait."""
+        return bool(self._run and self._run.is_known and self._tally and self._tally.requests)
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell the outlets, or skip."""
@@ -88,8 +95,8 @@ class RecordsToS3Operator(LakeOperator):
         from airflow_provider_binance_margin.transfers.side_by_side import pages_side_by_side, side_by_side
 
         rules = Rules(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
-        scope, (bucket, template) = self.scope(), self.target()
-        jobs = jobs_of(self.endpoint, choice, template, scope)
+        bucket, template = self.target()
+        jobs = jobs_of(choice, template, **self.identity())
         hook, store = self.connect(bucket)
         with pools(hook, self.max_workers) as (calls, objects):
             self.await_settled(hook, choice)
@@ -106,8 +113,8 @@ class RecordsToS3Operator(LakeOperator):
                 tally.add(made)
         result = tally.result()
         self.console_url = _console_url(store.bucket, result["keys"])
-        bounds = {"start": iso(choice.intervals[0].start), "end": iso(choice.intervals[-1].end)}
-        return {**bounds, "source": choice.source, **result}
+        tally.check()
+        return {**self.summary(choice, store.bucket), **result}
 
     # -- what others are told --------------------------------------------------------------------------------------
 
@@ -137,13 +144,22 @@ class RecordsToS3Operator(LakeOperator):
         return lineage_of(self.endpoint, self._tally)
 
 
-def _run_of(context: Context) -> Run:
-    """What identifies this attempt to load; before Airflow 3.3 a run has no number of clears to tell."""
+def _run_of(context: Context, *, is_resumed: bool) -> Run:
+    """What identifies this task's tries; before Airflow 3.3 a run has no number of clears to tell."""
     from airflow_provider_binance_margin.lake.proof import Run
 
-    number = getattr(context.get("dag_run"), "clear_number", None)
-    dag_id = getattr(context.get("dag"), "dag_id", "")
-    return Run(str(context.get("run_id", "")), number if isinstance(number, int) else None, str(dag_id))
+    dag_run, task = context.get("dag_run"), context.get("ti")
+    number = getattr(dag_run, "clear_number", None)
+    return Run(
+        str(context.get("run_id", "")),
+        number if isinstance(number, int) else None,
+        dag_id=str(getattr(context.get("dag"), "dag_id", "")),
+        task_id=str(getattr(task, "task_id", "")),
+        map_index=int(getattr(task, "map_index", -1)),
+        started=str(getattr(dag_run, "start_date", None) or ""),
+        max_tries=int(getattr(task, "max_tries", 0)),
+        is_first_try=getattr(task, "try_number", 0) == 1 and not is_resumed,
+    )
 
 
 def _is_true(value: bool | str) -> bool:  # noqa: FBT001 - a template renders to text

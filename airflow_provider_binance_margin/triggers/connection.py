@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_margin.exchange.call import Caller
+from airflow_provider_binance_margin.exchange.counter import ROWS_ASKED
+from airflow_provider_binance_margin.exchange.credentials import bare
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.wire import Call, Reply, Wait
 from airflow_provider_binance_margin.hooks.hosts import shared_host
-from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
-from airflow_provider_binance_margin.hooks.settings import Settings, read_settings, secrets_of
+from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.triggers.transport import Transport
 
 T = TypeVar("T")
+
+_LONG_BODY = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class AsyncConnection:
             self.settings.credentials,
             endpoint.path,
             endpoint.weight,
-            endpoint.read_page,
+            endpoint.reader_of(ROWS_ASKED),
             self.settings.recv_window,
             attempts=1,
         )
@@ -56,16 +59,35 @@ class AsyncConnection:
     async def drive(self, call: Call[T]) -> T:
         """Do what a call asks for, until it returns."""
         reply: Reply | None = None
-        while True:
-            try:
-                step = call.send(reply)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
-            if isinstance(step, Wait):
-                await asyncio.sleep(step.seconds)
-                reply = None
-            else:
-                reply = await self.transport.send(step)
+        with closing(call):  # whatever ends it: its place among the requests in flight is free at once
+            while True:
+                is_done, step = await _resumed(call, reply)
+                if is_done:
+                    return step  # type: ignore[no-any-return]  # StopIteration does not know the generator's type
+                if isinstance(step, Wait):
+                    await (asyncio.sleep(step.seconds) if step.until is None else asyncio.wrap_future(step.until))
+                    reply = None
+                else:
+                    reply = await self.transport.send(step)
+
+
+async def _resumed(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
+    """The next step of a call, or that it is done and what it returned; a long answer is decoded in a thread."""
+    if reply is None or len(reply.body) <= _LONG_BODY:
+        return _resume(call, reply)
+    step = asyncio.ensure_future(asyncio.to_thread(_resume, call, reply))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await asyncio.gather(step, return_exceptions=True)  # a call cannot be closed while it runs
+        raise
+
+
+def _resume(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
+    try:
+        return False, call.send(reply)
+    except StopIteration as done:
+        return True, done.value
 
 
 @dataclass
@@ -96,7 +118,7 @@ async def connected(conn_id: str) -> AsyncIterator[AsyncConnection]:
 
     :raises BinanceConfigError: in words for each way a connection can be wrong
     """
-    settings = await asyncio.to_thread(_prepare, await _fetch(conn_id))
+    settings = await _open_settings(conn_id)
     key = (asyncio.get_running_loop(), settings.base_url, settings.timeout)
     shared = _shared.setdefault(key, _Shared())
     shared.users += 1
@@ -109,13 +131,13 @@ async def connected(conn_id: str) -> AsyncIterator[AsyncConnection]:
             await shared.close()
 
 
-def _prepare(conn: Connection) -> Settings:
-    """What may block: reading a key file, loading a key."""
-    hush_http_loggers()
-    mask(secrets_of(conn))
-    settings = read_settings(conn)
-    mask(settings.secrets)
-    return settings
+async def _open_settings(conn_id: str) -> Settings:
+    """The checked connection; what may block, such as reading a key file, is done in a thread."""
+    try:
+        return await asyncio.to_thread(open_settings, await _fetch(conn_id))
+    except BinanceConfigError as error:
+        refusal = bare(error)  # the frames of the thread hold the connection
+    raise refusal
 
 
 def _prepare_transport(settings: Settings) -> Callable[[], Transport]:

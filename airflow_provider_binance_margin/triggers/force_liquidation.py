@@ -1,4 +1,4 @@
-"""Waits for forced liquidations in the triggerer."""
+"""Triggers of forced liquidations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waits until records have appeared: what every such trigger does, whatever the endpoint."""
+"""Triggers that wait for records: the part that is the same for every endpoint."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceThrottledError,
     BinanceTransientError,
 )
+from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.sensors.outcome import describe, failure_of, outcome_of
 
 
 class RecordsTrigger(BaseTrigger):
-    """Looks once every poke interval and fires one event: found, closed, or failed for good.
+    """Poll once every poke interval and fire one event: found, closed, or failed for good.
 
     What may pass (network, 5xx, 429, a ban) is logged and waited out, a ban until its end.
 
@@ -27,13 +28,14 @@ class RecordsTrigger(BaseTrigger):
     :param start: first millisecond of the window
     :param end: first millisecond after it; None for a window that stays open
     :param isolated_symbol: the endpoint's own filter
-    :param min_records: how many records must have appeared
+    :param min_records: number of records that must have appeared
     :param settle: seconds after its end at which the window counts as closed
     :param max_span: seconds; the longest window asked for at once
-    :param poke_interval: seconds between looks
-    :param exponential_backoff: whether the interval doubles with each look
+    :param poke_interval: seconds between polls
+    :param exponential_backoff: True doubles the interval with each poll
     :param max_wait: seconds; the longest interval
-    :param not_before: the first look is not before this moment, in seconds since 1970
+    :param not_before: the first poll is not before this moment, in seconds since 1970
+    :param memory: the count of another process to go on from; see `exchange.counter.RecordCounter.memory`
     """
 
     endpoint: ClassVar[Endpoint]
@@ -52,12 +54,13 @@ class RecordsTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         not_before: float = 0.0,
+        memory: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's triggers are untyped
         self.binance_conn_id = binance_conn_id
         self.start = start
         self.end = end
-        self.isolated_symbol = isolated_symbol
+        self.isolated_symbol = checked_symbol(isolated_symbol)
         self.min_records = min_records
         self.settle = settle
         self.max_span = max_span
@@ -65,52 +68,56 @@ class RecordsTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.not_before = not_before
+        self.memory = memory
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What it takes to make this trigger again; no secrets."""
+        """Class path and arguments of an equal trigger; no secrets."""
         names = (
             *("binance_conn_id", "start", "end", "isolated_symbol", "min_records", "settle", "max_span"),
-            *("poke_interval", "exponential_backoff", "max_wait", "not_before"),
+            *("poke_interval", "exponential_backoff", "max_wait", "not_before", "memory"),
         )
         kind = type(self)
         return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until there is something to tell."""
+        """Poll until there is something to tell."""
+        from airflow_provider_binance_margin.exchange.counter import RecordCounter
         from airflow_provider_binance_margin.exchange.paging import Span
-        from airflow_provider_binance_margin.exchange.watch import Watch
         from airflow_provider_binance_margin.triggers.connection import connected
 
         await asyncio.sleep(self.not_before - time.time())
         try:
             async with connected(self.binance_conn_id) as connection:
-                watch = Watch(
+                counter = RecordCounter(
                     connection.caller(self.endpoint),
                     self.start,
                     self.end,
                     span=Span(int(self.max_span * 1000)),
-                    settle_ms=int(self.settle * 1000),
+                    settle=self.settle,
                     isolated_symbol=self.isolated_symbol,
                 )
-                looks = 0
+                counter.recall(self.memory)
+                asked = {"binance_conn_id": self.binance_conn_id, "isolated_symbol": self.isolated_symbol}
+                polls = 0
                 while True:
                     try:
-                        outcome = outcome_of(await connection.drive(watch.look()), self.start, self.min_records)
+                        count = await connection.drive(counter.poll())
+                        outcome = outcome_of(count, self.start, self.min_records, **asked)
                     except BinanceTransientError as error:
-                        self.log.warning("This look failed, there will be others: %s", error)
-                        await asyncio.sleep(max(self._interval(looks), _retry_after(error)))
+                        self.log.warning("Poll failed, will retry: %s", error)
+                        await asyncio.sleep(max(self._interval(polls), _retry_after(error)))
                     else:
                         self.log.info(describe(outcome, self.min_records))
                         if outcome["status"] != "waiting":
                             break
-                        await asyncio.sleep(self._interval(looks))
-                    looks += 1
+                        await asyncio.sleep(self._interval(polls))
+                    polls += 1
         except BinanceError as error:
             outcome = failure_of(error)
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
 
-    def _interval(self, looks: int) -> float:
-        interval = self.poke_interval * (2 ** min(looks, 30) if self.exponential_backoff else 1)
+    def _interval(self, polls: int) -> float:
+        interval = self.poke_interval * (2 ** min(polls, 30) if self.exponential_backoff else 1)
         return interval if self.max_wait is None else min(interval, self.max_wait)
 
 

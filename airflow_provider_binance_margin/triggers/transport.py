@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import aiohttp
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from yarl import URL
 
-from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.wire import Reply, Request
-from airflow_provider_binance_margin.hooks.session import CONNECT_TIMEOUT, HEADERS, LONGEST_BODY, make_session
+from airflow_provider_binance_margin.hooks.session import (
+    CONNECT_TIMEOUT,
+    HEADERS,
+    LONGEST_BODY,
+    AnswerTooLongError,
+    Route,
+    find_route,
+    load_trust,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
 
 _LONGEST_LINE = 65_536
-_CONNECTIONS = 20
 #: seconds for which a connection that nobody uses stays open
 _IDLE = 60.0
 #: one deadline for the whole answer is set around it; a name that cannot be reached is known sooner
@@ -28,16 +39,16 @@ class Transport:
     """The open HTTP connections of one event loop to one host.
 
     :param trust: the certificates that are trusted
-    :param proxy: the URL of the proxy to send through
-    :param timeout: seconds for one answer, once a connection is free
+    :param route: the proxy to send through
+    :param timeout: seconds for one answer
     """
 
-    def __init__(self, trust: ssl.SSLContext, proxy: str | None, timeout: float) -> None:
-        self._proxy = proxy
+    def __init__(self, trust: ssl.SSLContext, route: Route, timeout: float) -> None:
+        self._route = route
         self._timeout = timeout
-        self._gate = asyncio.Semaphore(_CONNECTIONS)
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=trust, limit=_CONNECTIONS, keepalive_timeout=_IDLE),
+            # as many as requests are in flight: for a place one waits before signing, never here
+            connector=_Connector(ssl=trust, limit=0, keepalive_timeout=_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={**HEADERS, "Accept-Encoding": "identity"},
             timeout=_TIMEOUT,
@@ -50,24 +61,60 @@ class Transport:
     async def send(self, request: Request) -> Reply:
         """Send one request; a failure of the transport is a reply without a status, known by its class alone."""
         try:
-            async with self._gate, asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout):
                 return await self._exchange(request)
         except _FAULTS as error:
             return Reply(None, fault=type(error).__name__)
 
     async def _exchange(self, request: Request) -> Reply:
-        url = URL(request.url, encoded=True)
-        async with self._client.get(url, headers=request.headers, proxy=self._proxy, allow_redirects=False) as response:
+        url, proxy = URL(request.url, encoded=True), self._route.proxy
+        headers, proxy_headers = dict(request.headers), dict(self._route.proxy_headers)
+        if proxy and url.scheme == "http":  # through no tunnel: the request itself is what the proxy reads
+            headers |= proxy_headers
+        way: dict[str, Any] = {"proxy": proxy, "proxy_headers": proxy_headers, "allow_redirects": False}
+        async with self._client.get(url, headers=headers, **way) as response:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > LONGEST_BODY:
-                    return Reply(None, fault="AnswerTooLong")
-            return Reply(response.status, response.headers, bytes(body))
+                    raise AnswerTooLongError("the answer is too long")
+        content, coding = bytes(body), ", ".join(response.headers.getall("Content-Encoding", ()))
+        if coding:
+            content = await asyncio.to_thread(unpack, content, coding)  # it may be long, whatever its length so far
+        return Reply(response.status, response.headers, content)
 
     async def close(self) -> None:
         """End all connections, even when this is cancelled: each is closed before the first wait."""
         await self._client.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections that serve again only if nothing has arrived since the last answer: it was not asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._served: WeakSet[Any] = WeakSet()
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Connection:
+        while True:
+            connection = await super().connect(*args, **kwargs)
+            protocol = connection.protocol
+            assert protocol is not None
+            is_new = protocol not in self._served
+            self._served.add(protocol)
+            if is_new or not (protocol.should_close or _has_arrived(connection.transport)):
+                return connection
+            connection.close()
+
+
+def _has_arrived(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the kernel holds bytes, or the end, of a connection that the event loop has not come to yet."""
+    sock = transport.get_extra_info("socket") if transport else None
+    if sock is None:
+        return False
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def prepare(base_url: str, timeout: float, *, use_environment: bool) -> Callable[[], Transport]:
@@ -75,16 +122,8 @@ def prepare(base_url: str, timeout: float, *, use_environment: bool) -> Callable
 
     Certificates and proxy are those of the hook.
 
-    :raises BinanceConfigError: when the certificates that the environment names cannot be read
+    :raises BinanceConfigError: when what the environment names cannot be used
     """
-    with make_session(1, base_url, use_environment=use_environment) as session:
-        trusted = Path(session.verify if isinstance(session.verify, str) else DEFAULT_CA_BUNDLE_PATH)
-        proxy = select_proxy(base_url, session.proxies)
-    is_folder = trusted.is_dir()
-    try:
-        trust = ssl.create_default_context(cafile=None if is_folder else trusted, capath=trusted if is_folder else None)
-    except OSError as error:
-        raise BinanceConfigError(
-            f"the certificates that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names cannot be read ({type(error).__name__})"
-        ) from None
-    return lambda: Transport(trust, proxy, timeout)
+    route = find_route(base_url, use_environment=use_environment)
+    trust = load_trust(route.certificates)
+    return lambda: Transport(trust, route, timeout)

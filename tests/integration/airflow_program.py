@@ -2,11 +2,13 @@
 
 airflow_program.py dags '[[file, dag_id, logical_date, conf], ...]'
 airflow_program.py commands '[[word, ...], ...]'
+airflow_program.py runs '[[word, ...] or {dag_id, and the body of a request that makes a run}, ...]'
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import io
 import json
@@ -22,7 +24,7 @@ def main():
 
     with contextlib.redirect_stdout(sys.stderr):
         initdb()
-        done = {"dags": run_dags, "commands": run_commands}[sys.argv[1]](json.loads(sys.argv[2]))
+        done = {"dags": run_dags, "commands": run_commands, "runs": make_runs}[sys.argv[1]](json.loads(sys.argv[2]))
     print(json.dumps(done))  # noqa: T201 - for the test that started this
 
 
@@ -79,6 +81,42 @@ def run_command(words):
             code = 1
             traceback.print_exc(file=out)
     return {"code": code, "output": out.getvalue()}
+
+
+def make_runs(ways):
+    """What the database holds of each run that was made, as the task runner is told it; and what was said."""
+    run_command(["dags", "reserialize"])
+    said = [run_command(way)["output"] if isinstance(way, list) else request_run(**way) for way in ways]
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    times = ("logical_date", "data_interval_start", "data_interval_end", "run_after")
+    with create_session() as session:
+        runs = [
+            {
+                **{name: str(getattr(run, name)) for name in ("dag_id", "run_id", *times)},
+                "run_type": getattr(run.run_type, "value", run.run_type),
+            }
+            for run in session.scalars(select(DagRun))
+        ]
+    return {"runs": runs, "said": said}
+
+
+@functools.cache
+def api():
+    from airflow.api_fastapi.app import create_app
+
+    return create_app(apps="core")
+
+
+def request_run(dag_id, **body):
+    from fastapi.testclient import TestClient
+
+    with TestClient(api(), base_url="http://localhost") as client:
+        token = client.get("/auth/token").json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        return client.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body, headers=headers).text
 
 
 if __name__ == "__main__":

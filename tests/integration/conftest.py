@@ -37,7 +37,8 @@ def day():
         end=end,
         interval=(start, end),
         ms=(int(start.timestamp() * 1000), int(end.timestamp() * 1000)),
-        key="binance/margin/force_liquidation/scope=account/dt=2026-01-15/20260115T000000Z_20260116T000000Z.jsonl.gz",
+        key="binance/margin/force_liquidation/account=binance_default/scope=cross/dt=2026-01-15/"
+        "20260115T000000Z_20260116T000000Z.jsonl.gz",
     )
 
 

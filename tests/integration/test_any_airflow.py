@@ -13,7 +13,8 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-DAY = "binance/margin/force_liquidation/scope=account/dt=2026-01-15/20260115T000000Z_20260116T000000Z.jsonl.gz"
+LAKE = "binance/margin/force_liquidation/account=binance_default/scope=cross/"
+DAY = f"{LAKE}dt=2026-01-15/20260115T000000Z_20260116T000000Z.jsonl.gz"
 AT = int(datetime(2026, 1, 15, 6, tzinfo=UTC).timestamp() * 1000)
 
 

@@ -75,7 +75,7 @@ def filled(sandbox, load):
 # Verdicts
 
 
-def test_a_complete_lake_is_complete(filled, audit, run_task, sandbox):
+def test_a_complete_lake_is_complete(filled, audit, run_task, sandbox, s3):
     """One request of one row per interval, and a small result."""
     done = run_task(audit(), interval=INTERVAL)
 
@@ -83,6 +83,10 @@ def test_a_complete_lake_is_complete(filled, audit, run_task, sandbox):
     assert done.result == {
         **span(0, DAYS),
         "source": "data_interval",
+        "dataset": "force_liquidation",
+        "account": "binance_default",
+        "scope": "cross",
+        "bucket": s3.name,
         "checked": 6,
         "counts": counts(complete=6),
         "gaps": [],
@@ -122,6 +126,10 @@ def another_scope(s3, sandbox):
     s3.put(key(2), s3.get(key(2)), **{**s3.metadata(key(2)), "scope": "BTCUSDT"})
 
 
+def another_account(s3, sandbox):
+    s3.put(key(2), s3.get(key(2)), **{**s3.metadata(key(2)), "account": "another"})
+
+
 @pytest.mark.parametrize(
     ("what", "verdict", "records", "total"),
     [
@@ -130,6 +138,7 @@ def another_scope(s3, sandbox):
         (forget, "long", 32, 0),
         (stranger, "foreign", 0, 32),
         (another_scope, "foreign", 32, 32),
+        (another_account, "foreign", 32, 32),
     ],
 )
 def test_what_is_wrong_is_listed(filled, audit, run_task, sandbox, s3, what, verdict, records, total):
@@ -177,7 +186,7 @@ CUTS = {
 @pytest.mark.parametrize("how", CUTS.values(), ids=CUTS)
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv.gz", ".parquet"])
 def test_damaged_content_is_found_where_asked_for(sandbox, load, audit, run_task, s3, suffix, how):
-    """In whole or in part; without being asked the content is not read."""
+    """In whole or in part; another size is found by each audit, though only one that is asked to reads the content."""
     sandbox.add(n=200, at=at(0), step_ms=1000)
     sandbox.add(n=3, at=at(1))
     template = {"s3_key": "{start:%Y-%m-%d}" + suffix}
@@ -186,10 +195,12 @@ def test_damaged_content_is_found_where_asked_for(sandbox, load, audit, run_task
     intact = run_task(audit(verify_content=True, **template), **bounds)
     damage(s3, key(0, suffix), how)
 
+    resized = len(s3.get(key(0, suffix))) != int(s3.metadata(key(0, suffix))["body-size"])
     found = run_task(audit(verify_content=True, on_gap="report", **template), **bounds)
-    trusted = run_task(audit(**template), **bounds)
+    looked = run_task(audit(on_gap="report", **template), **bounds)
 
-    assert intact.result["counts"] == trusted.result["counts"] == counts(complete=2)
+    assert intact.result["counts"] == counts(complete=2)
+    assert looked.result["counts"] == counts(complete=2 - resized, **({"corrupt": 1} if resized else {}))
     assert found.result["counts"] == counts(complete=1, corrupt=1)
     assert (found.result["corrupt"][0]["key"], found.result["gaps"]) == (key(0, suffix), [span(0, 1)])
 
@@ -242,6 +253,49 @@ def test_what_loading_leaves_out_is_not_missed(load, audit, run_task, sandbox, o
     done = run_task(audit(on_empty=on_empty, on_gap="report"), interval=INTERVAL)
 
     assert done.result["counts"] == counts(complete=6 - missing, missing=missing)
+
+
+@pytest.mark.parametrize("scope", ["account", "cross"])
+def test_an_object_that_does_not_state_its_account_is_to_be_loaded_again(
+    filled, audit, load, run_task, s3, told, scope
+):
+    """It is missing, with the reason in result and log; loading it again makes it complete."""
+    old = {name: value for name, value in s3.metadata(key(2)).items() if name not in ("account", "body-size")}
+    s3.put(key(2), s3.get(key(2)), **{**old, "scope": scope})
+
+    done = run_task(audit(on_gap="report", verify_content=True), interval=INTERVAL)
+    (gap,) = done.result["gaps"]
+    load(**gap, replace=False)
+    after = run_task(audit(verify_content=True), interval=INTERVAL)
+
+    reason = "what is there does not state its account"
+    assert done.result["counts"] == counts(complete=5, missing=1)
+    assert done.result["missing"] == [{**span(2, 3), "key": key(2), "records": 32, "total": 32, "reason": reason}]
+    assert f"missing ({reason}): [2026-01-03" in told()
+    assert after.result["counts"] == counts(complete=6)
+
+
+def test_an_audit_looks_at_one_account(filled, audit, run_task, api, connect):
+    """Another's objects are foreign; its own are found by its name, whatever connection it has by now."""
+    api.conns["moved"] = connect()
+
+    another = run_task(audit(binance_conn_id="moved", on_gap="report"), interval=INTERVAL)
+    own = run_task(audit(binance_conn_id="moved", account="binance_default"), interval=INTERVAL)
+
+    assert another.result["counts"] == counts(foreign=6)
+    assert (own.result["counts"], own.result["account"]) == (counts(complete=6), "binance_default")
+
+
+def test_a_twin_row_seen_once_is_no_fault(load, audit, run_task, sandbox, s3):
+    """Records are counted, not rows: neither the object with the twin nor the exchange without it is wrong."""
+    sandbox.add(n=10, at=at(0))
+    sandbox.fault("twin", times=None)
+    load((FIRST, FIRST + timedelta(days=1)))
+    sandbox.clear_faults()
+
+    done = run_task(audit(), interval=(FIRST, FIRST + timedelta(days=1)))
+
+    assert (s3.metadata(key(0))["rows"], done.result["counts"]) == ("11", counts(complete=1)), done.error
 
 
 # What follows
@@ -374,11 +428,15 @@ def test_a_ban_ends_the_audit(filled, audit, run_task, sandbox):
     assert (done.state, len(sandbox.requests)) == (state, 1)
 
 
-def test_a_bucket_that_is_not_there_fails_for_good(audit, run_task):
-    """That is no gap."""
-    done = run_task(audit(s3_bucket="nowhere-at-all"), interval=INTERVAL, retries=3)
+@pytest.mark.parametrize("on_gap", ["fail", "report"])
+@pytest.mark.parametrize("more", [{}, {"verify_content": True}, {"on_empty": "none"}], ids=str)
+def test_a_bucket_that_is_not_there_fails_for_good(audit, run_task, sandbox, on_gap, more):
+    """That is no gap: nothing is said of the lake, and nothing asked of the exchange."""
+    done = run_task(audit(s3_bucket="nowhere-at-all", on_gap=on_gap, **more), interval=INTERVAL, retries=3)
 
-    assert (done.state in ("failed", "up_for_retry"), done.result) == (True, None)
+    assert (done.state, done.result, sandbox.requests) == ("failed", None, [])
+    assert "s3://nowhere-at-all/" in str(done.error)
+    assert "the bucket does not exist" in str(done.error)
 
 
 @pytest.mark.parametrize(

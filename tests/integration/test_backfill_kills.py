@@ -33,7 +33,7 @@ def work(options, run_id, clear_number):
     from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
 
     task = ForceLiquidationToS3Operator(task_id="load", **BOUNDS, **options)
-    dag_run = SimpleNamespace(clear_number=clear_number)
+    dag_run = SimpleNamespace(clear_number=clear_number, start_date="2026-02-11T00:00:00Z")
     return task.execute({"run_id": run_id, "dag_run": dag_run, "outlet_events": {}})
 
 

@@ -9,6 +9,8 @@ import pytest
 from unit.triggers.triggerer import new_process, triggered
 from versions import POLICIES, deserialize
 
+from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
+
 
 def deferred(final):
     """What a deferral stores: the trigger's moment and what follows."""
@@ -96,3 +98,68 @@ def test_what_cannot_pass_is_not_deferred(operator, run_task, connect, day):
 
     assert "failed" == done.state
     assert "were rejected" in str(done.error)
+
+
+def legs(make, run_task, interval, most=12):
+    """The states of a task that goes round between worker and triggerer, and its last leg."""
+    more, states = {}, []
+    while len(states) < most:
+        new_process()
+        done = run_task(make(), interval=interval, retries=3, **more)
+        states.append(done.state)
+        if done.state != "deferred":
+            break
+        kwargs, method, kept = deferred(done.final)
+        assert {"moment", "end_from_trigger"} >= set(kwargs)
+        assert {"waits"} >= set(kept or {})
+        more = {"next_method": method, "next_kwargs": {**(kept or {}), "event": str(kwargs["moment"])}}
+    return states, done
+
+
+@pytest.mark.parametrize("policy", [pytest.param(True, marks=POLICIES), False], ids=["policy", "no policy"])
+@pytest.mark.parametrize(("fault", "seconds"), [("418", 120), ("429", 120), ("403", 300)])
+@pytest.mark.parametrize("audits", [False, True], ids=["load", "audit"])
+def test_throttling_without_end_costs_a_try(operator, run_task, sandbox, s3, day, fault, seconds, audits, policy):
+    """After a few waits in vain the error is raised; a ban is not tried again too early even then."""
+    sandbox.fault(fault, times=None, **({} if fault == "403" else {"retry_after": seconds}))
+
+    def make():
+        more = {"task_id": "audit", "s3_bucket": s3.name}
+        task = ForceLiquidationAuditOperator(**more, deferrable=True) if audits else operator(deferrable=True)
+        task.retry_policy = getattr(task, "retry_policy", None) if policy else None
+        return task
+
+    states, done = legs(make, run_task, day.interval)
+
+    final = "up_for_retry" if policy or fault == "429" else "failed"
+    assert (["deferred"] * 3 + [final], 4) == (states, len(sandbox.requests)), done.error
+    if policy:
+        assert seconds <= done.final["retry_delay_seconds"] <= seconds + 3
+
+
+def test_as_long_as_it_gets_on_it_goes_round(operator, run_task, sandbox, s3, day):
+    """Each wait after which something was loaded is a new beginning."""
+    sandbox.add(n=24, at=day.ms[0], step_ms=3_600_000)
+    for skip in range(4, 24, 5):
+        sandbox.fault("418", skip=skip, retry_after=120)
+
+    states, done = legs(lambda: operator(deferrable=True, grain="hour", max_workers=1), run_task, day.interval)
+
+    assert (done.state, done.result["records"], len(s3.keys())) == ("success", 24, 24), done.error
+    assert states.count("deferred") >= 4
+
+
+def test_what_is_loaded_anew_after_each_wait_is_no_progress(operator, run_task, sandbox, s3, day):
+    """Where Airflow cannot tell this run's objects from others."""
+    sandbox.add(n=24, at=day.ms[0], step_ms=3_600_000)
+    more = {"started": None}
+
+    def run(task, **options):
+        sandbox.clear_faults()
+        sandbox.fault("418", skip=3, times=None, retry_after=120)
+        return run_task(task, **options, **more)
+
+    states, _ = legs(lambda: operator(deferrable=True, grain="hour", max_workers=1), run, day.interval)
+
+    assert states[:3] == ["deferred"] * 3
+    assert len(states) == 4

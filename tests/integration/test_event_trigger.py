@@ -227,7 +227,7 @@ def test_trouble_is_told_once_and_asked_about_ever_more_seldom(watch, sandbox, f
 
     watch(story, make())
 
-    told = [record.getMessage() for record in caplog.records if "No word of new records" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "Poll failed, will retry" in record.getMessage()]
     assert 1 == len(told)
     assert words in told[0]
     assert 2 <= story.asked <= 4
@@ -248,8 +248,8 @@ def test_a_dead_host_that_comes_back(watch, sandbox, caplog):
     (event,) = watch(story, make()).events
 
     assert 1 == event[1]["total"]
-    assert 1 == caplog.text.count("No word of new records for now: the exchange could not be reached")
-    assert "The exchange answers again" in caplog.text
+    assert 1 == caplog.text.count("Poll failed, will retry: the exchange could not be reached")
+    assert "Poll succeeded again" in caplog.text
 
 
 @pytest.mark.parametrize("fault", [None, "500", "-2015"])

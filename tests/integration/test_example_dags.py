@@ -131,19 +131,23 @@ def test_the_daily_example_loads_the_account_and_its_pairs(lake, rows):
     day = "dt=2026-11-15/20261115T000000Z_20261116T000000Z.jsonl.gz"
     bounds = at(2026, 11, 15), at(2026, 11, 16)
 
-    assert lake.sandbox.records(*bounds) == rows(lake.get(f"{PREFIX}scope=account/{day}"))
-    assert lake.sandbox.records(*bounds, "BTCUSDT") == rows(lake.get(f"{PREFIX}scope=BTCUSDT/{day}"))
-    assert rows(lake.get(f"{PREFIX}scope=ETHUSDT/{day}")) == []
+    assert lake.sandbox.records(*bounds) == rows(lake.get(f"{PREFIX}account=binance_default/scope=cross/{day}"))
+    assert lake.sandbox.records(*bounds, "BTCUSDT") == rows(
+        lake.get(f"{PREFIX}account=binance_default/scope=BTCUSDT/{day}")
+    )
+    assert rows(lake.get(f"{PREFIX}account=binance_default/scope=ETHUSDT/{day}")) == []
 
 
 def test_the_backfill_example_loads_a_month_of_days(lake):
     """31 objects for October, under the daily DAG's keys."""
-    days = [key for key in lake if key.startswith(f"{PREFIX}scope=account/dt=2026-10-")]
+    days = [key for key in lake if key.startswith(f"{PREFIX}account=binance_default/scope=cross/dt=2026-10-")]
 
     assert 31 == len(days)
     assert (
         "7"
-        == lake.metadata(f"{PREFIX}scope=account/dt=2026-10-03/20261003T000000Z_20261004T000000Z.jsonl.gz")["records"]
+        == lake.metadata(
+            f"{PREFIX}account=binance_default/scope=cross/dt=2026-10-03/20261003T000000Z_20261004T000000Z.jsonl.gz"
+        )["records"]
     )
 
 
@@ -151,7 +155,9 @@ def test_the_example_by_hand_loads_the_window_of_its_form(lake):
     """The window asked for is loaded as days."""
     assert (
         "121"
-        == lake.metadata(f"{PREFIX}scope=account/dt=2026-11-10/20261110T000000Z_20261111T000000Z.jsonl.gz")["records"]
+        == lake.metadata(
+            f"{PREFIX}account=binance_default/scope=cross/dt=2026-11-10/20261110T000000Z_20261111T000000Z.jsonl.gz"
+        )["records"]
     )
 
 
@@ -161,12 +167,12 @@ def test_the_accounts_example_keeps_accounts_apart(lake):
 
     for account in ("main", "second"):
         scopes = {key.split("/")[3] for key in keys if key.startswith(f"binance/accounts/account={account}/")}
-        assert {"scope=account", "scope=BTCUSDT", "scope=ETHUSDT"} <= scopes
+        assert {"scope=cross", "scope=BTCUSDT", "scope=ETHUSDT"} <= scopes
 
 
 def test_the_audit_example_loads_what_was_missing(lake):
     """The days of its 90 that no other example had loaded are there afterwards."""
-    days = {key.split("/")[4] for key in lake if key.startswith(f"{PREFIX}scope=account/dt=")}
+    days = {key.split("/")[5] for key in lake if key.startswith(f"{PREFIX}account=binance_default/scope=cross/dt=")}
 
     assert {"dt=2026-08-18", "dt=2026-11-15"} <= days
     assert len([day for day in days if "dt=2026-08-18" <= day < "dt=2026-11-16"]) == 90
@@ -210,9 +216,7 @@ def test_the_hourly_example_loads_its_partition(bucket_variable, run_task, sandb
     )
 
     assert done.state == "success", done.error
-    assert [
-        "binance/hourly/scope=account/dt=2026-11-15/hour=07/20261115T070000Z_20261115T080000Z.jsonl.gz"
-    ] == s3.keys()
+    assert ["binance/hourly/scope=cross/dt=2026-11-15/hour=07/20261115T070000Z_20261115T080000Z.jsonl.gz"] == s3.keys()
 
 
 @PARTITIONS
@@ -225,7 +229,7 @@ def test_the_rolled_up_example_loads_its_day(bucket_variable, run_task, s3):
     )
 
     assert done.state == "success", done.error
-    assert ["binance/daily/scope=account/dt=2026-11-15/20261115T000000Z_20261116T000000Z.jsonl.gz"] == s3.keys()
+    assert ["binance/daily/scope=cross/dt=2026-11-15/20261115T000000Z_20261116T000000Z.jsonl.gz"] == s3.keys()
 
 
 def test_the_live_example_loads_the_window_of_its_event(bucket_variable, run_task, sandbox, s3, rows):
@@ -245,7 +249,7 @@ def test_the_live_example_loads_the_window_of_its_event(bucket_variable, run_tas
 
     assert done.state == "success", done.error
     (key,) = s3.keys()
-    assert key == "binance/live/scope=account/20261115T060000Z_20261115T070000.002Z.jsonl.gz"
+    assert key == "binance/live/scope=cross/20261115T060000Z_20261115T070000.002Z.jsonl.gz"
     assert sandbox.records() == rows(s3.get(key))
 
 

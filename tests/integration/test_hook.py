@@ -7,18 +7,24 @@ import json
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import formatdate
 
 import pytest
 
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceBannedError,
-    BinanceConfigError,
     BinanceCredentialError,
     BinanceIncompleteError,
     BinanceRequestError,
+    BinanceTransientError,
 )
+from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.paging import Span
+from airflow_provider_binance_margin.lake.spool import Spool
 
+HOUR = 3_600_000
 RECORDS = "/sapi/v1/margin/forceLiquidationRec"
 
 
@@ -140,6 +146,110 @@ def test_an_interval_that_is_none(hook, sandbox, start, end):
     assert sandbox.requests == []
 
 
+def test_an_interval_that_ends_in_the_future_is_an_error(hook, sandbox):
+    """With the cure; what is in it by now is not all there will be."""
+    now = datetime.now(UTC)
+    sandbox.add(n=3, at=sandbox.now_ms() - HOUR)
+
+    with pytest.raises(ValueError, match="ends in the future"):
+        hook().force_liquidations(now - timedelta(hours=2), now + timedelta(hours=1))
+    with pytest.raises(ValueError, match="starts in the future"):
+        hook().force_liquidations(now + timedelta(hours=2), now + timedelta(hours=3))
+
+    assert RECORDS not in [entry.path for entry in sandbox.requests]
+
+
+@pytest.mark.parametrize("offset_hours", [-2, 0, 2])
+@pytest.mark.parametrize("settle", [1.5, timedelta(seconds=1.5)])
+def test_an_interval_that_has_not_settled_is_waited_for(hook, sandbox, offset_hours, settle):
+    """By the exchange's clock, whatever this machine's says; a record that comes late by then is there."""
+    sandbox.clock_offset_ms = offset_hours * HOUR
+    end = sandbox.now_ms()
+    sandbox.add(n=2, at=end - 5000)
+    late = threading.Timer(1.0, lambda: sandbox.add(n=1, at=end - 1000))
+    late.start()
+
+    records = hook().force_liquidations(
+        datetime.fromtimestamp((end - HOUR) / 1000, UTC), datetime.fromtimestamp(end / 1000, UTC), settle=settle
+    )
+    late.join()
+
+    assert len(records) == 3
+    assert sandbox.now_ms() >= end + 1500
+
+
+def test_an_interval_that_has_settled_is_not_waited_for(hook, sandbox, day):
+    """And costs no request but its own."""
+    asked = hook()
+    asked.wait = None
+
+    assert asked.force_liquidations(day.start, day.end) == []
+    assert [RECORDS] == [entry.path for entry in sandbox.requests]
+
+
+def test_a_settle_below_zero(hook, sandbox, day):
+    """It would take what is not there yet for missing."""
+    with pytest.raises(ValueError, match="settle must not be negative"):
+        hook().force_liquidations(day.start, day.end, settle=-1)
+
+    assert sandbox.requests == []
+
+
+WAYS = {
+    "page": lambda hook, symbol: hook.force_liquidation_page(isolated_symbol=symbol),
+    "interval": lambda hook, symbol: hook.force_liquidations("2026-01-15", "2026-01-16", isolated_symbol=symbol),
+    "reader": lambda hook, symbol: hook.reader(FORCE_LIQUIDATION, Span(1), isolated_symbol=symbol),
+    "watch": lambda hook, symbol: hook.watch(
+        FORCE_LIQUIDATION, 0, None, settle=60, max_span=3600, isolated_symbol=symbol
+    ),
+}
+
+
+@pytest.mark.parametrize("ask", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize(
+    "symbol", ["", "None", "btcusdt", "BTC/USDT", "..", "A" * 41, "\ud800", 5, ["BTCUSDT"]], ids=ascii
+)
+def test_a_pair_that_is_none(hook, sandbox, ask, symbol):
+    """Whichever way it is given, it is refused before anything is asked."""
+    with pytest.raises(BinanceRequestError, match="isolated_symbol must be a pair such as BTCUSDT"):
+        ask(hook(), symbol)
+
+    assert sandbox.requests == []
+
+
+ROW = b'{"symbol":"BTCUSDT","orderId":1,"isIsolated":false,"updatedTime":1768435200001}'
+CONTRADICTIONS = {
+    "rows-of-none": b'{"rows":[%b],"total":0}' % ROW,
+    "fewer-than-none": b'{"rows":[],"total":-1}',
+    "rows-twice": b'{"rows":[%b],"rows":[],"total":0}' % ROW,
+    "total-twice": b'{"rows":[%b],"total":1,"total":0}' % ROW,
+    "field-twice": b'{"rows":[%b],"total":1}' % ROW.replace(b"}", b',"orderId":2}'),
+    "number-of-5000-digits": b'{"rows":[%b],"total":1}' % ROW.replace(b":1,", b":" + b"1" * 5000 + b","),
+    "endless-exponent": b'{"rows":[%b],"total":1}' % ROW.replace(b":1,", b":1e99999999999999999999,"),
+    "two-rows-of-one-asked": b'{"rows":[%b,%b],"total":2}' % (ROW, ROW.replace(b":1,", b":2,")),
+}
+
+
+@pytest.mark.parametrize("answer", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+@pytest.mark.parametrize("way", ["page", "reader", "count", "look"])
+def test_an_answer_that_contradicts_itself_is_read_by_nobody(hook, serve, answer, way):
+    """It is asked for again, and never becomes an answer or an error that is not ours."""
+    asked = hook(host=serve(lambda _: (200, {}, answer)))
+    asked.wait = lambda *_: None
+    start = 1768435200000
+    reader = asked.reader(FORCE_LIQUIDATION, Span(HOUR), size=1)
+    watch = asked.watch(FORCE_LIQUIDATION, start, start + HOUR, settle=60, max_span=3600)
+    ways = {
+        "page": lambda: asked.force_liquidation_page(size=1),
+        "reader": lambda: reader.read(start, start + HOUR, Spool(3)),
+        "count": lambda: reader.count(start, start + HOUR),
+        "look": lambda: asked.look(watch),
+    }
+
+    with pytest.raises(BinanceTransientError, match="the answer could not be read"):
+        ways[way]()
+
+
 def test_records_that_never_agree(hook, sandbox, day):
     """The hook raises rather than return what may be incomplete."""
     sandbox.add(n=150, at=day.ms[0])
@@ -257,7 +367,7 @@ def test_connections_are_kept(hook, sandbox, day):
 
     hook().force_liquidations(day.start, day.end)
 
-    assert (10, 1) == (len(sandbox.requests), sandbox.connections)
+    assert (10 + 2, 1) == (len(sandbox.requests), sandbox.connections)
 
 
 def test_a_closed_hook_says_no(hook, sandbox):
@@ -271,13 +381,78 @@ def test_a_closed_hook_says_no(hook, sandbox):
     assert sandbox.requests == []
 
 
+def test_a_closed_hook_ends_what_waits_for_a_place(hook, sandbox):
+    """Threads that wait behind others go at once, unsent; what is under way ends by itself."""
+    sandbox.latency = 2.0
+    asked, ends = hook(), []
+    asked.settings  # noqa: B018 - read once, before threads need it
+
+    def ask():
+        try:
+            asked.force_liquidation_page()
+        except BinanceTransientError as error:
+            ends.append((time.monotonic(), str(error)))
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    while sum(map(len, asked.host.in_flight._waiting.values())) < 8:
+        time.sleep(0.01)
+    closed = time.monotonic()
+    asked.close()
+    for thread in threads:
+        thread.join(20)
+
+    waited = [at - closed for at, said in ends if "closed while a call was waiting" in said]
+    assert (len(waited), max(waited) < 1.5, len(sandbox.requests)) == (8, True, 4)
+
+
+def test_a_connection_test_does_not_wait_behind_others(hook, sandbox, monkeypatch):
+    """Where all places are taken it says so, in seconds."""
+    monkeypatch.setattr("airflow_provider_binance_margin.hooks.connection._TEST_TIMEOUT", 0.3)
+    asked, began = hook(), time.monotonic()
+    with ExitStack() as places:
+        for _ in range(4):
+            places.enter_context(asked.host.in_flight.place("/sapi/v1/account/apiRestrictions", 1, 4))
+        works, told = asked.test_connection()
+
+    assert (works, time.monotonic() - began < 5, sandbox.requests) == (False, True, [])
+    assert "behind other calls of this process" in told
+
+
+def test_an_overloaded_exchange_does_not_hold_a_connection_test(hook, sandbox):
+    """Half a minute of backoff is not waited out: the test tells why."""
+    sandbox.fault("error", times=None, code=-1008, status=503)
+    began = time.monotonic()
+
+    works, told = hook().test_connection()
+
+    assert (works, time.monotonic() - began < 15) == (False, True)
+    assert "overloaded" in told
+
+
+@pytest.mark.parametrize("kind", ["503", "html"])
+def test_the_answer_of_a_box_in_between_is_not_the_exchanges_time(hook, serve, kind):
+    """A question for the time is asked again, and only a success sets the clock."""
+    box = {"Date": formatdate(time.time() - 3_600, usegmt=True), "Content-Type": "text/html"}
+    answers = [(200, box, b"<html/>") if kind == "html" else (503, box, b"<html/>")]
+    ahead = int((time.time() + 600) * 1_000)
+
+    def answer(_):
+        return answers.pop() if answers else (200, {}, b'{"serverTime":%d}' % ahead)
+
+    asked = hook(host=serve(answer))
+
+    assert abs(asked.ask_exchange_time() - ahead / 1_000) < 5
+
+
 def test_no_redirect_is_followed(hook, sandbox, serve):
     """A redirect is an error: the key is never sent to another host."""
     came = []
     elsewhere = serve(lambda handler: came.append(handler.path) or (200, {}, b"{}"))
     sandbox.fault("redirect", location=f"{elsewhere}/sapi/v1/x", times=None)
 
-    with pytest.raises(BinanceConfigError, match="HTTP 302"):
+    with pytest.raises(BinanceTransientError, match="HTTP 302"):
         hook().force_liquidation_page()
 
     assert came == []

@@ -84,7 +84,7 @@ def test_many_things_go_wrong_at_once(operator, run_task, sandbox, s3, day, rows
     assert by_id(sandbox.records(*day.ms)) == by_id(written)
 
 
-@pytest.mark.parametrize("fault", ["short", "total", "empty"])
+@pytest.mark.parametrize("fault", ["short", "total"])
 def test_what_never_agrees_is_not_written(operator, run_task, sandbox, s3, day, fault):
     """Pages that never agree with their total end in an error that names both numbers, and may be retried."""
     sandbox.add(n=150, at=day.ms[0])
@@ -138,7 +138,7 @@ def test_a_ban_ends_everything_at_once(operator, run_task, sandbox, s3, day, fau
 
 
 def test_a_ban_stops_what_is_side_by_side(operator, run_task, sandbox, day):
-    """Of sixteen calls at once, no more go out than were on their way when the ban came."""
+    """Of sixteen workers' calls, no more go out than were on their way when the ban came: few, after ten answers."""
     sandbox.add(n=5000, at=day.ms[0])
     sandbox.latency = 0.02
     sandbox.fault("418", times=None, skip=10)
@@ -146,7 +146,7 @@ def test_a_ban_stops_what_is_side_by_side(operator, run_task, sandbox, day):
     done = run_task(operator(), interval=day.interval, retries=3)
 
     assert "shut this address out" in str(done.error)
-    assert len(sandbox.requests) <= 10 + 16
+    assert len(sandbox.requests) <= 10 + 4
 
 
 def test_a_long_wait_is_for_airflows_retry(operator, run_task, sandbox, s3, day):

@@ -7,6 +7,10 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -114,12 +118,8 @@ def test_a_key_that_cannot_be_filled(operator, run_task, sandbox, s3, day, key, 
         ({"s3_key": "s3://other/x.jsonl"}, ["named twice"]),
         ({"s3_bucket": None, "s3_key": "s3://only.jsonl"}, ["not a full s3:// URL"]),
         ({"allow_shrink": "perhaps"}, ["allow_shrink must be true or false"]),
-        ({"isolated_symbol": ""}, ["isolated_symbol must be a pair"]),
-        ({"isolated_symbol": "BTC/USDT"}, ["isolated_symbol must be a pair"]),
-        ({"isolated_symbol": "../account"}, ["isolated_symbol must be a pair"]),
-        ({"isolated_symbol": ["BTCUSDT"]}, ["isolated_symbol must be a pair"]),
     ],
-    ids=["no-bucket", "two-buckets", "half-url", "maybe", "no-pair", "slash", "up", "list"],
+    ids=["no-bucket", "two-buckets", "half-url", "maybe"],
 )
 def test_options_that_cannot_work(operator, run_task, sandbox, s3, day, options, says):
     """What a template rendered to is checked before anything is asked."""
@@ -145,14 +145,64 @@ def test_options_that_are_wrong_in_the_dag(operator, options, says):
         operator(**options)
 
 
+NO_FIELDS = [
+    *(
+        ("isolated_symbol", value, "isolated_symbol must be a pair")
+        for value in ("", " ", "None", "btcusdt", "BTC/USDT", "../account", "..", "account", "cross", "A\0B", "A\x1bB",
+                      "A\\B", "A" * 900)
+    ),
+    *(("account", value, "account must be a name") for value in ("", "None", "a/b", "..", "a{b", "a\nb", "a" * 201)),
+    *(("s3_bucket", value, "the bucket's name alone") for value in ("s3://lake", "s3://lake/x", "lake/folder")),
+    ("binance_conn_id", "team/main", "give account="),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value", "says"), NO_FIELDS, ids=[ascii(case[:2])[:40] for case in NO_FIELDS])
+@pytest.mark.parametrize("audits", [False, True], ids=["load", "audit"])
+def test_a_field_that_cannot_work(operator, run_task, sandbox, s3, day, audits, field, value, says):
+    """In plain text it is refused when the DAG is parsed; from a template or mapped, for good, before any request."""
+
+    def make(**options):
+        if not audits:
+            return operator(**options)
+        return ForceLiquidationAuditOperator(**{"task_id": "audit", "s3_bucket": s3.name, **options})
+
+    with pytest.raises(ValueError, match=says):
+        make(**{field: value})
+    rendered = make(**{field: "{{ params.value }}"}, params={"value": value})
+    mapped = make(_airflow_from_mapped=True, **{field: value})
+
+    for task in (rendered, mapped):
+        refused(run_task(task, interval=day.interval, retries=3), s3, says)
+    assert sandbox.requests == []
+
+
+@pytest.mark.parametrize("pairs", [["BTCUSDT"], ["BTCUSDT", "ETHUSDT"], ("BTCUSDT",), {"BTCUSDT"}, [], 7])
+def test_a_list_of_pairs_is_told_to_map(operator, pairs):
+    """While the DAG is parsed."""
+    with pytest.raises(ValueError, match=r"\.expand\(isolated_symbol="):
+        operator(isolated_symbol=pairs)
+
+
+def test_what_comes_from_elsewhere_is_not_judged_when_the_dag_is_parsed(operator):
+    """A template, or what another task returns."""
+    with DAG("d", schedule=None):
+        before = EmptyOperator(task_id="before")
+        for field in ("isolated_symbol", "account", "s3_bucket", "s3_key", "binance_conn_id"):
+            operator(task_id=f"xcom_{field}", **{field: before.output})
+            operator(task_id=f"template_{field}", **{field: "{{ '/' }}"})
+
+
 # The store
 
 
-def test_a_missing_bucket(operator, run_task, s3, day):
-    """A bucket that does not exist is named."""
-    done = run_task(operator(s3_bucket="there-is-no-such-bucket"), interval=day.interval, retries=3)
+@pytest.mark.parametrize("options", [{}, {"on_empty": "none"}, {"grain": "hour"}, {"replace": False}], ids=str)
+def test_a_missing_bucket(operator, run_task, sandbox, s3, day, options):
+    """A bucket that does not exist is named, once, before anything is asked of the exchange."""
+    done = run_task(operator(s3_bucket="there-is-no-such-bucket", **options), interval=day.interval, retries=3)
 
     refused(done, s3, "s3://there-is-no-such-bucket/", "the bucket does not exist")
+    assert sandbox.requests == []
 
 
 def test_no_right_to_look(operator, run_task, sandbox, s3, s3_proxy, day):
@@ -306,13 +356,14 @@ def test_a_clock_an_hour_off_is_set_right(operator, run_task, sandbox, s3, day, 
 
 
 def test_a_clock_that_stays_wrong(operator, run_task, sandbox, s3, day):
-    """If requests are refused for their time even so, that is told and not retried."""
+    """If requests are refused for their time even so, that is told after five attempts, and is for a retry."""
     sandbox.fault("-1021", times=None)
 
     done = run_task(operator(), interval=day.interval, retries=3)
 
-    refused(done, s3, "timestamp", "recv_window (5000 ms)")
-    assert [entry.status for entry in sandbox.requests] == [400, 200, 400]
+    assert ("up_for_retry", []) == (done.state, s3.keys())
+    assert "recv_window (5000 ms)" in str(done.error)
+    assert [entry.status for entry in sandbox.requests] == [400, 200] * 5 + [400]
 
 
 @pytest.mark.parametrize(
@@ -320,11 +371,9 @@ def test_a_clock_that_stays_wrong(operator, run_task, sandbox, s3, day):
     [
         ("451", {}, ["region"]),
         ("error", {"code": -9999, "msg": "who knows"}, ["code -9999", "unknown to this package"]),
-        ("redirect", {"location": "http://127.0.0.1:1/"}, ["HTTP 302", "check the connection's host"]),
-        ("html", {"status": 404}, ["HTTP 404", "check the connection's host"]),
         ("error", {"code": -2015, "msg": "Invalid API-key, IP, request ip: 10.1.2.3", "status": 401}, ["-2015"]),
     ],
-    ids=["451", "unknown-code", "redirect", "404", "-2015"],
+    ids=["451", "unknown-code", "-2015"],
 )
 def test_an_answer_that_cannot_be_helped(operator, run_task, sandbox, s3, day, fault, options, says):
     """Answers that will be the same the next time end the task with one request, quoting nothing of their bodies."""
@@ -335,6 +384,22 @@ def test_an_answer_that_cannot_be_helped(operator, run_task, sandbox, s3, day, f
     refused(done, s3, *says)
     assert len(sandbox.requests) == 1
     assert not any(quoted in str(done.error) for quoted in ("who knows", "10.1.2.3", "http://"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "status"),
+    [("redirect", {"location": "http://127.0.0.1:1/"}, 302), ("html", {"status": 404}, 404)],
+    ids=["redirect", "404"],
+)
+def test_an_answer_of_a_box_in_between_is_for_a_retry(operator, run_task, sandbox, s3, day, fault, options, status):
+    """Balancers and portals answer for the exchange for seconds; where it lasts, the error says where to look."""
+    sandbox.fault(fault, times=None, **options)
+
+    done = run_task(operator(), interval=day.interval, retries=3)
+
+    assert ("up_for_retry", [], 5) == (done.state, s3.keys(), len(sandbox.requests))
+    assert f"if this lasts, check the connection's host and any proxy (HTTP {status})" in str(done.error)
+    assert "http://" not in str(done.error)
 
 
 def test_an_exchange_that_is_not_there_is_for_a_retry(operator, run_task, connect, s3, day):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from airflow_provider_binance_margin.sandbox import Sandbox, SandboxControl
+from airflow_provider_binance_margin.sandbox.__main__ import _told as told
 
 pytest_plugins = ["airflow_provider_binance_margin.sandbox.pytest_plugin"]
 
@@ -91,6 +94,93 @@ def test_what_cannot_be_done_is_told(control, binance_sandbox):
     assert httpx.put(binance_sandbox.url + "/sandbox/log", trust_env=False).status_code == 404
 
 
+HOSTS = [
+    "evil.example",
+    "evil.example:8099",
+    "localhost.evil.example",
+    "127.0.0.1.nip.io",
+    "192.0.2.1",
+    "",
+    "a@b c",
+    "[::",
+]
+PAGES = [
+    *[{"Host": host} for host in HOSTS],
+    {"Origin": "http://evil.example"},
+    {"Origin": "https://127.0.0.1"},
+    {"Origin": "http://localhost:3000"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+ACTIONS = [("GET", "log"), ("GET", "records"), ("POST", "reset"), ("POST", "records"), ("DELETE", "records")]
+
+
+@pytest.mark.parametrize("headers", PAGES, ids=str)
+@pytest.mark.parametrize(("method", "action"), ACTIONS)
+def test_a_web_page_controls_nothing(binance_sandbox, headers, method, action):
+    """A page of another site, a rebound name, another server on this machine: refused, and nothing is done."""
+    binance_sandbox.add(at=AT)
+    url = f"{binance_sandbox.url}/sandbox/{action}"
+    headers = {"Content-Type": "application/json", **headers}
+
+    answer = httpx.request(method, url, headers=headers, trust_env=False)
+
+    assert (answer.status_code, list(answer.json())) == (403, ["error"])
+    assert binance_sandbox.count() == 1
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
+def test_what_a_page_can_post_unasked_is_refused(binance_sandbox, kind):
+    """The content types that a browser sends to another site without asking it first."""
+    binance_sandbox.add(at=AT)
+    headers = {} if kind is None else {"Content-Type": kind}
+
+    answer = httpx.post(f"{binance_sandbox.url}/sandbox/reset", content=b"{}", headers=headers, trust_env=False)
+
+    assert answer.status_code == 415
+    assert binance_sandbox.count() == 1
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9:1", "[::1]:8099"])
+def test_programs_of_this_machine_are_let_in(binance_sandbox, host):
+    """By whatever name this machine has for itself, and a page of the sandbox's own address."""
+    for headers in ({}, {"Origin": f"http://{host}"}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
+        answer = httpx.get(f"{binance_sandbox.url}/sandbox/log", headers={"Host": host, **headers}, trust_env=False)
+
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("length", ["16777217", "9" * 30, "-1", "+1", "1_0", "٣", "1.0"])
+@pytest.mark.parametrize("path", ["/sandbox/records", "/sapi/v1/margin/forceLiquidationRec"])
+def test_a_body_has_a_limit(binance_sandbox, path, length):
+    """It is refused by the length that it states, before it is read."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+    with socket.create_connection(httpx.URL(binance_sandbox.url).netloc.decode().split(":"), timeout=10) as peer:
+        peer.sendall(head.encode() + b"[" * 200_000)
+
+        answer = b"".join(iter(lambda: peer.recv(4096), b""))
+
+    assert answer.startswith(b"HTTP/1.1 413 " if length[0] in "19" and length.isdecimal() else b"HTTP/1.1 400 ")
+
+
+def test_what_is_nested_too_deep_is_told(binance_sandbox):
+    url, headers = f"{binance_sandbox.url}/sandbox/records", {"Content-Type": "application/json"}
+
+    answer = httpx.post(url, content=b"[" * 200_000, headers=headers, trust_env=False)
+
+    assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (400, "RecursionError")
+
+
+def test_more_records_than_a_body_holds_are_loaded(control, binance_sandbox):
+    (record,) = control.add(at=AT)
+
+    assert control.load({**record, "orderId": number, "note": "x" * 600} for number in range(25_000)) == 25_000
+    assert binance_sandbox.count() == 25_001
+
+
 def test_proxies_are_not_asked(control, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
 
@@ -125,6 +215,26 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path, number):
     home = tmp_path / "home"
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in home.iterdir()} == {0o600}
+
+
+def test_the_url_file_is_a_file_of_its_own(tmp_path):
+    """Links that somebody has put where it is written, or beside, lead nowhere."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    (precious := tmp_path / "precious").write_text("precious")
+    for name in ("url", "url.new", ".url.new"):
+        (folder / name).symlink_to(precious)
+
+    with told(SimpleNamespace(url="http://127.0.0.1:1"), folder / "url"):
+        assert not (folder / "url").is_symlink()
+        assert (folder / "url").read_text() == "http://127.0.0.1:1"
+
+    assert precious.read_text() == "precious"
+    assert sorted(file.name for file in folder.iterdir()) == [".url.new", "url.new"]
+    (folder / "taken").mkdir()
+    with pytest.raises(OSError), told(SimpleNamespace(url="http://127.0.0.1:1"), folder / "taken"):
+        pass
+    assert sorted(file.name for file in folder.iterdir()) == [".url.new", "taken", "url.new"]
 
 
 def test_the_command_keeps_its_keys_and_can_begin_empty(tmp_path):

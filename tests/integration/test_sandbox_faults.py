@@ -2,8 +2,10 @@
 
 import hashlib
 import hmac
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -63,6 +65,16 @@ def times(answer):
         (("error", {"status": 503, "code": -1008, "msg": "busy"}), (503, None, '{"code":-1008,"msg":"busy"}')),
         (("error", {"code": -2015}), (400, None, '"code":-2015,"msg":"Invalid API-key')),
         (("-1021", {}), (400, None, '"code":-1021')),
+        (("202", {}), (202, None, "<html>")),
+        (("400", {}), (400, None, "<html>")),
+        (("404", {}), (404, None, "<html>")),
+        (("405", {}), (405, None, "<html>")),
+        (("407", {}), (407, None, "<html>")),
+        (("redirect", {}), (302, None, "<html>")),
+        (("html", {"status": 429, "retry_after": "120.5"}), (429, "120.5", "<html>")),
+        (("429", {"retry_after": "600, 900"}), (429, "600, 900", "-1003")),
+        (("418", {"retry_after": "600s"}), (418, "600s", "-1003")),
+        (("418", {"retry_after": [600, 900]}), (418, "600, 900", "-1003")),
         (("html", {}), (200, None, "<html>")),
         (("error-200", {}), (200, None, '"code":-1000')),
     ],
@@ -79,6 +91,24 @@ def test_an_answer_instead(ask, account, fault, expected):
     assert text in answer.text
     assert ask().json()["total"] == 250
     assert [(entry.status, entry.fault) for entry in account.requests] == [(status, name), (200, "")]
+
+
+def test_a_header_comes_twice(ask, account):
+    """Two headers, which most clients see as one with a comma."""
+    account.fault("418", retry_after=[600, 900])
+
+    assert ask().headers.get_list("Retry-After") == ["600", "900"]
+
+
+def test_a_box_in_between_has_a_clock_of_its_own(ask, account):
+    """Its Date is its own, for that answer alone."""
+    account.fault("503", path="/api/v3/time", date_offset_ms=-3_600_000)
+
+    dates = [ask.http.get("/api/v3/time").headers["Date"] for _ in range(2)]
+
+    wrong, right = (parsedate_to_datetime(date).timestamp() * 1000 for date in dates)
+    assert 3_595_000 < right - wrong < 3_605_000
+    assert abs(right - account.now_ms()) < 5_000
 
 
 def test_a_redirect_leads_away(ask, account):
@@ -162,7 +192,11 @@ def test_a_slow_body_drips(ask, account):
         ("total", {"value": 7}, lambda page: {**page, "total": 7}),
         ("total", {"off": -2}, lambda page: {**page, "total": 248}),
         ("short", {"n": 3}, lambda page: {**page, "rows": page["rows"][:-3]}),
+        ("total", {"value": 0}, lambda page: {**page, "total": 0}),
+        ("total", {"value": -1}, lambda page: {**page, "total": -1}),
+        ("total", {"value": "250"}, lambda page: {**page, "total": "250"}),
         ("empty", {}, lambda page: {**page, "rows": []}),
+        ("more-rows", {"n": 2, "row": {}}, lambda page: {**page, "rows": [*page["rows"], {}, {}]}),
         ("duplicate", {}, lambda page: {**page, "rows": [*page["rows"], page["rows"][-1]]}),
     ],
 )
@@ -179,6 +213,94 @@ def test_a_page_comes_twice(ask, account):
     account.fault("repeat", current=2)
 
     assert ask(1).json() == ask(2).json()
+
+
+def test_the_page_asked_for_is_ignored(ask, account):
+    account.fault("first-page", times=None)
+
+    assert ask(1).json() == ask(2).json() == ask(3).json() == ask(9).json()
+
+
+@pytest.mark.parametrize("n", [1, 60, 400])
+def test_a_page_holds_more_than_was_asked_for(ask, account, n):
+    """The rows that follow, then made-up ones, which nobody else has."""
+    account.fault("more-rows", n=n, current=2)
+
+    rows = ask(2).json()["rows"]
+
+    assert len(rows) == 100 + n
+    assert rows[: 100 + min(n, 50)] == account.records(AT, AT + 150)[::-1][: 100 + min(n, 50)]
+    assert len({row["orderId"] for row in rows}) == 100 + n
+    assert account.count() == 250
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("rows-twice", {}, '"total":250,"rows":[]}'),
+        ("rows-twice", {"at": "start"}, '{"rows":[],"rows":[{'),
+        ("total-twice", {}, '"total":250,"total":0}'),
+        ("total-twice", {"at": "start", "value": 7}, '{"total":7,"rows":[{'),
+        ("field-twice", {}, ',"orderId":0},{'),
+        ("field-twice", {"at": "start"}, '{"rows":[{"orderId":0,"avgPrice":'),
+        ("field-twice", {"field": "qty", "value": "1"}, ',"qty":"1"},{'),
+    ],
+)
+def test_an_answer_says_two_things(ask, account, name, options, said):
+    """A key stands in it twice, so that what is read depends on the reader."""
+    account.fault(name, **options)
+
+    text = ask().text
+
+    assert said in text
+    assert text.count('"total"') == (2 if name == "total-twice" else 1)
+    assert ask().json()["total"] == 250
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, '"orderId":' + "9" * 5000 + ","),
+        ({"digits": 30, "field": "updatedTime"}, '"updatedTime":' + "9" * 30 + "}"),
+        ({"literal": "1e99999999999999999999", "field": "qty"}, '"qty":1e99999999999999999999,'),
+        ({"literal": "NaN", "field": "orderId"}, '"orderId":NaN,'),
+    ],
+)
+def test_a_number_is_none_that_fits(ask, account, options, said):
+    """In the first row, and in no other."""
+    account.fault("huge-number", **options)
+
+    text = ask().text
+
+    assert text.index(said) < text.index("}")
+    assert text.count(said) == 1
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_is_compressed_unasked(ask, account, encoding):
+    account.fault("gzip", encoding=encoding)
+    ask.http.headers["Accept-Encoding"] = "identity"
+
+    answer = ask()
+
+    assert (answer.headers["Content-Encoding"], answer.json()["total"]) == (encoding, 250)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_an_answer_is_followed_by_one_that_nobody_asked_for(account, seconds):
+    """On the same connection, at once or a little later."""
+    account.fault("second-answer", path="/api/v3/ping", seconds=seconds)
+    with socket.create_connection(httpx.URL(account.url).netloc.decode().split(":"), timeout=10) as peer:
+        peer.sendall(b"GET /api/v3/ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while received.count(b"HTTP/1.1 200 OK") < 2 or not received.endswith(b"}"):
+            received += peer.recv(4096)
+        peer.sendall(b"GET /api/v3/time HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        after = peer.recv(4096)
+
+    assert received.index(b"{}") < received.index(b'{"rows":[],"total":0}')
+    assert b"serverTime" in after
+    assert len(account.requests) == 2
 
 
 def test_two_rows_have_one_id(ask, account):
@@ -223,6 +345,27 @@ def test_a_record_leaves_while_one_pages(ask, account):
     ask(1)
 
     assert (times(ask(2))[0], ask(3).json()["total"]) == (148, 249)
+
+
+def test_a_row_leaves_while_another_comes(ask, account):
+    """The total stays, each page is full, and a row that was there all the time is on none."""
+    account.fault("swap", current=2)
+
+    pages = [ask(page) for page in (1, 2, 3)]
+
+    assert [page.json()["total"] for page in pages] == [250] * 3
+    assert [len(page.json()["rows"]) for page in pages] == [100, 100, 50]
+    seen = {row["orderId"] for page in pages for row in page.json()["rows"]}
+    assert [each["updatedTime"] - AT for each in account.records() if each["orderId"] not in seen] == [149]
+
+
+@pytest.mark.parametrize(("to", "there"), [("before", AT - 1), ("after", LAST + 1), (AT - 5_000, AT - 5_000)])
+def test_a_record_moves_into_another_window(ask, account, to, there):
+    newest = account.records(LAST, LAST + 1)[0]
+    account.fault("update", at="head", to=to)
+
+    assert ask().json()["total"] == 249
+    assert account.records(there, there + 1) == [{**newest, "updatedTime": there}]
 
 
 def test_an_updated_record_moves_to_the_head(ask, account):

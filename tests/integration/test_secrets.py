@@ -11,6 +11,7 @@ import traceback
 from urllib.parse import unquote
 
 import pytest
+from frames import shown_in_frames
 from versions import needs
 
 from airflow_provider_binance_margin.sandbox import Sandbox
@@ -67,7 +68,9 @@ class Shown:
         self.text.append(repr(what))
 
     def add_error(self, error):
-        """An error with its traceback, and those that it came of."""
+        """An error with its traceback and what its frames hold, and those that it came of."""
+        if error is not None:
+            self.text.append(shown_in_frames(error))
         while error is not None:
             self.add(error)
             self.text += traceback.format_exception(error)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import multiprocessing
+import time
 from collections import defaultdict
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from integration.fault_matrix.worker import work
@@ -13,6 +17,7 @@ from integration.fault_matrix.worker import work
 PROCESSES = 8
 START = datetime(2026, 1, 15, tzinfo=UTC)
 MINUTE = 5
+RECORDS = "/sapi/v1/margin/forceLiquidationRec"
 IMPORTED_ONCE = [
     "airflow.sdk",
     "airflow.sdk.definitions.connection",
@@ -28,9 +33,13 @@ IMPORTED_ONCE = [
 
 @pytest.fixture
 def all_at_once(sandbox):
-    """Let eight processes read their pairs' records in so many threads; each one's rows and how often it came back."""
+    """Let eight processes read their pairs' records in so many threads; each one's rows and how often it came back.
 
-    def run(pages, threads=1):
+    Somebody else behind their address has `used` a part of the first minute's limit: how fast the processes are then
+    does not matter.
+    """
+
+    def run(pages, used, threads=1):
         span = timedelta(days=1) / threads
         windows = [(START + n * span, START + (n + 1) * span) for n in range(threads)]
         symbols = [f"W{n}USDT" for n in range(PROCESSES)]
@@ -40,7 +49,7 @@ def all_at_once(sandbox):
                 sandbox.add(n=100 * pages // threads, at=at, step_ms=1, symbol=symbol, isolated=True)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(IMPORTED_ONCE)
-        outbox, gate = context.Queue(), context.Barrier(PROCESSES)
+        outbox, gate = context.Queue(), context.Barrier(PROCESSES + 1)
         conn = sandbox.connection()
         shown = json.dumps({**conn, "extra": conn["extra"] or {}})
         workers = [
@@ -48,12 +57,28 @@ def all_at_once(sandbox):
         ]
         for worker in workers:
             worker.start()
+        while gate.n_waiting < PROCESSES:
+            time.sleep(0.01)
+        use_up(sandbox, used)
+        gate.wait(60)
         done = [outbox.get(timeout=150) for _ in workers]
         for worker in workers:
             worker.join(10)
         return {symbol: sorted(rows) for symbol, rows, _ in done}, {symbol: times for symbol, _, times in done}
 
     return run
+
+
+def use_up(sandbox, weight):
+    """Use so much of a minute's limit, with most of the minute left."""
+    with closing(http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=30)) as client:
+        while True:
+            time.sleep(MINUTE - time.time() % MINUTE)
+            for _ in range(weight):
+                client.request("GET", RECORDS)
+                client.getresponse().read()
+            if time.time() % MINUTE < MINUTE - 3:
+                return
 
 
 def by_process(sandbox):
@@ -73,7 +98,7 @@ def test_a_low_limit_is_met_once_and_then_kept(sandbox, all_at_once):
     """Each process is told of a limit far below the documented one at most once, waits, and then keeps below it."""
     sandbox.settings.change(limit=80, minute=MINUTE, strikes=PROCESSES, ban_seconds=60)
 
-    rows, _ = all_at_once(pages=16)
+    rows, _ = all_at_once(pages=11, used=64)
 
     assert ids(sandbox) == rows
     logs = by_process(sandbox)
@@ -93,7 +118,7 @@ def test_a_ban_stops_each_process_until_its_end(sandbox, all_at_once):
     ban = 4
     sandbox.settings.change(limit=60, minute=MINUTE, strikes=0, ban_seconds=ban)
 
-    rows, _ = all_at_once(pages=12, threads=4)
+    rows, _ = all_at_once(pages=8, used=44, threads=4)
 
     assert ids(sandbox) == rows
     logs = by_process(sandbox)
@@ -102,5 +127,4 @@ def test_a_ban_stops_each_process_until_its_end(sandbox, all_at_once):
     first = min(time for times in banned.values() for time in times)
     for symbol, times in banned.items():
         early = [entry.time for entry in logs[symbol] if times and times[0] < entry.time < first + ban * 1000 - 1000]
-        assert len(early) <= 3, symbol  # what the other threads had on its way
-        assert [] == [time for time in early if time > times[0] + 500], symbol
+        assert len(early) <= 3, symbol  # what the other threads had on its way, however long that is

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
 from versions import import_string
 
+from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.triggers import connection
 from airflow_provider_binance_margin.triggers.connection import connected
 from airflow_provider_binance_margin.triggers.force_liquidation import (
@@ -51,10 +52,11 @@ async def first(trigger):
         ForceLiquidationTrigger(**OPTIONS, start=1),
         ForceLiquidationTrigger(**{**OPTIONS, "isolated_symbol": "币安人生USDT", "end": 2}, start=1, not_before=5.5),
         ForceLiquidationTrigger(**OPTIONS, start=1, exponential_backoff=True, max_wait=7.0),
+        ForceLiquidationTrigger(**OPTIONS, start=1, memory={"asked": "x", "until": 5, "total": 2, "newest": "{}"}),
         ForceLiquidationEventTrigger(),
         ForceLiquidationEventTrigger(since="2026-01-01", name="a", isolated_symbol="BTCUSDT", poll_interval=5),
     ],
-    ids=["plain", "not before", "backoff", "event", "event since"],
+    ids=["plain", "not before", "backoff", "memory", "event", "event since"],
 )
 def test_a_trigger_is_what_it_was_after_a_restart(trigger):
     """What is stored of a trigger makes an equal one again, by the path that is stored with it."""
@@ -188,6 +190,37 @@ def test_one_look_an_interval(sandbox, make):
     assert times[0] >= 500
     assert 2 <= len(times) <= 6
     assert all(b - a >= 295 for a, b in pairwise(times))
+
+
+def test_what_a_worker_has_counted_is_not_asked_again(sandbox, make, known):  # noqa: F811
+    """A trigger goes on from its memory in each triggerer that takes it up: one request a look."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+    day = 86_400_000
+    (record,) = sandbox.add(n=1, at=sandbox.now_ms() - 100 * day)
+    known(sandbox.connection())
+    start = sandbox.now_ms() - 200 * day
+    hook = BinanceHook("binance_default")
+    watch = hook.watch(FORCE_LIQUIDATION, start, None, settle=60.0, max_span=604_800.0)
+    hook.look(watch)
+    for _ in range(2):
+        new_process()
+        sandbox.clear_log()
+        event = asyncio.run(first(make(start=start, memory=watch.memory)))
+
+        assert (1, record) == (event["total"], event["newest"])
+        assert 1 == len(sandbox.requests)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e99999999999999999999", "-1E-99999999999999999999"], ids=str.__len__)
+def test_odd_numbers_in_the_newest_row_end_no_trigger(make, known, serve, sandbox, number):  # noqa: F811
+    """They are told as the text that was sent."""
+    body = b'{"rows":[{"orderId":1,"updatedTime":1767225600000,"price":%b}],"total":1}' % number.encode()
+    known({**sandbox.connection(), "host": serve(lambda _: (200, {}, body))})
+
+    event = asyncio.run(first(make()))
+
+    assert ("found", number) == (event["status"], event["newest"]["price"])
 
 
 PASSING = [("429", {"retry_after": 2}), ("418", {"retry_after": 2}), ("403", {"retry_after": 2})]

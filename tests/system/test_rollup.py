@@ -153,7 +153,7 @@ def test_a_day_runs_once_after_its_last_hour(tmp_path):
 
         wanted = lines(exchange.records(start, end))
         stored = lake.objects("binance/daily/")
-        assert list(stored) == ["binance/daily/scope=account/dt=2026-01-15/20260115T000000Z_20260116T000000Z.jsonl.gz"]
+        assert list(stored) == ["binance/daily/scope=cross/dt=2026-01-15/20260115T000000Z_20260116T000000Z.jsonl.gz"]
         assert [lines(rows) for rows in stored.values()] == [wanted]
         assert wanted.total() == len(wanted) > 2
         hours = lake.objects("binance/hourly/")

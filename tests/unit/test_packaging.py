@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 
 import airflow_provider_binance_margin as package
 
@@ -74,3 +75,76 @@ def test_the_pins_are_plain():
         lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
         assert lines, file
         assert [] == [line for line in lines if not re.fullmatch(r"[a-z0-9.-]+==[^\s;/]+( ; [^;]+)?", line)], file
+
+
+def test_the_classifiers_name_the_versions_that_were_tested():
+    """The table of the docs is what was run; a version that was not is not claimed."""
+    table = (
+        (ROOT / "docs" / "versions.md").read_text().partition("| Airflow | Python | tests |")[2].partition("\n\n")[0]
+    )
+    tested = {version for line in table.splitlines()[2:] for version in re.findall(r"3\.\d+", line.split("|")[2])}
+    named = {each.rpartition(" ")[2] for each in PROJECT["classifiers"] if re.search(r":: Python :: 3\.\d+$", each)}
+
+    assert named == tested
+    assert min(named, key=lambda version: int(version[2:])) == PROJECT["requires-python"].removeprefix(">=")
+
+
+WORKFLOWS = {file.stem: yaml.safe_load(file.read_text()) for file in (ROOT / ".github" / "workflows").glob("*.yml")}
+in_the_repository = pytest.mark.skipif(not WORKFLOWS, reason="a source distribution has no workflows")
+
+
+def before(jobs, name):
+    """The jobs that must have succeeded before one starts."""
+    needs = jobs[name].get("needs", [])
+    needs = [needs] if isinstance(needs, str) else needs
+    return {*needs, *(each for one in needs for each in before(jobs, one))}
+
+
+def commands(job):
+    return [step["run"] for step in job.get("steps", []) if "run" in step]
+
+
+@in_the_repository
+def test_nothing_is_published_untested():
+    """What the index gets has passed lint, types and tests on each tested version, and a check of the built wheel."""
+    jobs = WORKFLOWS["publish"]["jobs"]
+    (publish,) = (name for name, job in jobs.items() if "pypi-publish" in str(job))
+    earlier = [jobs[name] for name in before(jobs, publish)]
+    tests = WORKFLOWS["test"]["jobs"]
+    run = [words for job in [*earlier, *tests.values()] for words in commands(job)]
+
+    assert "./.github/workflows/test.yml" in [job.get("uses") for job in earlier]
+    assert "workflow_call" in WORKFLOWS["test"][True]  # "on", to YAML 1.1
+    assert {"make lint types", "make test", "make dist"} <= {*run}
+    assert any("pip install" in words and "dist/*.whl" in words for words in run)
+    assert not commands(jobs[publish])  # what is published is what was built and checked, and nothing else is run
+    assert not [job for job in [*earlier, *tests.values()] if job.get("continue-on-error") or "if" in job]
+
+
+@in_the_repository
+def test_the_workflow_tests_the_versions_that_the_docs_name():
+    """The matrix has each Airflow and each Python of the docs' table."""
+    cells = WORKFLOWS["test"]["jobs"]["matrix"]["strategy"]["matrix"]["version"]
+    text = (ROOT / "docs" / "versions.md").read_text()
+    rows = re.findall(r"^\| (3\.\d)\.\d+ \| ([\d., ]+) \|", text, re.MULTILINE)
+
+    newest = {
+        f"3.3@{step['with']['python-version']}"
+        for step in WORKFLOWS["test"]["jobs"]["newest"]["steps"]
+        if "with" in step
+    }
+    assert {f"{airflow}@{python}" for airflow, pythons in rows for python in pythons.split(", ")} <= {*cells, *newest}
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_workflow_may_do_no_more_than_it_needs(name):
+    """Reading is the rule; only what signs may do more, and each action is of a fixed version."""
+    workflow = WORKFLOWS[name]
+    granted = {
+        f"{key}: {value}" for job in workflow["jobs"].values() for key, value in job.get("permissions", {}).items()
+    }
+    actions = [step["uses"] for job in workflow["jobs"].values() for step in job.get("steps", []) if "uses" in step]
+
+    assert workflow["permissions"] == {"contents": "read"}
+    assert granted <= {"contents: read", "id-token: write", "attestations: write"}
+    assert not [action for action in actions if not re.fullmatch(r"[\w/-]+@(v\d+|release/v\d+)", action)]

@@ -33,7 +33,7 @@ def make(request):
     [
         (errors.BinanceConfigError("x"), RetryAction.FAIL, None),
         (errors.BinanceCredentialError("x"), RetryAction.FAIL, None),
-        (errors.BinanceClockError("x"), RetryAction.FAIL, None),
+        (errors.BinanceClockError("x"), RetryAction.DEFAULT, None),
         (errors.BinanceRequestError("x"), RetryAction.FAIL, None),
         (errors.BinanceSpanError("x"), RetryAction.FAIL, None),
         (errors.BinanceThrottledError("x", retry_after=30), RetryAction.RETRY, timedelta(seconds=31)),

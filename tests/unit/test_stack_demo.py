@@ -6,25 +6,25 @@ from datetime import date
 
 import pytest
 
-from demo_lake import ACCOUNT, Cell, Stored, at_the_edges, compare, key_of
+from demo_lake import CROSS, Cell, Stored, at_the_edges, compare, key_of
 
 DAYS = [date(2026, 1, 1), date(2026, 1, 2)]
 MIDNIGHT = 1_767_225_600_000
 ROW = {"orderId": 1, "symbol": "BTCUSDT", "isIsolated": False, "updatedTime": MIDNIGHT}
 LATE = {**ROW, "orderId": 2, "updatedTime": MIDNIGHT + 86_400_000 - 1}
 OTHER = {**ROW, "orderId": 3, "updatedTime": MIDNIGHT + 5}
-WANTED = {(DAYS[0], ACCOUNT): [ROW, LATE]}
+WANTED = {(DAYS[0], CROSS): [ROW, LATE]}
 
 
 def lake(*rows, **more):
     return {
-        key_of(DAYS[0], ACCOUNT): Stored(rows, "", ""),
-        key_of(DAYS[1], ACCOUNT): Stored((), "", ""),
+        key_of(DAYS[0], CROSS): Stored(rows, "", ""),
+        key_of(DAYS[1], CROSS): Stored((), "", ""),
         **more,
     }
 
 
-def check(stored, scopes=(ACCOUNT,)):
+def check(stored, scopes=(CROSS,)):
     return compare(DAYS, scopes, WANTED, stored)
 
 
@@ -52,19 +52,19 @@ def test_a_record_too_few_or_too_many(rows, missing, doubled, foreign):
 
 def test_an_object_that_is_not_there():
     stored = lake(ROW, LATE)
-    del stored[key_of(DAYS[1], ACCOUNT)]
+    del stored[key_of(DAYS[1], CROSS)]
     cell: Cell = check(stored)[1]
     assert not cell.right
     assert cell.found is None
 
 
 def test_an_object_that_nobody_asked_for():
-    stranger = {"scope=account/dt=2026-01-01/copy.jsonl.gz": Stored((ROW,), "", "")}
+    stranger = {"scope=cross/dt=2026-01-01/copy.jsonl.gz": Stored((ROW,), "", "")}
     assert [cell.right for cell in check(lake(ROW, LATE, **stranger))] == [True, True, False]
 
 
 def test_the_day_that_ended_meanwhile_is_not_held_against_it():
-    next_day = {key_of(date(2026, 1, 3), ACCOUNT): Stored((OTHER,), "", "")}
+    next_day = {key_of(date(2026, 1, 3), CROSS): Stored((OTHER,), "", "")}
     assert all(cell.right for cell in check(lake(ROW, LATE, **next_day)))
 
 

@@ -7,32 +7,41 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import http.client
 import json
+import logging
 import socket
 import ssl
 import threading
 import time
+import tracemalloc
 import warnings
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode
 
 import pytest
 import requests
+import urllib3
+from airflow.sdk import Connection
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from frames import shown_in_frames
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
-from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
+from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceTransientError
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Request, drive
+from airflow_provider_binance_margin.exchange.wire import Reply, Request, drive
 from airflow_provider_binance_margin.hooks.session import make_session, send
 from airflow_provider_binance_margin.triggers import transport
+from airflow_provider_binance_margin.triggers.connection import AsyncConnection
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -106,7 +115,6 @@ class OfHook:
     """The hook's transport."""
 
     connects = "SSLError"
-    too_long = "ContentDecodingError"
 
     def __init__(self, connections, base_url, *, use_environment):
         self.session = make_session(connections, base_url, use_environment=use_environment)
@@ -120,12 +128,14 @@ class OfHook:
     def send(self, request, timeout):
         return send(self.session, request, timeout)
 
+    def idle(self, seconds):
+        time.sleep(seconds)
+
 
 class OfTriggers:
     """The triggers' transport, on an event loop of its own that runs while something is sent."""
 
     connects = "ClientConnectorCertificateError"
-    too_long = "AnswerTooLong"
 
     def __init__(self, connections, base_url, *, use_environment):  # noqa: ARG002 - their number is fixed
         self.make = transport.prepare(base_url, 2.0, use_environment=use_environment)
@@ -146,6 +156,9 @@ class OfTriggers:
     def send(self, request, timeout):
         self.transport._timeout = timeout
         return self.loop.run(self.heard(request))
+
+    def idle(self, seconds):
+        self.loop.run(asyncio.sleep(seconds))
 
     async def heard(self, request):
         reply = await self.transport.send(request)
@@ -285,16 +298,206 @@ def test_a_proxy_of_the_environment_is_used_only_where_it_may_be(monkeypatch, op
     assert ([head.split(" ")[1] for head in proxy.requests], len(server.requests)) == ([f"{server.url}/p?a=1"], 1)
 
 
+@pytest.mark.parametrize("lines", [b"Retry-After: 600\r\nRetry-After: 900", b"retry-after: 900\r\nRETRY-AFTER: 600"])
+def test_a_header_that_comes_twice_is_handed_over_whole(session, lines):
+    """Neither transport keeps only one of them."""
+    with Server(says(b"HTTP/1.1 418 Banned\r\n" + lines + b"\r\nContent-Length: 0\r\n\r\n")) as server:
+        reply = ask(session, f"{server.url}/p")
+    assert sorted((reply.header("retry-after") or "").split(", ")) == ["600", "900"]
+
+
+# -- proxies -----------------------------------------------------------------------------------------------------------
+
+
+def relay(connection, head):
+    """What a proxy does: a tunnel to the host that is named, or an answer of its own."""
+    if not head.startswith(b"CONNECT "):
+        connection.sendall(OK)
+        return True
+    name, _, port = head.split(b" ")[1].rpartition(b":")
+    with socket.create_connection((name.decode(), int(port)), timeout=5) as far:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=pump, args=(far, connection))
+        back.start()
+        pump(connection, far)
+        back.join(5)
+    return False
+
+
+def pump(source, target):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Sets variables, and no other of their kind."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def set_to(**names):
+        for name, value in names.items():
+            monkeypatch.setenv(name, value)
+
+    return set_to
+
+
+LOGIN = "b2hhdXNlcjpwQHNzL3fDtnJk"  # base64 of ohauser:p@ss/wörd
+FORMS = {
+    "no-scheme": ("{at}", None),
+    "slashes-only": ("//{at}", None),
+    "http": ("http://{at}", None),
+    "upper-case-scheme": ("HTTP://{at}", None),
+    "slash-and-blanks": (" http://{at}/ ", None),
+    "login": ("http://ohauser:p%40ss%2Fw%C3%B6rd@{at}", LOGIN),
+    "login-without-scheme": ("ohauser:p%40ss%2Fw%C3%B6rd@{at}", LOGIN),
+    "user-only": ("http://ohauser@{at}", "b2hhdXNlcjo="),
+    "empty-login": ("http://@{at}", "Og=="),
+}
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(("form", "login"), FORMS.values(), ids=FORMS)
+def test_a_proxy_is_used_however_the_environment_names_it(environment, open_session, tls, form, login, name):
+    """By both transports, through a tunnel, with its login; a second request goes through the same tunnel."""
+    wrap, file = tls
+    with Server(says(OK), wrap) as server, Server(relay) as proxy:
+        environment(REQUESTS_CA_BUNDLE=str(file), **{name: form.format(at=f"127.0.0.1:{proxy.port}")})
+        with open_session(1, server.url, use_environment=True) as session:
+            statuses = [ask(session, f"{server.url}/p").status for _ in range(2)]
+    sent = [line.partition(": ")[2] for line in proxy.requests[0].split("\r\n") if line.startswith("Proxy-Auth")]
+    assert (statuses, len(proxy.requests), sent) == ([200, 200], 1, [f"Basic {login}"] if login else [])
+    assert [head for head in server.requests if "proxy-auth" in head.lower()] == []
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("target", ["http", "https"])
+def test_a_proxy_that_speaks_tls_is_used(environment, open_session, tls, secure, target):
+    """To either kind of host, with its login."""
+    wrap, file = tls
+    with (
+        Server(says(OK), wrap if target == "https" else None) as server,
+        Server(relay, wrap if secure else None) as proxy,
+    ):
+        at = f"{'https' if secure else 'http'}://user:pass-of-proxy@127.0.0.1:{proxy.port}"
+        environment(REQUESTS_CA_BUNDLE=str(file), ALL_PROXY=at)
+        with open_session(1, server.url, use_environment=True) as session:
+            statuses = [ask(session, f"{server.url}/p").status for _ in range(2)]
+    assert (statuses, "Basic dXNlcjpwYXNzLW9mLXByb3h5" in proxy.requests[0]) == ([200, 200], True)
+
+
+@pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("target", ["http", "https"])
+def test_a_proxy_whose_certificate_nobody_vouches_for_is_sent_nothing(environment, open_session, tls, target):
+    """Whatever kind of host lies behind it."""
+    with Server(relay, tls[0]) as proxy:
+        environment(ALL_PROXY=f"https://user:pass-of-proxy@127.0.0.1:{proxy.port}")
+        with open_session(1, f"{target}://127.0.0.1:1", use_environment=True) as session:
+            reply = ask(session, f"{target}://127.0.0.1:1/p")
+            gc.collect()
+    assert (reply.status, proxy.requests) == (None, [])
+
+
+@pytest.mark.parametrize("value", ["127.0.0.1", "127.0.0.0/8", "*", "x.test, 127.0.0.1"])
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_a_host_is_reached_past_the_proxy_where_the_environment_says_so(environment, open_session, name, value):
+    """By both transports alike, even where the proxy could not be used."""
+    with Server(says(OK)) as server:
+        environment(ALL_PROXY="socks5://127.0.0.1:1", **{name: value})
+        with open_session(1, server.url, use_environment=True) as session:
+            assert ask(session, f"{server.url}/p").status == 200
+
+
+UNUSABLE = {
+    "socks5": "socks5://{at}",
+    "socks5h": "socks5h://user:pass-of-proxy@{at}",
+    "socks4": "SOCKS4://{at}",
+    "socks": "socks://{at}",
+    "ftp": "ftp://{at}",
+    "no-host": "http://",
+    "no-host-but-a-port": "http://:3128",
+    "no-host-but-a-login": "http://user:pass-of-proxy@",
+    "no-port": "http://127.0.0.1:x",
+    "large-port": "http://127.0.0.1:99999",
+    "password-not-encoded": "http://user:pass-of-proxy/x@{at}",
+    "bracket": "http://[::1",
+    "blank": "http://a b:3128",
+}
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
+@pytest.mark.parametrize("form", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_proxy_that_cannot_be_used_is_refused_alike(environment, form, name):
+    """With the cure, before anything is sent to it, and without its password."""
+    texts = set()
+    with Server(says(OK)) as proxy:
+        environment(**{name: form.format(at=f"127.0.0.1:{proxy.port}")})
+        for each in (OfHook, OfTriggers):
+            with pytest.raises(BinanceConfigError) as caught:
+                each(1, "https://api.binance.com", use_environment=True)
+            texts.add(str(caught.value))
+            assert "pass-of-proxy" not in shown_in_frames(caught.value)
+    (text,) = texts
+    assert ("HTTPS_PROXY or ALL_PROXY" in text, "http://" in text, "pass-of-proxy" in text) == (True, True, False)
+    assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "REQUESTS_CA_BUNDLE"])
+def test_what_the_environment_names_wrongly_fails_a_call_for_good(environment, monkeypatch, tmp_path, name):
+    """It is the connection test's answer too, and nothing is tried twice."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+    environment(**{name: "socks5h://127.0.0.1:1" if name == "HTTPS_PROXY" else str(tmp_path / "missing")})
+    made = Connection(conn_id="b", conn_type="binance", login="key", password="secret-of-this")
+    monkeypatch.setattr(BinanceHook, "get_connection", lambda *_: made)
+    with pytest.raises(BinanceConfigError, match=name):
+        BinanceHook("b").force_liquidation_page()
+    works, words = BinanceHook("b").test_connection()
+    assert (works, name in words) == (False, True)
+
+
+def test_a_proxy_that_refuses_shows_no_password(environment, open_session, tls, caplog):
+    """Neither in the fault nor in any log, at any level."""
+    caplog.set_level(logging.DEBUG)
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    with Server(says(refusal, then_close=True)) as proxy:
+        environment(HTTPS_PROXY=f"http://user:pass-of-proxy@127.0.0.1:{proxy.port}")
+        with open_session(1, "https://127.0.0.1:1", use_environment=True) as session:
+            reply = ask(session, "https://127.0.0.1:1/p")
+    shown = f"{reply} {caplog.text}"
+    assert (reply.status, [each for each in ("pass-of-proxy", "dXNlcjpwYXNz") if each in shown]) == (None, [])
+
+
+@pytest.mark.parametrize("through", ["nothing", "proxy"])
+def test_nothing_is_printed_when_http_client_is_told_to(environment, open_session, tls, monkeypatch, capfd, through):
+    """The usual recipe for looking into `requests` would print signature, key and the proxy's login."""
+    wrap, file = tls
+    for kind in (http.client.HTTPConnection, urllib3.connection.HTTPConnection, urllib3.connection.HTTPSConnection):
+        monkeypatch.setattr(kind, "debuglevel", 1)
+    monkeypatch.setattr(http.client.HTTPResponse, "debuglevel", 1, raising=False)
+    with Server(says(OK), wrap) as server, Server(relay) as proxy:
+        environment(REQUESTS_CA_BUNDLE=str(file))
+        if through == "proxy":
+            environment(HTTPS_PROXY=f"http://user:pass-of-proxy@127.0.0.1:{proxy.port}")
+        with open_session(1, server.url, use_environment=True) as session:
+            reply = ask(session, f"{server.url}/p?signature=s3cr3t", headers={"X-MBX-APIKEY": "key-of-this"})
+    assert (reply.status, capfd.readouterr()) == (200, ("", ""))
+
+
 # -- redirects -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(session, sandbox, status):
-    """The host it points to sees nothing; the call fails as one to a wrong host."""
+    """The host it points to sees nothing; the call fails as one that somebody else has answered."""
     with Server(says(OK)) as elsewhere:
         sandbox.fault("redirect", location=f"{elsewhere.url}/steal", status=status)
-        with pytest.raises(BinanceConfigError):
-            answer_to(session, caller(sandbox).call({}))
+        with pytest.raises(BinanceTransientError, match="check the connection's host and any proxy"):
+            answer_to(session, replace(caller(sandbox), attempts=1).call({}))
     assert (elsewhere.connections, len(sandbox.requests)) == (0, 1)
 
 
@@ -462,7 +665,11 @@ def after(first, then):
     return speak
 
 
-NO_GZIP = says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}")
+def packed_as(coding, body):
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return says(head.encode() + body)
+
+
 FAULTS = {
     "closed": says(b"", then_close=True),
     "reset": reset,
@@ -476,15 +683,21 @@ FAULTS = {
     "bad-status": says(b"HTTP/1.1 abc OK\r\n\r\n", then_close=True),
     "endless-status-line": says(b"HTTP/1.1 200 " + b"O" * 70_000 + b"\r\n\r\n", then_close=True),
     "too-many-headers": says(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 200 + b"\r\n", then_close=True),
-    "no-gzip": NO_GZIP,
+    "no-gzip": packed_as("gzip", b"{}"),
+    "cut-gzip": packed_as("gzip", gzip.compress(b"x" * 9_000)[:-12]),
+    "gzip-and-more": packed_as("gzip", gzip.compress(b"{}") + b"{}"),
+    "endless-members": packed_as("gzip", gzip.compress(b"x") * 9_000),
+    "no-deflate": packed_as("deflate", b"{}"),
+    "cut-deflate": packed_as("deflate", zlib.compress(b"x" * 9_000)[:-8]),
+    "brotli": packed_as("br", b"\x0b\x02\x80{}{}\x03"),
+    "zstd": packed_as("zstd", b"\x28\xb5\x2f\xfd{}"),
+    "two-codings": packed_as("gzip, br", gzip.compress(b"{}")),
 }
 
 
 @pytest.mark.parametrize("speak", FAULTS.values(), ids=FAULTS)
 def test_a_failed_transport_is_a_reply_without_a_status(session, speak):
     """It is known by its class, and shows neither address nor query; the next call is served."""
-    if speak is NO_GZIP and isinstance(session, OfTriggers):
-        pytest.skip("it takes what comes as it is")
     with Server(speak) as server:
         reply = ask(session, f"{server.url}/p?signature=s3cr3t")
         server.speak = says(OK)
@@ -509,22 +722,40 @@ def test_a_host_that_cannot_be_reached_is_a_reply_without_a_status(session, url)
     assert (reply.status, reply.fault.isidentifier(), "s3cr3t" in repr(reply)) == (None, True, False)
 
 
-def test_a_certificate_file_that_is_missing_is_a_fault_of_the_transport(monkeypatch):
-    """The environment may name one that is not there."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent/ca.pem")
-    with OfHook(1, "https://127.0.0.1:1", use_environment=True) as session:
-        assert ask(session, "https://127.0.0.1:1/p").status is None
+UNREADABLE = {
+    "missing": lambda path: None,  # noqa: ARG005
+    "empty": lambda path: path.touch(),
+    "no-certificate": lambda path: path.write_text("no certificate"),
+    "link-to-itself": lambda path: path.symlink_to(path),
+    "below-a-file": lambda path: path.parent.joinpath("f").touch(),
+}
 
 
-@pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_trigger_says_that_certificates_cannot_be_read(tmp_path, monkeypatch, content):
-    """It loads them once, before it sends anything."""
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("make", UNREADABLE.items(), ids=UNREADABLE)
+def test_certificates_that_cannot_be_read_are_named(tmp_path, monkeypatch, make, name):
+    """By hook and trigger in the same words, before anything is sent."""
+    kind, write = make
     file = tmp_path / "ca.pem"
-    if content:
-        file.write_text(content)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
-    with pytest.raises(BinanceConfigError, match="REQUESTS_CA_BUNDLE"):
-        transport.prepare("https://127.0.0.1:1", 2.0, use_environment=True)
+    write(file)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(name, str(tmp_path / "f" / "ca.pem" if kind == "below-a-file" else file))
+    texts = set()
+    for each in (OfHook, OfTriggers):
+        with pytest.raises(BinanceConfigError, match=name) as caught:
+            each(1, "https://127.0.0.1:1", use_environment=True)
+        texts.add(str(caught.value))
+    assert (len(texts), [text for text in texts if str(tmp_path) in text]) == (1, [])
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_other_names_of_certificates_mean_nothing_to_either(tmp_path, monkeypatch, open_session, tls, name):
+    """As with `requests`: what they name is neither needed nor trusted."""
+    wrap, file = tls
+    monkeypatch.setenv(name, str(file if name == "SSL_CERT_FILE" else tmp_path / "missing"))
+    with Server(says(OK), wrap) as server, open_session(1, server.url, use_environment=True) as session:
+        assert ask(session, f"{server.url}/p").fault == session.connects
+        gc.collect()
 
 
 def test_a_folder_of_certificates_will_do(tmp_path, monkeypatch):
@@ -543,27 +774,227 @@ def test_a_request_that_was_lost_is_not_sent_again(session):
     assert (len(server.requests), server.connections) == (2, 1)
 
 
-def test_a_body_is_unpacked(hook_session):
-    """Gzip is asked for, and what was packed comes out."""
-    packed = gzip.compress(b'{"rows":[]}' * 1_000)
-    answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
-    with Server(says(answer + packed)) as server:
-        assert ask(hook_session, f"{server.url}/p").body == b'{"rows":[]}' * 1_000
+ROWS = b'{"rows":[]}' * 30_000
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "bomb"])
-def test_a_body_without_end_is_given_up(session, packed):
-    """32 MiB are more than any page; what unpacks to more is no answer."""
-    if packed and isinstance(session, OfTriggers):
-        pytest.skip("it unpacks nothing")
-    if packed:
-        data = zlib.compress(bytes(40 * 1024 * 1024), wbits=31)
-        pieces = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(data), data]
+def raw_deflate(body):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(body) + packer.flush()
+
+
+CODINGS = {
+    "gzip": ("gzip", gzip.compress(ROWS)),
+    "old-name": ("x-gzip", gzip.compress(ROWS)),
+    "upper-case": (" GZip ", gzip.compress(ROWS)),
+    "two-members": ("gzip", gzip.compress(ROWS[:99]) + gzip.compress(ROWS[99:])),
+    "filled-up": ("gzip", gzip.compress(ROWS) + bytes(512)),
+    "deflate": ("deflate", zlib.compress(ROWS)),
+    "deflate-without-header": ("deflate", raw_deflate(ROWS)),
+    "identity": ("identity", ROWS),
+}
+
+
+@pytest.mark.parametrize("framed", ["length", "chunked", "closed"])
+@pytest.mark.parametrize(("coding", "body"), CODINGS.values(), ids=CODINGS)
+def test_a_body_is_unpacked(session, coding, body, framed):
+    """Whatever was asked for: servers and boxes in between pack as they like, and both transports read it alike."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n".encode()
+    answer = {
+        "length": head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+        "chunked": head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body),
+        "closed": head + b"\r\n" + body,
+    }[framed]
+    with Server(says(answer, then_close=framed == "closed")) as server:
+        reply = ask(session, f"{server.url}/p")
+    assert (reply.status, reply.body == ROWS) == (200, True)
+
+
+def test_an_empty_body_is_empty_however_it_is_packed(session):
+    """As refusals without a body are."""
+    with Server(says(b"HTTP/1.1 418 Nope\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n")) as server:
+        reply = ask(session, f"{server.url}/p")
+    assert (reply.status, reply.body) == (418, b"")
+
+
+@pytest.mark.parametrize("coding", [None, "gzip", "deflate", "br", "zstd", "gzip, gzip"])
+def test_a_fault_of_packing_is_the_same_in_both(coding):
+    """One word for one thing, in each log."""
+    replies = []
+    body = b"this is packed in no way"
+    speak = packed_as(coding, body) if coding else says(b"HTTP/1.1 200 OK\r\n\r\n", *[bytes(1024 * 1024)] * 40)
+    for each in (OfHook, OfTriggers):
+        with Server(speak) as server, each(1, server.url, use_environment=False) as session:
+            replies.append(ask(session, f"{server.url}/p", timeout=10.0))
+    fault = "ContentCodingError" if coding else "AnswerTooLongError"
+    assert [(reply.status, reply.fault) for reply in replies] == [(None, fault)] * 2
+
+
+@cache
+def bomb(wbits):
+    """1 GiB of zeros in a megabyte."""
+    packer, block = zlib.compressobj(wbits=wbits), bytes(16 * 1024 * 1024)
+    first, again = (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + again * 63
+
+
+@pytest.mark.parametrize("coding", [None, "gzip", "deflate"])
+def test_a_body_without_end_is_given_up(session, coding):
+    """32 MiB are more than any page; what unpacks to more is no answer, and is not unpacked to its end."""
+    if coding:
+        speak = packed_as(coding, bomb(31 if coding == "gzip" else 15))
     else:
-        pieces = [b"HTTP/1.1 200 OK\r\n\r\n", *[bytes(1024 * 1024)] * 40]
-    with Server(says(*pieces)) as server:
+        speak = says(b"HTTP/1.1 200 OK\r\n\r\n", *[bytes(1024 * 1024)] * 40)
+    tracemalloc.start()
+    with Server(speak) as server:
         reply = ask(session, f"{server.url}/p", timeout=10.0)
-    assert (reply.status, reply.fault, reply.body) == (None, session.too_long, b"")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (reply.status, reply.fault, reply.body) == (None, "AnswerTooLongError", b"")
+    assert most < 150 * 1024 * 1024
+
+
+# -- what was not asked for --------------------------------------------------------------------------------------------
+
+STALE = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{stale}"
+LONG_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000
+SURPLUS = {
+    "with-the-answer": [OK + STALE],
+    "with-the-end-of-a-long-answer": [LONG_OK + STALE],
+    "behind-a-chunked-answer": [CHUNKED + b"2\r\n{}\r\n0\r\n\r\n" + STALE],
+    "half-of-it": [OK + STALE[:30], STALE[30:]],
+    "at-once": [OK, STALE],
+    "a-line": [OK, b"\r\n\r\n" + STALE],
+    "a-timeout": [OK, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"],
+    "no-http": [OK, b"bye"],
+    "many": [OK, STALE * 50],
+}
+
+
+@pytest.mark.parametrize("later", [0.0, 0.1])
+@pytest.mark.parametrize("pieces", SURPLUS.values(), ids=SURPLUS)
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_an_answer_that_was_not_asked_for_answers_nothing(open_session, tls, monkeypatch, pieces, later, secure):
+    """Whatever comes behind an answer ends the connection: it is never taken for the next request's answer."""
+    wrap, file = tls
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    asked = []
+
+    def speak(connection, head):
+        asked.append(head)
+        first = len(asked) == 1
+        return says(*(pieces if first else [OK]), every=later)(connection, head)
+
+    with (
+        Server(speak, wrap if secure else None) as server,
+        open_session(1, server.url, use_environment=True) as session,
+    ):
+        first = ask(session, f"{server.url}/first")
+        session.idle(later * len(pieces) + 0.05)
+        following = [ask(session, f"{server.url}/next") for _ in range(2)]
+        connections = server.connections
+    if pieces is SURPLUS["no-http"] and isinstance(session, OfTriggers):
+        first = replace(first, status=200)  # aiohttp reads on, and gives the answer up for what comes right behind it
+    assert (first.status, [(reply.status, reply.body) for reply in following]) == (200, [(200, b"{}")] * 2)
+    assert (len(asked), connections) == (3, 2)
+
+
+def test_bytes_that_the_event_loop_has_not_come_to_are_seen_too(open_session):
+    """They wait in the kernel while the loop is busy, and it sends before it reads."""
+    sent = threading.Event()
+
+    def speak(connection, _):
+        connection.sendall(OK)
+        if not sent.is_set():
+            time.sleep(0.05)
+            connection.sendall(STALE)
+            sent.set()
+
+    with Server(speak) as server, open_session(1, server.url, use_environment=False) as session:
+        ask(session, f"{server.url}/p")
+        assert sent.wait(5)
+        time.sleep(0.05)
+        assert ask(session, f"{server.url}/p").body == b"{}"
+
+
+@pytest.mark.parametrize("outcome", ["answer", "error"])
+def test_the_event_loop_goes_on_while_a_long_answer_is_decoded(outcome):
+    """Other triggers wait for their turn on it; what is short is decoded at once."""
+    body = b"x" * 300_000
+    names, gaps = [], []
+
+    def decode(content):
+        names.append(threading.current_thread() is threading.main_thread())
+        time.sleep(0.3 if len(content) > 100 else 0.0)
+        if outcome == "error":
+            raise BinanceConfigError("of this test")
+        return len(content)
+
+    def call():
+        reply = yield Request("https://of.test")
+        return decode(reply.body)
+
+    class Canned:
+        async def send(self, _):
+            return Reply(200, {}, self.body)
+
+    async def drive():
+        transport = Canned()
+        client = AsyncConnection(None, transport)
+        ticking = asyncio.create_task(tick())
+        for transport.body in (b"{}", body):
+            try:
+                assert await client.drive(call()) == len(transport.body)
+            except BinanceConfigError:
+                assert outcome == "error"
+        ticking.cancel()
+
+    async def tick():
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.001)
+            gaps.append(time.monotonic() - last)
+            last = time.monotonic()
+
+    asyncio.run(drive())
+    assert names == [True, False]
+    assert max(gaps) < 0.2
+
+
+def test_a_call_that_is_cancelled_while_it_decodes_can_be_closed():
+    """Its thread is waited for: a generator cannot be closed while it runs."""
+    ended, started = [], threading.Event()
+
+    def call():
+        reply = yield Request("https://of.test")
+        started.set()
+        time.sleep(0.2)
+        ended.append(len(reply.body))
+        return 1
+
+    class Canned:
+        async def send(self, _):
+            return Reply(200, {}, b"x" * 300_000)
+
+    async def cancel():
+        one = call()
+        driving = asyncio.create_task(AsyncConnection(None, Canned()).drive(one))
+        await asyncio.to_thread(started.wait, 5)
+        driving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await driving
+        one.close()
+
+    asyncio.run(cancel())
+    assert ended == [300_000]
+
+
+def test_a_long_body_is_not_searched_for_an_error_code(sandbox):
+    """To decode 32 MiB takes seconds, in which no other thread runs, and errors of the exchange are short."""
+    one = caller(sandbox).call({})
+    next(one)
+    start = time.monotonic()
+    step = one.send(Reply(200, {}, b'{"rows": 1, "a": [' + b"{}," * 10_000_000 + b"{}]}"))
+    assert (type(step).__name__, time.monotonic() - start < 1.0) == ("Wait", True)
 
 
 def test_threads_share_a_session(sandbox, hook_session):

@@ -12,7 +12,7 @@ TRANSIENT, INCOMPLETE = "BinanceTransientError", "BinanceIncompleteError"
 THROTTLED, BANNED = "BinanceThrottledError", "BinanceBannedError"
 CONFIG, CREDENTIAL, CLOCK = "BinanceConfigError", "BinanceCredentialError", "BinanceClockError"
 REQUEST, SPAN = "BinanceRequestError", "BinanceSpanError"
-FINAL = {CONFIG, CREDENTIAL, CLOCK, REQUEST, SPAN}
+FINAL = {CONFIG, CREDENTIAL, REQUEST, SPAN}
 RECORDS = "records"
 CALLERS = ("hook", "operator")
 
@@ -117,6 +117,9 @@ FAULTS = [
     *both("503, a page", ANSWER, TRANSIENT, "503", backoff=True),
     *both("504, a page", ANSWER, TRANSIENT, "504", backoff=True),
     *both("200 with HTML", ANSWER, TRANSIENT, "html", backoff=True),
+    *both("404, a page", ANSWER, TRANSIENT, "html", options={"status": 404, "title": "404 Not Found"}, backoff=True),
+    *both("407, a page", ANSWER, TRANSIENT, "html", options={"status": 407, "title": "407"}, backoff=True),
+    *both("a redirect", ANSWER, TRANSIENT, "redirect", options={"location": "https://example.com/"}, backoff=True),
     *both("200 with an error object", ANSWER, TRANSIENT, "error-200", backoff=True),
     *both("200 with JSON cut off", ANSWER, TRANSIENT, "cut", backoff=True),
     *both("200 with `rows: null`", ANSWER, TRANSIENT, "rows-null", backoff=True),
@@ -130,12 +133,13 @@ FAULTS = [
         backoff=True,
     ),
     *both("a page short", PAGES, INCOMPLETE, "short", page=2),
-    *both("a page empty", PAGES, INCOMPLETE, "empty", page=2),
+    Fault("a page empty", PAGES, RECORDS, kind="empty", page=2),
+    Fault("a page empty", PAGES, RECORDS, watched=INCOMPLETE, kind="empty", lasts=True, page=2),
     *both("a page twice", PAGES, INCOMPLETE, "repeat", page=2, watched=RECORDS, watch_fails=False),
     *both("a total too high", PAGES, INCOMPLETE, "total", watched="as stated", watch_fails=False)[1:],
     Fault("a total too high", PAGES, RECORDS, watched="as stated", kind="total", watch_fails=False),
-    *both("a total of none", PAGES, INCOMPLETE, "total", options={"value": 0}),
-    Fault("a row twice", PAGES, RECORDS, kind="duplicate", lasts=True, page=2, watch_fails=False),
+    *both("a total of none", PAGES, TRANSIENT, "total", options={"value": 0}, backoff=True),
+    Fault("a row twice", PAGES, RECORDS, watched=TRANSIENT, kind="duplicate", lasts=True, page=2),
     Fault("two rows under one id", PAGES, RECORDS, kind="twin", page=2, watch_fails=False),
     Fault("a record entering", PAGES, RECORDS, kind="enter", page=2, watch_fails=False),
     Fault("a record leaving", PAGES, RECORDS, kind="leave", page=2, watch_fails=False),
@@ -144,8 +148,8 @@ FAULTS = [
     *both("503, Retry-After: 2", WAITS, THROTTLED, "503", options={"retry_after": 2}, told=2.0),
     Fault("429, Retry-After an HTTP date", WAITS, RECORDS, kind="429", options={"retry_after": "in 9 s"}, told=2.0),
     Fault("429, Retry-After missing", WAITS, RECORDS, kind="429", options={"retry_after": None}, told=10.0),
-    Fault("429, Retry-After: soon", WAITS, RECORDS, kind="429", options={"retry_after": "soon"}, told=10.0),
-    Fault("429, Retry-After: -1", WAITS, RECORDS, kind="429", options={"retry_after": -1}, told=10.0),
+    Fault("429, Retry-After: 1.5", WAITS, RECORDS, kind="429", options={"retry_after": "1.5"}, told=1.5),
+    Fault("429, Retry-After: 1s, 2s", WAITS, RECORDS, kind="429", options={"retry_after": "1s, 2s"}, told=2.0),
     *(
         Fault(f"{status}, Retry-After: {shown}", WAITS, error, kind=status, options=options, lasts=True, requests=1)
         for status, error, shown, options in (
@@ -162,8 +166,6 @@ FAULTS = [
     Fault("418, Retry-After: 2", WAITS, BANNED, watched=RECORDS, kind="418", options={"retry_after": 2}, told=2.0),
     Fault("403, Retry-After: 2", WAITS, BANNED, watched=RECORDS, kind="403", options={"retry_after": 2}, told=2.0),
     final("451", REFUSED, CONFIG, "451"),
-    final("404, a page", REFUSED, CONFIG, "html", status=404, title="404 Not Found"),
-    final("a redirect", REFUSED, CONFIG, "redirect", location="https://example.com/"),
     final("unknown code, 400", REFUSED, REQUEST, "error", code=-98765, msg="?"),
     final("unknown code, 401", REFUSED, REQUEST, "error", code=-98765, status=401, msg="?"),
 ]
@@ -191,7 +193,7 @@ FAULTS += [
     Fault(f"{OVERLOADED}", CODES, RECORDS, **_coded(OVERLOADED, status=503), told=22.4, watch_fails=False),
     *(Fault(f"{code}, Retry-After: 1", CODES, RECORDS, told=1.0, **_coded(code, retry_after=1)) for code in THROTTLE),
     Fault("-1021", CODES, RECORDS, kind="-1021", watch_fails=False),
-    Fault("-1021", CODES, CLOCK, kind="-1021", lasts=True, requests=2),
+    Fault("-1021", CODES, CLOCK, kind="-1021", lasts=True, watch_fails=False),
     *(final(f"{code}", CODES, CREDENTIAL, "error", code=code, status=401, msg="ip: 203.0.113.9") for code in KEY),
     *(final(f"{code}", CODES, CONFIG, "error", code=code, msg="in words") for code in ACCOUNT),
     *(final(f"{code}", CODES, REQUEST, "error", code=code, msg="in words") for code in ASKED_WRONG),

@@ -17,7 +17,7 @@ or address; and the bucket holds the whole object or none.
 
 | outcome | meaning |
 |---|---|
-| records | exactly the records of the exchange, each once (sensor, event: their number) |
+| records | the records of the exchange, each once and oldest first, byte by byte (sensor, event: their number) |
 | as stated | a wrong total cannot be told from one row: the number is the one that was stated |
 | a class of error | raised by the hook; a `BinanceTransientError` (or a class below it) may be tried again |
 | is retried | the task fails and is retried as it is configured, or when the exchange said |

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from integration.fault_matrix.consumers import by_id, failed
+from integration.fault_matrix.consumers import as_object, failed
 from serving import HANG_UP, forward, s3_error, serving
 
 from airflow_provider_binance_margin.sandbox import Sandbox
@@ -31,7 +31,7 @@ class StoreFault:
     :param name: in words
     :param outcome: "records", "is retried" or "fails"
     :param verb: which requests it happens to
-    :param how: what happens: "slow", "hang", "cut", "lost", or status and code of an answer
+    :param how: what happens: "slow", "hang", "cut", "lost", "changed", "ignored", or status and code of an answer
     :param times: how often; None is for ever
     """
 
@@ -60,8 +60,14 @@ STORE_FAULTS = [
     StoreFault("reset in the middle of an upload, once", "records", how="cut", times=1),
     StoreFault("reset in the middle of an upload", "is retried", how="cut"),
     StoreFault("stored, but the answer is lost, once", "records", how="lost", times=1),
-    StoreFault("changed by somebody else meanwhile, once", "records", how=(412, "PreconditionFailed"), times=1),
-    StoreFault("changed by somebody else again and again", "is retried", how=(412, "PreconditionFailed")),
+    StoreFault("changed by somebody else meanwhile, once", "records", how="changed", times=1),
+    StoreFault("refused as if it had been changed, once", "records", how=(412, "PreconditionFailed"), times=1),
+    StoreFault("refused as if it had been changed, again and again", "is retried", how=(412, "PreconditionFailed")),
+    StoreFault("conditions ignored in silence", "records", how="ignored"),
+    StoreFault("400 to a HEAD, without a reason", "is retried", "HEAD", (400, "400")),
+    StoreFault("checksum of newer boto3 unknown: InvalidArgument", "fails", how=(400, "InvalidArgument")),
+    StoreFault("checksum of newer boto3 unknown: MissingContentLength", "fails", how=(411, "MissingContentLength")),
+    StoreFault("checksum of newer boto3 unknown: NotImplemented", "fails", how=(501, "NotImplemented")),
     StoreFault("access denied to see", "fails", "HEAD", (403, "AccessDenied")),
     StoreFault("access denied to write", "fails", how=(403, "AccessDenied")),
     StoreFault("no such bucket", "fails", how=(404, "NoSuchBucket")),
@@ -88,12 +94,21 @@ class Door:
         return True
 
 
-def proxy(upstream, doors):
+def _change(bucket, handler):
+    """Put another object of the same interval, with as many records as the one before, if any."""
+    key = unquote(urlsplit(handler.path).path).split("/", 2)[2]
+    names = [name for name in handler.headers if name.lower().startswith("x-amz-meta-")]
+    metadata = {name.lower().removeprefix("x-amz-meta-"): handler.headers[name] for name in names}
+    bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"another's", Metadata={**metadata, "records": "1"})
+
+
+def proxy(bucket, doors):
     """A proxy in front of an S3 server; doors are found by the first folder of the key."""
 
     def answer(handler):
-        door = doors[urlsplit(handler.path).path.split("/")[2]]
-        how = door.fault.how if door.takes(handler.command) else None
+        _, _, folder, *_ = f"{urlsplit(handler.path).path}/".split("/")
+        door = doors.get(folder)  # of the bucket itself there is none
+        how = door.fault.how if door and door.takes(handler.command) else None
         if how == "cut":
             handler.rfile.read(min(int(handler.headers.get("Content-Length") or 0), 1000))
             return HANG_UP
@@ -104,7 +119,11 @@ def proxy(upstream, doors):
             time.sleep(0.3)
         if isinstance(how, tuple):
             return s3_error(*how)
-        answered = forward(handler, upstream)
+        if how == "changed":
+            _change(bucket, handler)
+        if how == "ignored":
+            del handler.headers["If-Match"], handler.headers["If-None-Match"]
+        answered = forward(handler, bucket.url)
         return HANG_UP if how == "lost" else answered
 
     return serving(answer)
@@ -114,7 +133,7 @@ def run_store(home, bucket):
     """What became of each fault, with nothing under the key and with an object: the outcome, and what is there now."""
     doors = {f"s3-{n}": Door(fault) for n, fault in enumerate(STORE_FAULTS)}
     doors |= {f"s3-{n}-again": Door(fault) for n, fault in enumerate(STORE_FAULTS)}
-    with proxy(bucket.url, doors) as url, ThreadPoolExecutor(12) as threads:
+    with proxy(bucket, doors) as url, ThreadPoolExecutor(12) as threads:
         results = threads.map(lambda name: _run(name, doors[name], url, home, bucket), doors)
         found = {}
         for door, result in zip(doors.values(), results, strict=True):
@@ -148,8 +167,7 @@ def _run(name, door, url, home, bucket):
             error, word = raised, failed(raised)
         now = _object(bucket, name)
         assert "test-secret-key" not in f"{error!r} {error}"
-        rows = now and by_id(map(json.loads, gzip.decompress(now).splitlines()))
-        if rows == by_id(sandbox.records()):
+        if now and gzip.decompress(now) == as_object(sandbox.records()):
             return word, WHOLE
         return word, UNCHANGED if now == before else "SOMETHING ELSE"
 

@@ -4,6 +4,11 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import os
+import subprocess
+import sys
+import threading
+import time
 import traceback
 from functools import cache
 from urllib.parse import unquote
@@ -19,10 +24,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from frames import shown_in_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_binance_margin.exchange.credentials import load_credentials
+from airflow_provider_binance_margin.exchange.credentials import key_text, load_credentials
 from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError
 
 DOCS_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -46,7 +53,11 @@ def key_of(kind):
 
 @cache
 def data_of(kind, encoding="PEM", form="PKCS8", passphrase=None):
-    formats = {"PKCS8": PrivateFormat.PKCS8, "PKCS1": PrivateFormat.TraditionalOpenSSL}
+    formats = {
+        "PKCS8": PrivateFormat.PKCS8,
+        "PKCS1": PrivateFormat.TraditionalOpenSSL,
+        "OpenSSH": PrivateFormat.OpenSSH,
+    }
     encryption = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
     return key_of(kind).private_bytes(getattr(Encoding, encoding), formats[form], encryption)
 
@@ -56,6 +67,8 @@ def pem(kind, form="PKCS8", passphrase=None):
 
 
 def der(kind, form="PKCS8", passphrase=None):
+    if form == "OpenSSH":  # its bytes are no DER, but bare base64 all the same
+        return "".join(pem(kind, form).splitlines()[1:-1])
     return base64.b64encode(data_of(kind, "DER", form, passphrase)).decode()
 
 
@@ -73,10 +86,10 @@ def verify(kind, signature):
 
 
 def refusal(*args, **kwargs):
-    """The text of the error, once it is sure that neither it nor its traceback shows what was given."""
+    """The text of the error, once it is sure that neither it, its traceback nor its frames show what was given."""
     with pytest.raises(BinanceCredentialError) as caught:
         load_credentials(*args, **kwargs)
-    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + shown_in_frames(caught.value)
     given_texts = [*args, *(value for value in kwargs.values() if value)]
     pieces = [piece for text in given_texts for piece in {text, *text.replace("\\n", "\n").split()} if len(piece) > 7]
     assert [piece for piece in pieces if piece in shown] == []
@@ -148,6 +161,7 @@ NO_BREAKS = {
     "crlf": lambda text: text.replace("\n", "\r\n"),
     "old-mac-cr": lambda text: text.replace("\n", "\r"),
     "backslash-n": lambda text: text.replace("\n", "\\n"),
+    "backslashes-twice": lambda text: text.replace("\n", "\\\\n"),
     "backslash-r-backslash-n": lambda text: text.replace("\n", "\\r\\n"),
     "spaces": lambda text: text.replace("\n", " "),
     "tabs": lambda text: text.replace("\n", "\t"),
@@ -157,6 +171,9 @@ NO_BREAKS = {
     "blank-lines-within": lambda text: text.replace("\n", "\n\n"),
     "words-before": lambda text: f"Bag Attributes\n    localKeyID: 01\n{text}",
     "byte-order-mark": lambda text: "\ufeff" + text,
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64-of-crlf": lambda text: base64.encodebytes(text.replace("\n", "\r\n").encode()).decode(),
+    "base64-of-utf-16": lambda text: base64.b64encode(text.encode("utf-16")).decode(),
 }
 
 
@@ -173,6 +190,8 @@ FORMS = [
     pytest.param("RSA", "PKCS8", None, id="rsa-pkcs8"),
     pytest.param("RSA", "PKCS1", None, id="rsa-pkcs1"),
     pytest.param("RSA", "PKCS8", PASSPHRASE, id="rsa-pkcs8-encrypted"),
+    pytest.param("RSA", "OpenSSH", None, id="rsa-openssh"),
+    pytest.param("Ed25519", "OpenSSH", None, id="ed25519-openssh"),
     pytest.param("Ed25519", "PKCS8", None, id="ed25519"),
     pytest.param("Ed25519", "PKCS8", PASSPHRASE, id="ed25519-encrypted"),
 ]
@@ -185,6 +204,34 @@ def test_a_key_is_read_in_every_form_the_exchange_and_openssl_write(write, kind,
     credentials = load_credentials("key", private_key=write(kind, form, passphrase), passphrase=passphrase)
     verify(kind, credentials.sign(PAYLOAD))
     assert credentials.kind == kind
+
+
+ENCODED = {
+    "utf-8": lambda text: text.encode(),
+    "utf-8-bom": lambda text: text.encode("utf-8-sig"),
+    "crlf": lambda text: text.replace("\n", "\r\n").encode(),
+    "utf-16": lambda text: text.encode("utf-16"),
+    "utf-16-le": lambda text: text.encode("utf-16-le"),
+    "utf-16-be": lambda text: text.encode("utf-16-be"),
+    "utf-16-be-bom": lambda text: ("\ufeff" + text).encode("utf-16-be"),
+    "utf-32": lambda text: text.encode("utf-32"),
+    "base64": lambda text: base64.encodebytes(text.encode()),
+}
+
+
+@pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
+@pytest.mark.parametrize(("kind", "form", "passphrase"), FORMS)
+def test_a_key_is_read_in_every_encoding_of_a_file(encode, kind, form, passphrase):
+    """Editors and shells of other systems write UTF-16."""
+    text = key_text(encode(pem(kind, form, passphrase)))
+    verify(kind, load_credentials("key", private_key=text, passphrase=passphrase).sign(PAYLOAD))
+
+
+@pytest.mark.parametrize(("kind", "form", "passphrase"), FORMS)
+def test_a_key_is_read_from_the_bytes_of_its_der(kind, form, passphrase):
+    """A file need not be text at all."""
+    text = key_text(base64.b64decode(der(kind, form, passphrase)))
+    verify(kind, load_credentials("key", private_key=text, passphrase=passphrase).sign(PAYLOAD))
 
 
 @pytest.mark.parametrize("broken", ["\n", "\\n", "\r\n", "\\r\\n", " "], ids=repr)
@@ -261,7 +308,46 @@ def test_a_private_key_in_the_password_is_told_where_it_belongs(broken, kind, fo
     assert "belongs into the extra private_key" in refusal(DOCS_KEY, secret=broken(pem(kind, form, passphrase)))
 
 
+#: worthless keys, made for this test
+OPENSSH_LOCKED = """-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABDauJJaew
+4/m04kJqIq9XleAAAAAQAAAAEAAAAzAAAAC3NzaC1lZDI1NTE5AAAAIPPmS4Gwk+kU48Ez
+tcGm2GXVZ7qiCoQUQ9cAx10+67IFAAAAkK2QUEl/xtD6NdnUTuTQYTq4fhVDqycTFh1Snb
+pb7rXqI1Po/aSBt+M+kR/FIrMSVwGUcl47vEt/9tayBrN4B0HuHejAw4KRyabOmTjT2519
+yZ03AViy73r8sdmEtOzySdLN9OzcU9M7RFIrPTE8sjRn+JBqnnKLGrM6Er9EMWtVFkAz+T
+rfZZm0di6qY8u33A==
+-----END OPENSSH PRIVATE KEY-----
+"""
+PUTTY = "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nComment: x\nPublic-Lines: 2\nAAAAC3NzaC1lZDI1NTE5AAAA\n"
+
+
+def openssh_ec():
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+
+
+def pkcs12():
+    container = serialize_key_and_certificates(b"key", key_of("RSA"), None, None, NoEncryption())
+    return base64.b64encode(container).decode()
+
+
 WRONG_KEYS = {
+    "openssh-locked": (lambda: OPENSSH_LOCKED, "is encrypted"),
+    "openssh-damaged": (lambda: pem("RSA", "OpenSSH").replace(pem("RSA", "OpenSSH").splitlines()[3], ""), "cannot be"),
+    "openssh-ec": (openssh_ec, "of a kind the exchange does not take"),
+    "openssh-public": (lambda: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPPmS4Gwk user@host", "public key"),
+    "openssh-public-rfc4716": (
+        lambda: "---- BEGIN SSH2 PUBLIC KEY ----\nAAAAC3NzaC1lZDI1NTE5AAAAIPPmS4Gwk\n---- END SSH2 PUBLIC KEY ----",
+        "public key",
+    ),
+    "putty": (lambda: PUTTY, "puttygen"),
+    "putty-base64": (lambda: base64.b64encode(PUTTY.encode()).decode(), "puttygen"),
+    "pkcs12": (pkcs12, "openssl pkcs12"),
+    "pgp": (lambda: pem("Ed25519").replace("PRIVATE KEY", "PGP PRIVATE KEY BLOCK"), "PGP key"),
+    "json-web-key": (lambda: '{"kty": "OKP", "crv": "Ed25519", "d": "nWGxne_9WmC6hEr0"}', "JSON Web Key"),
+    "public-base64-of-pem": (lambda: base64.b64encode(public("Ed25519")).decode(), "public key"),
+    "too-long": (lambda: pem("Ed25519").replace("\nM", "\n" + "M" * 20_000, 1), "cannot be read"),
+    "far-too-long": (lambda: pem("Ed25519") + "\n" * 300_000 + "x", "longer than any"),
     "public-pem-ed25519": (lambda: public("Ed25519").decode(), "public key"),
     "public-pem-rsa": (lambda: public("RSA").decode(), "public key"),
     "public-pem-rsa-pkcs1": (
@@ -291,7 +377,7 @@ WRONG_KEYS = {
     "begin-line-only": (lambda: "-----BEGIN PRIVATE KEY-----", "cannot be read"),
     "empty-pem": (lambda: "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----", "cannot be read"),
     "dashes": (lambda: "-----BEGIN ", "cannot be read"),
-    "certificate": (lambda: pem("Ed25519").replace("PRIVATE KEY", "CERTIFICATE"), "cannot be read"),
+    "certificate": (lambda: pem("Ed25519").replace("PRIVATE KEY", "CERTIFICATE"), "this is a certificate"),
     "encrypted-without-passphrase": (lambda: pem("RSA", "PKCS8", PASSPHRASE), "is encrypted"),
     "encrypted-der-without-passphrase": (lambda: der("Ed25519", "PKCS8", PASSPHRASE), "is encrypted"),
     "encrypted-pkcs1-without-passphrase": (lambda: pem("RSA", "PKCS1", PASSPHRASE), "is encrypted"),
@@ -353,6 +439,157 @@ def test_a_damaged_key_is_an_error_of_ours_or_still_a_key(kind, place, scratch):
     raw[place : place + len(scratch)] = scratch
     with contextlib.suppress(BinanceCredentialError):
         load_credentials("key", private_key=base64.b64encode(raw).decode())
+
+
+# -- encrypted keys --------------------------------------------------------------------------------------------------
+
+#: with 4,000,000 rounds of PBKDF2
+SLOW_TO_OPEN = """-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIGcMFgGCSqGSIb3DQEFDTBLMCoGCSqGSIb3DQEFDDAdBAhYvsxfloXj9QIDPQkA
+MAwGCCqGSIb3DQIJBQAwHQYJYIZIAWUDBAEqBBAlgLeBYQVVviq97OqimKoMBEAV
+aUMez/AOhuWyLDBLVchD4re3Ky+5DDDw2VEq15IAaShRAIRYGjb3ta+rDSjNjd5g
+cVZ4TKOZKn+kUNa0l1yi
+-----END ENCRYPTED PRIVATE KEY-----
+"""
+ITS_PASSPHRASE = "pass-of-this-key"
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """The programs that were started."""
+    started, run = [], subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: (started.append(args[0]), run(*args, **kwargs))[1])
+    return started
+
+
+@pytest.fixture
+def ticks():
+    """The gaps between the turns of another thread, which asks for one every millisecond."""
+    gaps, done = [], threading.Event()
+
+    def tick():
+        last = time.perf_counter()
+        while not done.wait(0.001):
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    yield gaps
+    done.set()
+    thread.join()
+
+
+def test_other_threads_go_on_while_a_key_is_decrypted(ticks):
+    """Deriving what opens it takes long; an event loop in another thread must not stand still for it."""
+    start = time.perf_counter()
+    assert load_credentials("key", private_key=SLOW_TO_OPEN, passphrase=ITS_PASSPHRASE).kind == "Ed25519"
+    took = time.perf_counter() - start
+    assert took > 0.3
+    assert max(ticks) < took / 3
+
+
+@pytest.mark.parametrize(
+    ("passphrase", "kept"), [(PASSPHRASE, "key"), ("another horse", "refusal")], ids=["right", "wrong"]
+)
+def test_an_encrypted_key_is_opened_once_however_many_ask(processes, passphrase, kept):
+    """At once and later; a passphrase that is wrong is not tried again either."""
+    text, got = pem("Ed25519", "PKCS8", PASSPHRASE), []
+
+    def work():
+        try:
+            got.append(load_credentials(f"once-{kept}", private_key=text, passphrase=passphrase).sign(PAYLOAD))
+        except BinanceCredentialError as error:
+            got.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    work()
+    assert (len(got), len(set(got)), len(processes)) == (21, 1, 1)
+    assert ("passphrase is wrong" in got[0]) == (kept == "refusal")
+
+
+def test_another_key_passphrase_or_api_key_is_another_matter(processes):
+    """What was opened for one is never given to the next."""
+    one = load_credentials("first", private_key=pem("Ed25519", "PKCS8", "a"), passphrase="a")
+    with pytest.raises(BinanceCredentialError):
+        load_credentials("first", private_key=pem("Ed25519", "PKCS8", "a"), passphrase="b")
+    other = load_credentials("second", private_key=pem("Ed25519", "PKCS8", "a"), passphrase="a")
+    third = load_credentials("first", private_key=pem("RSA", "PKCS8", "a"), passphrase="a")
+    assert (one.api_key, other.api_key, third.kind, len(processes)) == ("first", "second", "RSA", 4)
+
+
+def test_what_is_remembered_of_encrypted_keys_is_bounded_and_names_no_secret():
+    """The oldest are forgotten, and the names of what is kept are hashes."""
+    from airflow_provider_binance_margin.exchange.credentials import _opened
+
+    for number in range(_opened.most + 10):
+        with contextlib.suppress(BinanceCredentialError):
+            load_credentials(f"key-{number}", private_key="no key at all!", passphrase="passphrase")
+    assert (len(_opened.known), {len(name) for name in _opened.known}) == (_opened.most, {64})
+    assert [name for name in _opened.known if b"key-" in name or b"passphrase" in name] == []
+
+
+@pytest.mark.parametrize("executable", ["", None, "/nonexistent/python", "/bin/true", "/bin/cat"])
+def test_a_key_is_decrypted_where_no_process_can_be_made(monkeypatch, executable):
+    """Slower for other threads, but right."""
+    monkeypatch.setattr(sys, "executable", executable)
+    api_key = f"without-{executable}"
+    credentials = load_credentials(api_key, private_key=pem("Ed25519", "PKCS8", PASSPHRASE), passphrase=PASSPHRASE)
+    verify("Ed25519", credentials.sign(PAYLOAD))
+    with pytest.raises(BinanceCredentialError, match="passphrase is wrong"):
+        load_credentials(api_key, private_key=pem("Ed25519", "PKCS8", PASSPHRASE), passphrase="another")
+
+
+def test_no_secret_is_an_argument_or_in_the_environment_of_the_process(monkeypatch):
+    """Others on the machine may list both."""
+    run, calls = subprocess.run, []
+
+    def recorded(arguments, **options):
+        calls.append((arguments, options["env"]))
+        return run(arguments, **options)
+
+    monkeypatch.setattr(subprocess, "run", recorded)
+    text = pem("RSA", "PKCS8", "passphrase-for-this")
+    load_credentials("api-key-for-this", private_key=text, passphrase="passphrase-for-this")
+    shown = repr(calls)
+    assert [s for s in ("passphrase-for-this", "api-key-for-this", *text.splitlines()[1:-1]) if s in shown] == []
+
+
+def test_a_child_of_a_process_that_was_opening_a_key_opens_its_own():
+    """A fork takes the lock along as it is, held by a thread that the child does not have."""
+    from airflow_provider_binance_margin.exchange.credentials import _opened
+
+    with _opened.lock:
+        child = os.fork()
+        if not child:
+            try:
+                load_credentials("forked", private_key=pem("Ed25519", "PKCS8", "a"), passphrase="a")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        deadline = time.monotonic() + 20
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if not ended[0]:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+    assert ended == (child, 0)
+
+
+def test_an_encrypted_openssh_key_needs_bcrypt_and_says_so():
+    """It is not a dependency; with it such a key is read."""
+    try:
+        import bcrypt  # noqa: F401
+    except ImportError:
+        text = refusal(DOCS_KEY, private_key=OPENSSH_LOCKED, passphrase=ITS_PASSPHRASE)
+        assert ("bcrypt" in text, "ssh-keygen -p" in text) == (True, True)
+    else:
+        assert load_credentials("key", private_key=OPENSSH_LOCKED, passphrase=ITS_PASSPHRASE).kind == "Ed25519"
 
 
 # -- nothing is shown ------------------------------------------------------------------------------------------------

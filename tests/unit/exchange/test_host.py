@@ -251,21 +251,41 @@ def test_what_is_used_at_the_first_moment_after_a_429_counts(minutes):
         pytest.param(418, "120", (120.0, True), id="418-seconds"),
         pytest.param(429, " 7 ", (7.0, False), id="spaces"),
         pytest.param(429, "0", (1.0, False), id="zero"),
-        pytest.param(429, "-5", (10.0, False), id="negative"),
-        pytest.param(429, "1.5", (10.0, False), id="fraction"),
-        pytest.param(429, "soon", (10.0, False), id="word"),
-        pytest.param(429, "\u0667", (10.0, False), id="arabic-digit"),
+        pytest.param(429, "-5", (60.0, False), id="negative"),
+        pytest.param(429, "1.5", (1.5, False), id="fraction"),
+        pytest.param(418, "600.0", (600.0, True), id="fraction-of-none"),
+        pytest.param(418, "600.", (600.0, True), id="no-fraction"),
+        pytest.param(418, "600s", (600.0, True), id="unit"),
+        pytest.param(418, "600 Seconds", (600.0, True), id="unit-in-words"),
+        pytest.param(418, "\t600 ", (600.0, True), id="blanks"),
+        pytest.param(418, "600, 900", (900.0, True), id="two"),
+        pytest.param(418, "900,600", (900.0, True), id="two-falling"),
+        pytest.param(418, "600, soon", (600.0, True), id="one-and-a-word"),
+        pytest.param(418, "600, " + formatdate(1_760_000_900.0, usegmt=True), (900.0, True), id="seconds-and-date"),
+        pytest.param(418, formatdate(1_760_000_900.0, usegmt=True) + ", 600", (900.0, True), id="date-and-seconds"),
+        pytest.param(418, "Thursday, 09-Oct-25 09:03:20 GMT", (600.0, True), id="rfc-850"),
+        pytest.param(418, "Thu Oct  9 09:03:20 2025", (600.0, True), id="asctime"),
+        pytest.param(418, "soon", (300.0, True), id="418-word"),
+        pytest.param(429, "600ms", (60.0, False), id="other-unit"),
+        pytest.param(429, "1e3", (60.0, False), id="exponent"),
+        pytest.param(429, "nan", (60.0, False), id="nan"),
+        pytest.param(429, "inf", (60.0, False), id="inf"),
+        pytest.param(429, "soon", (60.0, False), id="word"),
+        pytest.param(429, "\u0667", (60.0, False), id="arabic-digit"),
         pytest.param(429, "", (10.0, False), id="empty"),
         pytest.param(418, "9" * 400, (3 * DAY, True), id="absurd"),
         pytest.param(418, "1000000", (3 * DAY, True), id="longer-than-any-ban"),
         pytest.param(429, formatdate(1_760_000_030.0, usegmt=True), (30.0, False), id="http-date"),
         pytest.param(429, formatdate(1_700_000_000.0, usegmt=True), (10.0, False), id="past-http-date"),
-        pytest.param(429, "Thu, 99 Foo 2026 99:99:99 GMT", (10.0, False), id="broken-http-date"),
+        pytest.param(429, "Thu, 99 Foo 2026 99:99:99 GMT", (60.0, False), id="broken-http-date"),
         pytest.param(418, "Fri, 31 Dec 9999 23:59:59 GMT", (3 * DAY, True), id="far-http-date"),
     ],
 )
 def test_how_long_nothing_is_sent(minutes, status, retry_after, expected):
-    """The header decides; without a usable one 429 is ten seconds, 418 and 403 are five minutes; three days at most."""
+    """The latest end that can be read counts, three days at most.
+
+    Without one a 429 is ten seconds, with one that cannot be read a minute; 418 and 403 are five minutes either way.
+    """
     minutes.host.throttled(status, retry_after, banned_until_ms=None)
     assert left(minutes.host) == expected
 

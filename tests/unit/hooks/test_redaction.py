@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import secrets
+import time
+from functools import cache
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
+from airflow_provider_binance_margin.hooks.redaction import _masked, hush_http_loggers, mask
 
 SIGNATURE = "Zm9v%2BYmFy%2F%3D%3D"
 HEX = "c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71"
@@ -15,6 +21,18 @@ HEX = "c8db56825ae71d6d79447849e617115f4a920fa2acdcab2b053c4b2838bd6b71"
 @pytest.fixture(autouse=True)
 def _hushed():
     hush_http_loggers()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(monkeypatch):
+    """The masker of this process, without what other tests have told it."""
+    from versions import secrets_masker
+
+    monkeypatch.setattr(secrets_masker(), "patterns", set())
+    monkeypatch.setattr(secrets_masker(), "replacer", None)
+    _masked.clear()
+    yield
+    _masked.clear()
 
 
 @pytest.mark.parametrize("signature", [SIGNATURE, HEX])
@@ -163,3 +181,73 @@ def test_a_key_with_other_line_ends_is_masked():
     mask([f"-----BEGIN PRIVATE KEY----- {second} -----END PRIVATE KEY-----"])
 
     assert (first not in redacted(f"x {first} y"), second not in redacted(f"x {second} y")) == (True, True)
+
+
+@cache
+def pem_of(kind):
+    key = {
+        "rsa": lambda: rsa.generate_private_key(65537, 4096),
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+    }[kind]()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def chain(lines):
+    """Certificates, as they stand behind the key in a file of a web server."""
+    body = "\n".join(secrets.token_hex(32) for _ in range(lines))
+    return f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+
+
+SPELLINGS = {
+    "lines": lambda text: text,
+    "escaped": lambda text: text.replace("\n", "\\n"),
+    "escaped-twice": lambda text: text.replace("\n", "\\\\n"),
+    "windows": lambda text: text.replace("\n", "\r\n"),
+    "spaces": lambda text: text.replace("\n", " "),
+    "one-line": lambda text: text.replace("\n", ""),
+    "bare-base64": lambda text: "".join(text.splitlines()[1:-1]),
+    "indented": lambda text: text.replace("\n", "\n    "),
+    "base64-of-pem": lambda text: base64.b64encode(text.encode()).decode(),
+    "with-a-chain": lambda text: text + chain(1_200),
+    "behind-a-chain": lambda text: chain(1_200) + text,
+    "cut": lambda text: text[:-25],
+}
+
+
+@pytest.mark.parametrize("given", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+def test_no_line_of_a_key_is_logged_however_it_is_given_and_written(kind, given):
+    """Given in one spelling, written in another: each line is masked, of all that a log may hold of it."""
+    text = given(pem_of(kind))
+
+    mask([text])
+
+    lines = [line for line in pem_of(kind).splitlines()[1:-1] if len(line) >= 16]
+    for written in (pem_of(kind), pem_of(kind).replace("\n", "\\n"), pem_of(kind).replace("\n", " "), *lines):
+        shown = redacted(f"it is {written}!")
+        assert [line for line in lines if line in shown] == []
+
+
+LONG = {
+    "chain": lambda: pem_of("ed25519") + chain(1_200),
+    "certificates-only": lambda: chain(1_200),
+    "words": lambda: " ".join(secrets.token_hex(16) for _ in range(1_200)),
+    "words-as-a-key": lambda: pem_of("ed25519").replace(
+        "\nM", "\nM" + "\n".join(secrets.token_hex(16) for _ in range(1_200))
+    ),
+    "one-word": lambda: secrets.token_hex(500_000),
+    "keys": lambda: pem_of("ed25519") * 500,
+    "begins-only": lambda: "-----BEGIN PRIVATE KEY-----\n" * 30_000,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_few_values_are_handed_to_the_masker(text):
+    """It compiles all that it knows anew for each: 1,200 lines would take minutes."""
+    start = time.monotonic()
+
+    mask([text()])
+
+    assert len(_masked) < 100
+    assert max(map(len, _masked), default=0) <= 4_096
+    assert time.monotonic() - start < 3

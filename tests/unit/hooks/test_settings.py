@@ -1,5 +1,6 @@
 """A connection is used exactly as it says, or refused in words that show nothing of it."""
 
+import asyncio
 import base64
 import json
 import os
@@ -11,11 +12,12 @@ import pytest
 from airflow.sdk import Connection
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from frames import shown_in_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
-from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
+from airflow_provider_binance_margin.hooks.settings import open_settings, read_settings, secrets_of
 
 API_KEY = "api-key-of-this-test"
 SECRET = "secret-of-this-test"
@@ -53,11 +55,12 @@ def private_key(passphrase=None):
 
 
 def refusal(connection):
-    """The text of the error, once it is sure that it shows no secret."""
+    """The text of the error, once it is sure that neither it nor a frame that it passed shows a secret."""
     with pytest.raises(BinanceConfigError) as caught:
         read_settings(connection)
-    shown = "".join(traceback.format_exception(caught.value))
-    assert [secret for secret in secrets_of(connection) if len(secret) > 3 and secret in shown] == []
+    shown = "".join(traceback.format_exception(caught.value)) + shown_in_frames(caught.value)
+    words = [word for secret in secrets_of(connection) for word in {secret, *secret.split()} if len(word) > 7]
+    assert [word for word in words if "-----" not in word and word in shown] == []
     return str(caught.value)
 
 
@@ -153,7 +156,14 @@ def test_secrets_are_known_even_of_a_connection_that_cannot_be_used(extra):
         ("https://[2001:DB8::1]", None, "https://[2001:db8::1]"),
         ("[2001:db8::1]:8443", None, "https://[2001:db8::1]:8443"),
         ("http://127.0.0.1:8080", None, "http://127.0.0.1:8080"),
-        ("http://127.1.2.3", 80, "http://127.1.2.3:80"),
+        ("http://127.1.2.3", 80, "http://127.1.2.3"),
+        ("https://api.binance.com:443", None, "https://api.binance.com"),
+        ("https://api.binance.com", 443, "https://api.binance.com"),
+        ("API.BINANCE.COM.:443/", None, "https://api.binance.com"),
+        ("https://api.binance.com:80", None, "https://api.binance.com:80"),
+        ("http://localhost.:80", None, "http://localhost"),
+        ("http://127.0.0.1:443", None, "http://127.0.0.1:443"),
+        ("https://[2001:db8:0:0::1]:443", None, "https://[2001:db8::1]"),
         ("http://localhost", 8080, "http://localhost:8080"),
         ("http://LocalHost:1", None, "http://localhost:1"),
         ("http://[::1]:8080", None, "http://[::1]:8080"),
@@ -191,7 +201,7 @@ def test_a_host_becomes_a_base_url(host, port, base_url):
         ("api binance com", "not the name"),
         ("api..binance.com", "not the name"),
         (".binance.com", "not the name"),
-        ("binance.com.", "not the name"),
+        ("binance.com..", "not the name"),
         ("-api.binance.com", "not the name"),
         ("api_1.binance.com", "not the name"),
         ("*.binance.com", "not the name"),
@@ -291,6 +301,82 @@ def test_a_key_file_is_read(tmp_path, text):
     assert read_settings(with_key(key_file=str(file))).credentials.kind == "Ed25519"
 
 
+CONTENTS = {
+    "raw-der": base64.b64decode("".join(private_key().splitlines()[1:-1])),
+    "utf-16": private_key().encode("utf-16"),
+    "utf-16-without-mark": private_key().encode("utf-16-le"),
+    "utf-8-with-mark": private_key().encode("utf-8-sig"),
+    "windows": b"\xef\xbb\xbf  " + private_key().replace("\n", "\r\n  ").encode(),
+    "base64-of-pem": base64.b64encode(private_key().encode()),
+    "with-a-chain": private_key().encode()
+    + (b"-----BEGIN CERTIFICATE-----\n" + b"QUJD\n" * 900 + b"-----END CERTIFICATE-----\n") * 9,
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_a_key_file_is_read_as_other_systems_write_it(tmp_path, content):
+    """Encodings of text, bytes that are none, and what stands behind the key."""
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    assert read_settings(with_key(key_file=str(file))).credentials.kind == "Ed25519"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_no_error_about_a_key_file_holds_its_bytes(tmp_path, encoding):
+    """A UnicodeError would, and error trackers show it."""
+    file = tmp_path / "key"
+    file.write_bytes(private_key().replace("=", "").encode(encoding)[:-90] + "ÿ of-that-file".encode(encoding))
+    with pytest.raises(BinanceCredentialError) as caught:
+        read_settings(with_key(key_file=str(file)))
+    shown = shown_in_frames(caught.value)
+    assert [line for line in (private_key().splitlines()[1], "of-that-file") if line in shown] == []
+
+
+BROKEN = {
+    "secret-of-two-words": lambda: conn(password="two-words of-a-secret-here"),
+    "key-without-end": lambda: with_key(private_key=private_key()[:-30]),
+    "key-in-the-password": lambda: conn(password=private_key()),
+    "wrong-passphrase": lambda: with_key(private_key=private_key(PASSPHRASE), private_key_passphrase="wrong-" + SECRET),
+    "host": lambda: conn(host=f"https://{API_KEY}:{SECRET}@api.binance.com"),
+    "extra": lambda: conn(extra='{"private_key": "' + SECRET),
+    "number": lambda: conn(extra={"recv_window": SECRET}),
+    "key-as-path": lambda: with_key(key_file=private_key()),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("way", ["settings", "hook", "trigger"])
+def test_no_frame_of_an_error_holds_a_secret(way, broken, monkeypatch):
+    """Airflow's own connection shows its password, so no frame may hold one, nor an error behind the error."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+    from airflow_provider_binance_margin.triggers.connection import connected
+
+    plain = broken()
+    fields = {"conn_id": "b", "conn_type": "binance", "host": plain.host, "login": plain.login}
+    made = Connection(**fields, password=plain.password, extra=plain.extra)
+    monkeypatch.setattr(BinanceHook, "get_connection", lambda *_: made)
+
+    async def connect():
+        async with connected("b"):
+            pass
+
+    async def fetched(_):
+        return made
+
+    monkeypatch.setattr("airflow_provider_binance_margin.triggers.connection._fetch", fetched)
+    ways = {
+        "settings": lambda: open_settings(made),
+        "hook": lambda: BinanceHook("b").settings,
+        "trigger": lambda: asyncio.run(connect()),
+    }
+    with pytest.raises(BinanceConfigError) as caught:
+        ways[way]()
+    shown = shown_in_frames(caught.value)
+    assert ": {" in shown  # frames of ours were looked at
+    words = [API_KEY, SECRET, PASSPHRASE, *private_key().split(), *private_key(PASSPHRASE).split()]
+    assert [word for word in words if len(word) > 15 and "-----" not in word and word in shown] == []
+
+
 def write_binary(path):
     path.write_bytes(base64.b64decode("".join(private_key().splitlines()[1:-1])) + b"\xff")
 
@@ -304,7 +390,7 @@ KEY_FILES = {
     "empty": (lambda path: path.write_text(""), "is empty"),
     "blank": (lambda path: path.write_text(" \n\n"), "is empty"),
     "another-file": (lambda path: path.write_text("root:x:0:0:word-of-that-file"), "neither PEM nor base64"),
-    "nul-bytes": (lambda path: path.write_bytes(bytes(1_000)), "neither PEM nor base64"),
+    "nul-bytes": (lambda path: path.write_bytes(bytes(1_000)), "cannot be read"),
     "large": (lambda path: path.write_text(private_key() + "\n" * 65_536), "larger than any key"),
     "huge": (lambda path: (path.touch(), os.truncate(path, 10**12)), "larger than any key"),
     "dangling-link": (lambda path: path.symlink_to(path.with_name("nothing")), "cannot be read"),

@@ -16,23 +16,28 @@ from airflow_provider_binance_margin.lake.proof import Run, Subject, proof_metad
 
 DAY = 86_400_000
 FIRST = (datetime(2026, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-SUBJECT = Subject("force_liquidation", Interval(FIRST, FIRST + DAY), "account")
+SUBJECT = Subject("force_liquidation", Interval(FIRST, FIRST + DAY), "cross", "main")
 
 
 def day(number):
     return Interval(FIRST + number * DAY, FIRST + (number + 1) * DAY)
 
 
-def proof(records=50, fetched=DAY):
+SIZE = 471
+
+
+def proof(records=50, fetched=DAY, rows=None, total=None):
     """An object's metadata."""
     return proof_metadata(
         SUBJECT,
         Run("r", 0),
         records=records,
-        total=records,
+        rows=records if rows is None else rows,
+        total=records if total is None else total,
         proof="total",
         sha256="ab" * 32,
         body_sha256="cd" * 32,
+        body_size=SIZE,
         first=None,
         last=None,
         fetched_at=SUBJECT.interval.end + fetched,
@@ -40,8 +45,8 @@ def proof(records=50, fetched=DAY):
     )
 
 
-def judged(metadata, total, *, expect_empty=True):
-    return judge(SUBJECT, metadata, total, expect_empty=expect_empty, fresh_ms=7 * DAY)
+def judged(metadata, total, *, size=SIZE, expect_empty=True):
+    return judge(SUBJECT, metadata, total, size=size, expect_empty=expect_empty, fresh_ms=7 * DAY)
 
 
 # -- verdicts --------------------------------------------------------------------------------------------------------
@@ -75,7 +80,55 @@ def test_an_empty_object_fetched_long_after_is_a_claim(after_end, verdict):
     assert judged(proof(50, after_end), 50) == "complete"
 
 
-@pytest.mark.parametrize("other", [{"scope": "BTCUSDT"}, {"interval-end": "2026-01-03T00:00:00Z"}, {"dataset": "x"}])
+@pytest.mark.parametrize(
+    ("records", "rows", "stated", "total", "verdict"),
+    [
+        (10, 11, 10, 10, "complete"),
+        (10, 11, 10, 11, "short"),
+        (10, 11, 10, 9, "long"),
+        (1, 1, 2, 2, "complete"),
+        (1, 1, 2, 1, "complete"),
+        (1, 1, 2, 3, "short"),
+        (1, 1, 2, 0, "long"),
+        (5, 5, 0, 0, "long"),
+        (0, 0, 0, 1, "short"),
+    ],
+)
+def test_records_count_and_not_rows(records, rows, stated, total, verdict):
+    """A twin row does not make an object long; what was counted twice when it was proved may go on being so."""
+    assert judged(proof(records, rows=rows, total=stated), total) == verdict
+
+
+@pytest.mark.parametrize("size", [0, SIZE - 1, SIZE + 1, 10 * SIZE])
+@pytest.mark.parametrize("total", [49, 50, 51])
+def test_another_size_is_corrupt_whatever_it_states(size, total):
+    """Which every HEAD shows; one that does not state its size is believed."""
+    assert judged(proof(), total, size=size) == "corrupt"
+    unsized = {name: value for name, value in proof().items() if name != "body-size"}
+    assert judged(unsized, 50, size=size) == "complete"
+
+
+@pytest.mark.parametrize("scope", ["account", "cross"])
+@pytest.mark.parametrize("total", [0, 49, 50, 51])
+def test_what_does_not_state_its_account_is_missing(scope, total):
+    """It was written before accounts were told apart: loading it again is what cures it."""
+    old = {name: value for name, value in proof().items() if name != "account"}
+
+    assert judged({**old, "scope": scope}, total) == "missing"
+    assert judged({**old, "scope": scope}, total, size=1) == "missing"
+    assert judged({**old, "scope": "BTCUSDT"}, total) == "foreign"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"scope": "BTCUSDT"},
+        {"interval-end": "2026-01-03T00:00:00Z"},
+        {"dataset": "x"},
+        {"account": "b"},
+        {"account": ""},
+    ],
+)
 def test_another_objects_records_count_for_nothing(other):
     """However many there are."""
     assert judged({**proof(), **other}, 50) == "foreign"
@@ -147,6 +200,8 @@ def test_a_report_lists_the_first_hundred_and_a_thousand_gaps():
 def test_a_finding_says_both_numbers():
     """So that nobody has to ask again."""
     missing = replace(found(0, "missing"), records=None, total=7)
+
+    assert replace(missing, reason="why").as_json() == {**missing.as_json(), "reason": "why"}
 
     assert missing.as_json() == {
         "start": "2026-01-01T00:00:00Z",

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import msgspec
 import pytest
@@ -25,6 +25,8 @@ USUAL = (
     '{"avgPrice":"0.38900000","executedQty":"82.80000000","orderId":%s,"price":"0.10000000","qty":%s,"side":"SELL",'
     '"symbol":%s,"timeInForce":"GTC","isIsolated":false,"updatedTime":1768435200123%s}'
 )
+#: shifts a point without rounding
+CONTEXT = Context(prec=100)
 Read = Callable[..., list[dict[str, object]]]
 
 
@@ -186,7 +188,7 @@ def test_null_and_nothing_are_null_in_parquet():
 @pytest.mark.parametrize(
     ("literal", "value"),
     [('"0"', "0"), ('"-1.5"', "-1.5"), ("1.10", "1.10"), ("0.1234567890", "0.123456789"),
-     ('"0.00000001"', "0.00000001"),
+     ('"0.00000001"', "0.00000001"), ('"1E+3"', "1000"), ("12e-9", "0.000000012"), ('"-0.0E-12"', "0"),
      ('"90000000000.00000000"', "90000000000"), ('"' + "9" * 30 + '.99999999"', "9" * 30 + ".99999999")],
 )  # fmt: skip
 def test_a_number_that_fits_is_exact_or_refused(literal, value):
@@ -204,15 +206,21 @@ def test_a_number_that_fits_is_exact_or_refused(literal, value):
     [
         pytest.param("qty", '"0.123456789"', "does not fit decimal128", id="nine places"),
         pytest.param("qty", '"' + "9" * 31 + '"', "does not fit decimal128", id="31 digits before the point"),
-        pytest.param("qty", '"' + "9" * 61 + '"', "not a plain decimal", id="61 digits"),
-        pytest.param("qty", '"1e5"', "not a plain decimal", id="exponent"),
+        pytest.param("qty", '"' + "9" * 61 + '"', "does not fit decimal128", id="61 digits"),
+        pytest.param("qty", '"1e30"', "does not fit decimal128", id="31 digits by an exponent"),
+        pytest.param("qty", "-1E-9", "does not fit decimal128", id="nine places by an exponent"),
+        pytest.param("qty", "1e999999999", "does not fit decimal128", id="a thousand million digits"),
+        pytest.param("qty", '"1e-999999999"', "does not fit decimal128", id="a thousand million places"),
+        pytest.param("qty", f'"1e{"9" * 5000}"', "does not fit decimal128", id="endless exponent"),
+        pytest.param("qty", '"1e"', "not a plain decimal", id="exponent without digits"),
+        pytest.param("qty", '"1e1.5"', "not a plain decimal", id="exponent of a fraction"),
         pytest.param("qty", '"NaN"', "not a plain decimal", id="NaN"),
         pytest.param("qty", '""', "not a plain decimal", id="empty"),
         pytest.param("qty", '" 1"', "not a plain decimal", id="blank"),
         pytest.param("qty", '"\u0661"', "not a plain decimal", id="other digits"),
         pytest.param("qty", "true", "not a plain decimal", id="boolean for a number"),
         pytest.param("qty", '["1"]', "not a plain decimal", id="list"),
-        pytest.param("qty", "1" * 5000, "not a plain decimal", id="endless"),
+        pytest.param("qty", "1" * 5000, "does not fit decimal128", id="endless"),
         pytest.param("orderId", str(2**63), "not a whole number of 64 bits", id="65 bits"),
         pytest.param("orderId", "1.0", "not a whole number", id="a fraction"),
         pytest.param("orderId", '"a"', "not a whole number", id="text for an id"),
@@ -249,6 +257,18 @@ def test_a_value_nested_without_end_is_refused_too():
 def test_any_decimal_of_eight_places_comes_back(value):
     """To the last digit."""
     assert from_parquet(line(qty=f'"{value:f}"'))[0]["qty"] == value
+
+
+@given(
+    st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**29), max_value=10**29),
+    st.integers(-40, 40),
+    st.sampled_from(["{}{}e{}", '"{}{}E{:+}"', '"{}{}e{:03}"']),
+)
+def test_a_decimal_comes_back_however_it_is_spelt(value, shift, spelling):
+    """The same value with its point elsewhere and an exponent, as JSON and Java's BigDecimal write it."""
+    sign, mantissa = ("-" if value.is_signed() else ""), f"{value.copy_abs().scaleb(-shift, CONTEXT):f}"
+
+    assert from_parquet(line(qty=spelling.format(sign, mantissa, shift)))[0]["qty"] == value
 
 
 @given(st.integers(-(2**63), 2**63 - 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from calendar import monthrange
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,19 @@ HOUR = 3_600_000
 DAY = 24 * HOUR
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST, LAST = 1_483_228_800_000, 4_133_980_799_999  # 2017 to 2100
+
+
+class Stamp(datetime):
+    """A datetime of another library, as pandas has one."""
+
+
+class Day:
+    """What looks like a date and is none, as numpy has one."""
+
+    def __str__(self):
+        return "2026-01-15"
+
+
 ZONES = ["UTC", "Asia/Shanghai", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]
 
 milliseconds = st.integers(FIRST, LAST)
@@ -126,6 +139,11 @@ def test_adjacent_data_intervals_with_microseconds_stay_adjacent(bounds):
         pytest.param("2026-01-15 00:00:00+08:00", at(2026, 1, 14, 16), id="with a blank"),
         pytest.param("2026-01-15T00:00:00", at(2026, 1, 15), id="naive text is UTC"),
         pytest.param("2026-01-15", at(2026, 1, 15), id="date only"),
+        pytest.param(date(2026, 1, 15), at(2026, 1, 15), id="date"),
+        pytest.param(pendulum.date(2026, 1, 15), at(2026, 1, 15), id="date of pendulum"),
+        pytest.param(Stamp(2026, 1, 15, 7), at(2026, 1, 15, 7), id="another's datetime"),
+        pytest.param("2026-W03-4", at(2026, 1, 15), id="date of a week"),
+        pytest.param("20260115", at(2026, 1, 15), id="compact date"),
         pytest.param("20260115T070000Z", at(2026, 1, 15, 7), id="compact"),
         pytest.param(" 2026-01-15T00:00:00Z\n", at(2026, 1, 15), id="white space around"),
         pytest.param("2026-01-15T00:00:00.1239999Z", at(2026, 1, 15) + 123, id="finer than a millisecond"),
@@ -151,8 +169,8 @@ def test_a_template_that_rendered_to_nothing_is_nothing(nothing):
     "garbage",
     [
         "yesterday", "2026-13-01", "2026-02-29", "2026-01-15T25:00", "{{ ds }}", "1768435200000", "null", "٢", "\x00",
-        "\ud800", "x" * 9999, 1768435200000, 1.5, True, b"2026-01-15", date(2026, 1, 15), [], {}, object(),
-        timedelta(1),
+        "\ud800", "x" * 9999, 1768435200000, 1.5, True, b"2026-01-15", [], {}, object(),
+        timedelta(1), time(1),
     ],
     ids=lambda value: str(value)[:12].encode("unicode_escape").decode(),
 )  # fmt: skip
@@ -164,6 +182,13 @@ def test_what_is_no_point_in_time_is_refused_in_words(garbage):
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(("value", "kind"), [(Day(), "Day"), (b"2026-01-15", "bytes"), (1768435200000, "int")])
+def test_what_reads_like_a_bound_and_is_none_is_named_by_its_type(value, kind):
+    """Its text alone would be one that is taken."""
+    with pytest.raises(IntervalError, match=rf"\({kind}\) is not a point in time"):
+        parse(value)
+
+
 @pytest.mark.parametrize("year", [1, 1969, 1970, 1999, 2200, 9999])
 def test_a_year_that_cannot_be_meant_is_refused(year):
     """Seconds taken for milliseconds, or a typing error, must not load fifty years."""
@@ -171,7 +196,7 @@ def test_a_year_that_cannot_be_meant_is_refused(year):
         parse(datetime(year, 1, 1, tzinfo=UTC))
 
 
-@given(st.text() | st.integers() | st.floats() | st.none() | st.datetimes(timezones=st.just(timezone.max)))
+@given(st.text() | st.integers() | st.floats() | st.none() | st.dates() | st.datetimes(timezones=st.just(timezone.max)))
 def test_reading_a_bound_never_fails_otherwise(value):
     """Whatever is given: a point in time, nothing, or the error that says what to do."""
     try:

@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 from airflow_provider_binance_margin.lake.formats import FORMATS
 from airflow_provider_binance_margin.lake.interval import Interval
 from airflow_provider_binance_margin.lake.layout import (
-    ACCOUNT,
+    CROSS,
+    DEFAULT_KEY,
     SUFFIXES,
     LayoutError,
+    check_bucket,
     check_template,
-    default_key,
+    checked_account,
     render,
     split_url,
     suffix_of,
 )
+from airflow_provider_binance_margin.lake.proof import Run, Subject, proof_metadata
 
 
 def at(*fields):
@@ -32,8 +35,47 @@ def at(*fields):
 DAY = Interval(at(2026, 1, 15), at(2026, 1, 16))
 ODD = Interval(at(2026, 1, 15, 7) + 745, at(2026, 1, 15, 8) + 5)
 
-PIECES = ["{", "}", "{start", "{end", "{scope}", ":%Y", ":", "%", "!r", "0", ".x", "[0]", "/", "\0", "\n", "é", "."]
+PIECES = [
+    "{",
+    "}",
+    "{start",
+    "{end",
+    "{scope}",
+    "{account}",
+    "{dataset}",
+    ":%Y",
+    ":",
+    "%",
+    "!r",
+    "0",
+    ".x",
+    "[0]",
+    "/",
+    "\0",
+    "\n",
+    "é",
+    ".",
+]
 templates = st.lists(st.sampled_from(PIECES), max_size=50).map("".join) | st.text(max_size=200)
+
+
+LONGEST = {
+    "records": 10**12,
+    "rows": 10**12,
+    "total": 10**12,
+    "proof": "total",
+    "sha256": "ab" * 32,
+    "body_sha256": "cd" * 32,
+    "body_size": 10**12,
+    "first": 1,
+    "last": 1_768_521_599_999,
+    "fetched_at": 1_768_525_200_123,
+    "provider_version": "10.10.10.dev10+g0123456789",
+}
+
+
+def about(interval=DAY, scope="BTCUSDT", account="main", dataset="force_liquidation"):
+    return Subject(dataset, interval, scope, account)
 
 
 # -- filling ---------------------------------------------------------------------------------------------------------
@@ -48,6 +90,7 @@ templates = st.lists(st.sampled_from(PIECES), max_size=50).map("".join) | st.tex
         pytest.param("{start:%Y%m%dT%H%M%S.%f}.jsonl", ODD, "20260115T070000.745000.jsonl", id="fraction"),
         pytest.param("{start:%j}-{start:%G-W%V-%u}.jsonl", DAY, "015-2026-W03-4.jsonl", id="day of year, ISO week"),
         pytest.param("{scope}/{scope}.parquet", DAY, "BTCUSDT/BTCUSDT.parquet", id="scope twice"),
+        pytest.param("{dataset}/{account}.csv", DAY, "force_liquidation/main.csv", id="dataset and account"),
         pytest.param("{start:%Y年}/x.jsonl.gz", DAY, "2026年/x.jsonl.gz", id="Chinese between directives"),
         pytest.param("{start:at %H:%M}.jsonl", DAY, "at 00:00.jsonl", id="colons and blanks"),
         pytest.param("100%/x.jsonl", DAY, "100%/x.jsonl", id="a percent sign outside is plain text"),
@@ -56,26 +99,29 @@ templates = st.lists(st.sampled_from(PIECES), max_size=50).map("".join) | st.tex
 )
 def test_what_a_template_renders_to(template, interval, expected):
     """Bounds in UTC, with milliseconds only where there are some."""
-    assert render(template, interval, "BTCUSDT") == expected
+    assert render(template, about(interval)) == expected
 
 
 def test_the_default_key():
     """It is in the README and in people's lakes: it must never change."""
-    assert render(default_key("force_liquidation"), DAY, ACCOUNT) == (
-        "binance/margin/force_liquidation/scope=account/dt=2026-01-15/20260115T000000Z_20260116T000000Z.jsonl.gz"
+    assert render(DEFAULT_KEY, about(scope=CROSS)) == (
+        "binance/margin/force_liquidation/account=main/scope=cross/dt=2026-01-15/"
+        "20260115T000000Z_20260116T000000Z.jsonl.gz"
     )
 
 
 @pytest.mark.parametrize("scope", ["币安人生USDT", "{start}", "{scope}", r"\1", r"\g<0>", "%Y"], ids=ascii)
 def test_a_scope_is_put_in_as_it_is(scope):
     """Whatever it is made of: nothing of it is filled or interpreted."""
-    assert render("scope={scope}/{start}.jsonl", DAY, scope) == f"scope={scope}/20260115T000000Z.jsonl"
+    filled = render("{account}/scope={scope}/{start}.jsonl", about(scope=scope, account=scope))
+
+    assert filled == f"{scope}/scope={scope}/20260115T000000Z.jsonl"
 
 
 @given(st.integers(1_483_228_800_000, 4_133_980_799_999), st.integers(1, 10**10), st.integers(1, 10**10))
 def test_two_intervals_never_share_the_default_key(start, one, other):
     """Not even those that differ by a millisecond at one end."""
-    keys = {render(default_key("x"), Interval(start, start + length), "account") for length in (one, other)}
+    keys = {render(DEFAULT_KEY, about(Interval(start, start + length))) for length in (one, other)}
 
     assert len(keys) == len({one, other})
 
@@ -88,13 +134,14 @@ def test_a_key_depends_on_no_workers_environment(environment):
         "import locale; locale.setlocale(locale.LC_ALL, ''); "
         "from airflow_provider_binance_margin.lake.layout import render; "
         "from airflow_provider_binance_margin.lake.interval import Interval; "
-        f"print(ascii(render({template!a}, Interval({DAY.start}, {DAY.end}), 'a')))"
+        "from airflow_provider_binance_margin.lake.proof import Subject; "
+        f"print(ascii(render({template!a}, Subject('x', Interval({DAY.start}, {DAY.end}), 'a', 'b'))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={**environment}, capture_output=True, text=True, check=True, timeout=60
     )
 
-    assert done.stdout.strip() == ascii(render(template, DAY, "a"))
+    assert done.stdout.strip() == ascii(render(template, about()))
 
 
 def test_a_key_depends_on_no_locale_set_meanwhile():
@@ -103,7 +150,7 @@ def test_a_key_depends_on_no_locale_set_meanwhile():
     try:
         for language in ("C.UTF-8", "C", "POSIX"):
             locale.setlocale(locale.LC_TIME, language)
-            assert render("{start:%Y-%m-%d}.jsonl", DAY, "a") == "2026-01-15.jsonl"
+            assert render("{start:%Y-%m-%d}.jsonl", about()) == "2026-01-15.jsonl"
     finally:
         locale.setlocale(locale.LC_TIME, before)
 
@@ -116,6 +163,7 @@ def test_a_key_depends_on_no_locale_set_meanwhile():
     [
         "{}", "{0}", "{{", "}}", "{", "}", "{{start}}", "{start", "start}", "{start.__class__}", "{start[0]}",
         "{start!r}", "{start!s:%Y}", "{start:}", "{start:{end}}", "{sta{end}rt}", "{scope:x}", "{scope.x}", "{scope!r}",
+        "{account:x}", "{account.x}", "{Account}", "{dataset!r}",
         "{Start}",
         "{ start }", "{start }", "{ds}", "{partition_key}", "{interval}", "{start}{", "{{{scope}}}", "${start}}",
         "{\n}", "{start:%Y{scope}}", "{end:%Y}}",
@@ -126,9 +174,12 @@ def test_any_other_brace_is_refused(field):
     with pytest.raises(LayoutError, match="holds a brace that cannot be filled") as caught:
         check_template(f"x/{field}/x.jsonl")
 
-    assert all(ours in str(caught.value) for ours in ("{start}", "{end}", "{start:%Y-%m-%d}", "{scope}"))
+    assert all(
+        ours in str(caught.value)
+        for ours in ("{start}", "{end}", "{start:%Y-%m-%d}", "{scope}", "{account}", "{dataset}")
+    )
     with pytest.raises(LayoutError):
-        render(f"x/{field}/x.jsonl", DAY, "a")
+        render(f"x/{field}/x.jsonl", about())
 
 
 @pytest.mark.parametrize(
@@ -195,7 +246,7 @@ def test_whatever_the_template_it_is_refused_or_rendered(template):
         check_template(template)
     except LayoutError:
         return
-    key = render(template, ODD, "账户")
+    key = render(template, about(ODD, "账户", "账户"))
     assert not {"{", "}"} & set(key)
     assert key.endswith(suffix_of(template))
 
@@ -208,10 +259,10 @@ def test_a_key_longer_than_s3_takes_is_refused(letter, letters, fits):
     template = letter * (room // len(letter.encode())) + "x" * (room % len(letter.encode())) + ".jsonl"
 
     if fits:
-        assert len(render(template, DAY, "a").encode()) == letters
+        assert len(render(template, about()).encode()) == letters
         return
     with pytest.raises(LayoutError, match="1025 bytes"):
-        render(template, DAY, "a")
+        render(template, about())
 
 
 # -- where to --------------------------------------------------------------------------------------------------------
@@ -256,3 +307,64 @@ def test_what_names_no_place_is_refused(bucket, key, words):
     """And an address is never taken for a key."""
     with pytest.raises(LayoutError, match=words):
         split_url(bucket, key)
+
+
+@pytest.mark.parametrize("bucket", ["s3://lake", "s3://lake/", "lake/folder", "/lake", "https://lake.s3.amazonaws.com"])
+def test_a_bucket_is_a_name_alone(bucket):
+    """And the error says where the rest belongs."""
+    for refuse in (lambda: check_bucket(bucket), lambda: split_url(bucket, "x.jsonl")):
+        with pytest.raises(LayoutError, match=r"the bucket's name alone.*s3_key") as caught:
+            refuse()
+        assert bucket in str(caught.value)
+
+
+@pytest.mark.parametrize("bucket", ["lake", "my.lake-1", "arn:aws:s3:eu-west-1:123456789012:accesspoint/lake"])
+def test_a_bucket_may_be_an_access_point(bucket):
+    """Whose name has slashes."""
+    assert split_url(bucket, "x.jsonl") == (bucket, "x.jsonl")
+
+
+# -- accounts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "binance_default",
+        "main",
+        "a.b-c_d",
+        "_x",
+        "7",
+        "desk@fund",
+        "a+b",
+        "a!b(c):d",
+        "币安",
+        "A" * 200,
+        "cross",
+        "BTCUSDT",
+    ],
+    ids=lambda name: name[:20],
+)
+def test_what_an_account_may_be_called(name):
+    """Nearly whatever a connection may; key and metadata hold it, within what S3 takes."""
+    assert checked_account(name) == name
+    longest = proof_metadata(
+        about(account=name, scope="币" * 40), Run("r" * 250, 10**6, "d" * 250, "t", 9, "2026", 3), **LONGEST
+    )
+    assert sum(len(name) + len(value) for name, value in longest.items()) <= 2048 - 256
+    assert about(account=name, scope="币" * 40).describes(longest)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", " ", "None", "a/b", "/", "..", "a..b", ".", ".a", "-a", "a b", "a\n", "a\0", "a\x1b", "a\\b", "{start}",
+        "a{", "a}", "a=b", "a%2Fb", "a?", "a#b", "a&b", "a" * 201,
+        "币" * 23, "\ud800", "\u0301", None, 7, b"a", ["a"], True,
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_what_no_account_is_called(name):
+    """What a key, a partition or the metadata could not hold as it is: told with what to do."""
+    with pytest.raises(LayoutError, match=r"account must be a name.*give account="):
+        checked_account(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -20,6 +21,13 @@ from airflow_provider_binance_margin.lake.resolve import (
     partition_key,
     resolve,
 )
+
+
+class Manual(enum.StrEnum):
+    """As Airflow has run types."""
+
+    MANUAL = "manual"
+
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -119,6 +127,13 @@ def test_an_interval_of_no_length_without_a_grain_is_told_the_cure():
     """It is what a bare "@daily" gives on Airflow 3."""
     with pytest.raises(IntervalError, match="bare cron strings an interval of no length"):
         resolve(NO_LENGTH)
+
+
+@pytest.mark.parametrize("run_type", ["manual", Manual("manual")], ids=["text", "enumeration"])
+def test_a_run_by_hand_is_told_to_be_dated(run_type):
+    """It may have the best of timetables: without a logical date Airflow gives it no interval."""
+    with pytest.raises(IntervalError, match="by hand a logical date"):
+        resolve({"dag_run": SimpleNamespace(run_type=run_type, logical_date=None)}, grain="day")
 
 
 # -- explicit bounds -------------------------------------------------------------------------------------------------
@@ -273,6 +288,91 @@ def test_a_data_interval_is_loaded_as_it_is(grain):
     moved = scheduled(A_DAY["data_interval_start"].in_tz(SHANGHAI), A_DAY["data_interval_end"].in_tz(BERLIN))
 
     assert resolve(A_DAY, grain=grain).intervals == resolve(moved, grain=grain).intervals == (JAN_15,)
+
+
+# -- a run's logical date ----------------------------------------------------------------------------------------------
+
+NOW = "2026-01-17T12:00:05"
+WEEKDAYS = ("2026-01-15", "2026-01-16")  # Thursday's interval, by "0 0 * * 1-5" the last one until Monday
+FEBRUARY = ("2026-02-01", "2026-03-01")
+
+
+def dated(date, start, end, run_after=NOW, place="context"):
+    run = {} if run_after is None else {"run_after": pendulum.parse(run_after)}
+    if place == "dag_run":
+        return {**scheduled(start, end), "dag_run": SimpleNamespace(logical_date=pendulum.parse(date), **run)}
+    return {**scheduled(start, end), "dag_run": SimpleNamespace(**run), "logical_date": pendulum.parse(date)}
+
+
+@pytest.mark.parametrize("grain", [None, "hour"])
+@pytest.mark.parametrize(
+    ("date", "start", "end", "run_after"),
+    [
+        pytest.param("2026-01-15", *WEEKDAYS, "2026-01-16", id="scheduled or backfilled"),
+        pytest.param("2026-01-15", *WEEKDAYS, None, id="on an Airflow that tells no run_after"),
+        pytest.param("2026-01-15T01:00+01:00", *WEEKDAYS, "2026-01-16", id="dated in another zone"),
+        pytest.param("2026-01-16", *WEEKDAYS, NOW, id="API, on a bound"),
+        pytest.param("2026-01-16T05:31:07.123", *WEEKDAYS, NOW, id="API, after a bound"),
+        pytest.param("2026-01-18T23:00", *WEEKDAYS, "2026-02-01", id="API, irregular timetable"),
+        pytest.param("2026-03-31T12:00", *FEBRUARY, "2026-04-20", id="API, months of two lengths"),
+        pytest.param("2026-03-31T12:00", *FEBRUARY, "2026-03-01", id="tasks test, months of two lengths"),
+        pytest.param("2026-01-18T23:00", *WEEKDAYS, "2026-01-16", id="tasks test, irregular timetable"),
+        pytest.param("2026-01-16T23:59", *WEEKDAYS, "2026-01-16T12:00", id="API, later today"),
+        pytest.param("2026-01-20", *WEEKDAYS, "2026-02-01", id="API, with an interval of its own"),
+        pytest.param("2026-01-15T12:00", *WEEKDAYS, "2026-01-16T12:00", id="command line, in the interval"),
+        pytest.param("2026-01-16T12:00:05", *WEEKDAYS, "2026-01-16T12:00:05", id="TriggerDagRunOperator, undated"),
+    ],
+)
+@pytest.mark.parametrize("place", ["context", "dag_run"])
+def test_an_interval_that_fits_the_logical_date_is_loaded(date, start, end, run_after, grain, place):
+    """In each way in which Airflow makes the one of the other."""
+    choice = resolve(dated(date, start, end, run_after, place), grain=grain)
+
+    assert (choice.intervals, choice.source) == ((span(start, end),), "data_interval")
+
+
+@pytest.mark.parametrize(
+    ("date", "start", "end"),
+    [
+        pytest.param("2026-01-15T00:00", "2026-01-16", "2026-01-17", id="the day before"),
+        pytest.param("2026-01-15T23:59:59.999", "2026-01-16", "2026-01-17", id="a millisecond before"),
+        pytest.param("2025-12-01", "2026-01-16", "2026-01-17", id="long before"),
+        pytest.param("2026-01-18", "2026-01-16", "2026-01-17", id="tomorrow"),
+        pytest.param("2026-12-01", "2026-01-16", "2026-01-17", id="long ahead"),
+        pytest.param("2025-12-31", "2026-01-17T11:00", "2026-01-17T12:00", id="an hour's"),
+        pytest.param("2025-11-30", "2025-12-01", "2026-01-01", id="a month's"),
+        pytest.param("2026-01-15", NOW, NOW, id="of no length"),
+        pytest.param("2026-01-18", NOW, NOW, id="of no length, tomorrow"),
+    ],
+)
+@pytest.mark.parametrize("place", ["context", "dag_run"])
+def test_an_interval_of_the_call_is_not_taken_for_the_dates(date, start, end, place):
+    """As of `airflow dags trigger --logical-date` and TriggerDagRunOperator: another day would be loaded, green."""
+    grain = "day" if start == end else None
+    with pytest.raises(IntervalError, match="do not belong together") as caught:
+        resolve(dated(date, start, end, place=place), grain=grain)
+
+    named = (iso(span(date, date).start), "[2026-01-1" if start != "2025-12-01" else "[2025-12-01", "start= and end=")
+    assert all(part in str(caught.value) for part in (*named, f"--from-date {date[:10]} --to-date {date[:10]}"))
+    explicit = resolve(dated(date, start, end, place=place), start="2026-01-15", end="2026-01-16", grain=grain)
+    assert explicit.intervals == (JAN_15,)
+
+
+@pytest.mark.parametrize("date", ["2026-01-17T00:00", "2026-01-17T12:00:00", "2026-01-16T08:00"])
+def test_a_tick_of_no_length_may_be_a_while_after_its_date(date):
+    """What is loaded is the grain before the tick, which is the date's too."""
+    assert resolve(dated(date, NOW, NOW), grain="day").intervals == (span("2026-01-16", "2026-01-17"),)
+
+
+def test_a_partition_and_events_do_not_ask_for_the_logical_date():
+    """They say by themselves what is to be loaded."""
+    date = dated("2025-01-01", NOW, NOW)
+
+    assert resolve({**date, **PARTITION}, grain="day").source == "partition"
+    assert resolve({**date, **woken(EVENT)}, grain="day").source == "asset_events"
+
+
+# -- ticks -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

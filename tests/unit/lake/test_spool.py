@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.paging import Sink
-from airflow_provider_binance_margin.lake.spool import Spool
+from airflow_provider_binance_margin.lake.spool import Spool, TemporaryFolderError, temporary_storage
 
 FIELDS = ("symbol", "orderId", "isIsolated")
 
@@ -46,40 +47,69 @@ class Model:
     """What a spool must do, in plain Python."""
 
     def __init__(self):
-        self.done, self.window = [], []
+        self.windows = [[]]
+
+    def clear(self):
+        self.windows = [[]]
 
     def start_window(self):
-        self.done, self.window = self.done + self.window, []
+        self.windows.append([])
 
     def restart_window(self):
-        self.window = []
+        self.windows[-1] = []
 
     def add(self, page):
-        self.window += page
+        self.windows[-1] += page
 
     def distinct(self):
-        return len({each[2] if None in each[1] else each[1] for each in self.window})
+        return len({self.identity(each) for each in self.windows[-1]})
 
     def conflicts(self):
-        return len({each[2] for each in self.window}) - self.distinct()
+        return len({each[2] for each in self.windows[-1]}) - self.distinct()
+
+    def kept(self):
+        """Each line once, of the window that has the latest version of its record."""
+        latest = {}
+        for number, window in enumerate(self.windows):
+            for each in window:
+                version = (self.time(each), number)
+                latest[self.identity(each)] = max(version, latest.get(self.identity(each), version))
+        return {
+            each[2]: each
+            for number, window in enumerate(self.windows)
+            for each in window
+            if None in each[1] or latest[each[1]][1] == number
+        }.values()
+
+    def records(self):
+        return len({self.identity(each) for each in self.kept()})
+
+    def rows(self):
+        return len(self.kept())
 
     def lines(self):
-        kept = {each[2]: each for each in self.done + self.window}
-        return [each[2] for each in sorted(kept.values(), key=self.place)]
+        return [each[2] for each in sorted(self.kept(), key=self.place)]
 
     @staticmethod
-    def place(each):
+    def identity(each):
+        return each[2] if None in each[1] else each[1]
+
+    @staticmethod
+    def time(each):
+        return -1 if each[0] is None else each[0]
+
+    @classmethod
+    def place(cls, each):
         """Numbers before text, nothing before all."""
-        time, key, line = each
-        values = [(0, value) if isinstance(value, int) else (1, (value or "").encode()) for value in key]
-        return (-1 if time is None else time, values, line)
+        values = [(0, value) if isinstance(value, int) else (1, (value or "").encode()) for value in each[1]]
+        return (cls.time(each), values, each[2])
 
     def times(self):
-        known = [each[0] for each in self.done + self.window if each[0] is not None]
+        known = [each[0] for each in self.kept() if each[0] is not None]
         return (min(known), max(known)) if known else (None, None)
 
     def holds(self, column, value):
-        return value is not None and any(each[1][column] == value for each in self.done + self.window)
+        return value is not None and any(each[1][column] == value for each in self.kept())
 
 
 symbols = st.sampled_from(["BTCUSDT", "ETHUSDT", "币安人生USDT", "", None]) | st.text(
@@ -95,7 +125,7 @@ rows = st.builds(
     note=st.sampled_from(["", "changed", "changed again"]),
 )
 pages = st.lists(rows, max_size=6)
-steps = st.lists(st.sampled_from(["start", "restart"]) | pages, max_size=12)
+steps = st.lists(st.sampled_from(["start", "start", "restart", "clear"]) | pages, max_size=12)
 
 
 # -- against the model -----------------------------------------------------------------------------------------------
@@ -113,10 +143,14 @@ def test_a_spool_is_a_sorted_set_of_rows(sequence):
                     each.start_window()
                 elif step == "restart":
                     each.restart_window()
+                elif step == "clear":
+                    each.clear()
                 else:
                     each.add(iter(step))
             assert (spool.distinct(), spool.conflicts()) == (model.distinct(), model.conflicts())
+            assert spool.records() == model.records()
         assert list(spool.lines()) == model.lines() == list(spool.lines())
+        assert (spool.records(), spool.rows()) == (model.records(), model.rows())
         assert spool.times() == model.times()
         for column, value in ((0, "BTCUSDT"), (1, 1), (1, "1"), (2, 1), (2, 0), (2, None)):
             assert spool.holds(column, value) == model.holds(column, value)
@@ -298,25 +332,89 @@ def test_a_window_may_be_read_again_and_again():
 
 def test_a_row_that_two_windows_answer_is_there_once():
     """Each window must meet its own total, and the object holds the row once."""
+    nameless = row(1, order_id=None)
     with Spool(3) as spool:
         for _ in range(2):
             spool.start_window()
-            spool.add([OLD, OTHER])
-            assert (spool.distinct(), spool.conflicts()) == (2, 0)
+            spool.add([OLD, OTHER, nameless])
+            assert (spool.distinct(), spool.conflicts()) == (3, 0)
 
-        assert list(spool.lines()) == lines_of(OLD, OTHER)
+        assert (spool.records(), spool.rows()) == (3, 3)
+        assert list(spool.lines()) == lines_of(OLD, nameless, OTHER)
 
 
-def test_a_row_that_differs_between_windows_is_there_twice():
-    """It is no conflict of either window, and nothing is lost."""
+@pytest.mark.parametrize(
+    ("windows", "expected"),
+    [
+        pytest.param([[OLD], [NEW]], [NEW], id="it moved on"),
+        pytest.param([[NEW], [OLD]], [NEW], id="it moved back"),
+        pytest.param([[OLD], [NEW], [NEWER, OTHER]], [NEWER, OTHER], id="it moved twice"),
+        pytest.param([[NEW], [row(2, note="same time")]], [row(2, note="same time")], id="of one time, the later"),
+        pytest.param([[row(None, note="no time")], [OLD]], [OLD], id="one with a time before one without"),
+        pytest.param([[OLD, NEWER], [NEW]], [OLD, NEWER], id="two in one window are a conflict of that window"),
+        pytest.param([[OLD], [NEW, NEWER]], [NEW, NEWER], id="so they are in the later one"),
+    ],
+)
+def test_a_record_that_moved_to_another_window_is_there_once(windows, expected):
+    """In its latest version, which is no conflict."""
+    with Spool(3) as spool:
+        for window in windows:
+            spool.start_window()
+            spool.add(window)
+            assert spool.distinct() == len({each[1] for each in window})
+
+        assert list(spool.lines()) == lines_of(*expected)
+        assert (spool.records(), spool.rows()) == (len({each[1] for each in expected}), len(expected))
+        times = [each[0] for each in expected]
+        assert spool.times() == (min(times), max(times))
+
+
+def test_a_window_that_is_read_again_gives_earlier_windows_their_rows_back():
+    """What it outdated is not, when it is forgotten; looking at the lines in between changes nothing."""
     with Spool(3) as spool:
         spool.start_window()
         spool.add([OLD])
         spool.start_window()
         spool.add([NEW])
+        assert list(spool.lines()) == lines_of(NEW)
+        spool.restart_window()
+        assert list(spool.lines()) == lines_of(OLD)
+        assert (spool.records(), spool.rows()) == (1, 1)
 
-        assert (spool.distinct(), spool.conflicts()) == (1, 0)
-        assert list(spool.lines()) == lines_of(OLD, NEW)
+
+def test_a_spool_that_is_cleared_is_as_new():
+    """The whole object is read again."""
+    with Spool(3) as spool:
+        for _ in range(2):
+            spool.start_window()
+            spool.add([OLD, OTHER])
+            assert list(spool.lines())
+        spool.clear()
+        assert (spool.records(), spool.rows(), list(spool.lines()), spool.times()) == (0, 0, [], (None, None))
+        spool.add([NEW])
+        assert (spool.records(), spool.rows(), list(spool.lines())) == (1, 1, lines_of(NEW))
+
+
+@pytest.mark.parametrize(
+    ("pages_", "same"),
+    [
+        pytest.param([[NEW, OTHER], [OLD, THIRD]], True, id="another order"),
+        pytest.param([[OLD, NEW, OTHER, OTHER, OLD], [THIRD, NEW]], True, id="rows that come twice"),
+        pytest.param([[OLD, NEW], [OTHER]], False, id="one less"),
+        pytest.param([[OLD, NEW, OTHER], [row(8, order_id=97)]], False, id="another one"),
+        pytest.param([[OLD, NEWER, OTHER], [THIRD]], False, id="another version"),
+    ],
+)
+def test_two_readings_of_the_same_rows_have_one_fingerprint(pages_, same):
+    """Whatever their order, their pages, and how often each comes."""
+    with Spool(3) as spool:
+        spool.add([OLD, NEW, OTHER, THIRD])
+        first = spool.fingerprint()
+        spool.restart_window()
+        for page in pages_:
+            spool.add(page)
+
+        assert (spool.fingerprint() == first) == same
 
 
 def test_an_empty_spool_gives_nothing():
@@ -476,3 +574,67 @@ def test_a_great_object_stays_on_disk(tmp_path):
     assert 0.1 < share < 0.8
     assert (left, files) == (0, 0)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+FULL = """
+import resource, sys
+from tempfile import SpooledTemporaryFile
+from airflow_provider_binance_margin.lake.spool import Spool, TemporaryFolderError, temporary_storage
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+
+def spool():
+    with Spool(3) as spool:
+        spool.start_window()
+        for page in range(10_000):
+            ids = range(page * 100, page * 100 + 100)
+            spool.add([(id, ("BTCUSDT", id * 7919 % 10**6, 0), b"%d" % (id * 7919)) for id in ids])
+
+def file():
+    with temporary_storage(), SpooledTemporaryFile(max_size=1000) as file:
+        file.write(bytes(1 << 20))
+
+try:
+    {"spool": spool, "file": file}[sys.argv[1]]()
+except TemporaryFolderError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("what", ["spool", "file"])
+def test_a_temporary_folder_that_is_full_is_named(tmp_path, what):
+    """With the variable that names another. No file may grow here, as on a disk that is full."""
+    environment = {**os.environ, "SQLITE_TMPDIR": str(tmp_path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, what], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert done.stderr == ""
+    assert f"TMPDIR={tmp_path}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_of_the_folder"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EROFS, "Read-only file system"), True),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found"), True),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), False),
+        (OSError("no number"), False),
+        (ValueError("no fault of a folder"), False),
+    ],
+    ids=str,
+)
+def test_only_what_the_temporary_folder_did_is_called_so(fault, is_of_the_folder, monkeypatch):
+    """What else fails inside stays what it is; without TMPDIR, the folders that serve instead are named."""
+    monkeypatch.delenv("TMPDIR", raising=False)
+    with pytest.raises(TemporaryFolderError if is_of_the_folder else type(fault)) as told, temporary_storage():
+        raise fault
+
+    assert ("TMPDIR is not set: /var/tmp or /tmp" in str(told.value)) == is_of_the_folder
+
+
+def test_a_mistake_in_a_statement_is_no_fault_of_the_folder():
+    """Only what sqlite says of its file is."""
+    with Spool(3) as spool, pytest.raises(sqlite3.OperationalError, match="no such table"):
+        spool._db.execute("SELECT * FROM missing")

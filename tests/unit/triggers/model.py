@@ -19,7 +19,7 @@ from airflow_provider_binance_margin.exchange.wire import Reply
 from airflow_provider_binance_margin.lake.interval import ms, parse
 from airflow_provider_binance_margin.triggers.connection import AsyncConnection
 from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
-from airflow_provider_binance_margin.triggers.news import Feed
+from airflow_provider_binance_margin.triggers.poller import RecordPoller
 
 START = 1_770_000_000.0
 HOUR = 3_600_000
@@ -139,7 +139,7 @@ class ModelConnection:
 
 
 @dataclass(frozen=True)
-class ModelFeed(Feed):
+class ModelPoller(RecordPoller):
     """A feed of the model."""
 
     model: Model | None = None
@@ -181,8 +181,8 @@ class Watcher:
         model = self.model
 
         class Trigger(ForceLiquidationEventTrigger):
-            def feed(self):
-                return ModelFeed(FORCE_LIQUIDATION, "c", None, self.poll_interval, self.max_span, model)
+            def poller(self):
+                return ModelPoller(FORCE_LIQUIDATION, "c", None, self.poll_interval, self.max_span, model)
 
         trigger = Trigger(**{"poll_interval": 5, **self.options})
         trigger.asset_state_store = self.store

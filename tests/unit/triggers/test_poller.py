@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+from urllib.parse import parse_qs
 
 import pytest
 from unit.triggers.model import HOUR, START, Model, Store, scene
@@ -70,7 +72,7 @@ def test_a_record_is_announced_within_a_poll():
 
     assert 31 <= event.at <= 31 + 5.3
     assert event.holds(NOW + 31_000)
-    assert {"start", "end", "total", "newest"} == set(event.payload)
+    assert {"start", "end", "total", "newest", "binance_conn_id", "isolated_symbol"} == set(event.payload)
 
 
 def test_ties_and_late_comers_are_news():
@@ -120,6 +122,40 @@ def test_nothing_slips_through_while_the_base_moves(pause):
     watcher = scene(story)
 
     assert [1, 2] == [event.payload["total"] for event in watcher.events]
+
+
+@pytest.mark.parametrize("late", [0, HOUR // 2], ids=["new", "late"])
+def test_a_stale_answer_hides_nothing(late):
+    """A record that one server knows already and the next does not yet, while the base moves, is announced."""
+
+    async def story(model, watcher):
+        await asyncio.sleep(7200)
+        model.add()
+        while not watcher.events:  # noqa: ASYNC110 - time is virtual
+            await asyncio.sleep(0.01)
+        count, known = len(model.sent), list(model.records)
+
+        def behind(url):
+            """The third request from here is answered by a server that lags."""
+            if len(model.sent) == count + 1:
+                model.add(model.now_ms() - late)
+            if len(model.sent) == count + 3:
+                hidden, model.records = model.records, known
+                try:
+                    return model.page(url)
+                finally:
+                    model.records = hidden
+            return None
+
+        await asyncio.sleep(0)
+        model.wrong = behind
+        await asyncio.sleep(60)
+
+    model = Model()
+    watcher = scene(story, model=model)
+    (_, (new, _)) = model.records
+
+    assert any(event.holds(new) for event in watcher.events[1:])
 
 
 def test_the_base_moves_with_the_days():
@@ -201,11 +237,11 @@ WRONG = {
     "no answer": (
         lambda: Reply(None, fault="ClientConnectorError"),
         "could not be reached (ClientConnectorError)",
-        "tried again",
+        "it may pass",
     ),
-    "500": (lambda: refused(500), "the exchange failed (HTTP 500)", "tried again"),
-    "no JSON": (lambda: Reply(200, {}, b"<html/>"), "could not be read", "tried again"),
-    "no total": (lambda: Reply(200, {}, b'{"rows":[]}'), "states no total", "tried again"),
+    "500": (lambda: refused(500), "the exchange failed (HTTP 500)", "it may pass"),
+    "no JSON": (lambda: Reply(200, {}, b"<html/>"), "could not be read", "it may pass"),
+    "no total": (lambda: Reply(200, {}, b'{"rows":[]}'), "states no total", "it may pass"),
 }
 
 
@@ -235,7 +271,7 @@ def test_trouble_is_told_once_and_waited_out(kind, caplog):
     assert 1 == len(told), told
     assert words in told[0]
     assert hope in told[0]
-    assert "The exchange answers again" in caplog.text
+    assert "Poll succeeded again" in caplog.text
 
 
 @pytest.mark.parametrize(("status", "seconds"), [(429, 60), (429, 3600), (418, 60), (418, 86_400), (403, 300)], ids=str)
@@ -308,8 +344,145 @@ def test_a_broken_memory_does_not_end_the_trigger(told):
 
     assert [1] == [event.payload["total"] for event in watcher.events]
     text = told()
-    assert 1 == text.count("could not be asked for yet, it is tried again: RuntimeError")
-    assert 1 == text.count("could not be remembered, it is tried again: RuntimeError")
+    assert 1 == text.count("Catch-up failed, will retry at the next poll: RuntimeError")
+    assert 1 == text.count("State not written, will retry at the next poll: RuntimeError")
+
+
+GOOD = {"since": NOW - 2 * HOUR, "total": 0, "newest": None}
+STATES = {
+    "no since": {"total": 0, "newest": None},
+    "no total": {"since": NOW, "newest": None},
+    "no newest": {"since": NOW, "total": 0},
+    "empty": {},
+    "list": [],
+    "list of the fields": [NOW, 0, None],
+    "text": "1770000000000",
+    "empty text": "",
+    "number": 5,
+    "nothing": 0,
+    "truth": True,
+    "untruth": False,
+    "since of text": {**GOOD, "since": str(NOW)},
+    "since of ISO text": {**GOOD, "since": "2026-02-02T02:40:00Z"},
+    "since of nothing": {**GOOD, "since": None},
+    "since of truth": {**GOOD, "since": True},
+    "since before all": {**GOOD, "since": -1},
+    "since in seconds": {**GOOD, "since": NOW // 1000},
+    "since in microseconds": {**GOOD, "since": NOW * 1000},
+    "since in a year": {**GOOD, "since": NOW + 365 * 24 * HOUR},
+    "since of 30 digits": {**GOOD, "since": 10**30},
+    "since without end": {**GOOD, "since": float("inf")},
+    "since of no number": {**GOOD, "since": float("nan")},
+    "total of text": {**GOOD, "total": "0"},
+    "total below none": {**GOOD, "total": -1},
+    "total of a list": {**GOOD, "total": [0]},
+    "newest of text": {**GOOD, "newest": "soon"},
+    "newest of a list": {**GOOD, "newest": []},
+    "newest of a mapping": {**GOOD, "newest": {}},
+    "an older version": {"watermark": NOW},
+    "a newer version": {"version": 2, "cursor": {"since": NOW, "total": 0, "newest": None}},
+}
+
+
+@pytest.mark.parametrize("since", [None, "2026-02-02T01:00:00Z"], ids=["from now", "since"])
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_a_state_that_nobody_can_go_on_from_mutes_nothing(state, since, told):
+    """It is said once with what is wrong, what is new (or since `since`) is announced, and a good state written."""
+    store = Store()
+    store[STATE] = json.dumps(state)
+
+    async def story(model, watcher):
+        await asyncio.sleep(60)
+        model.add()
+        await asyncio.sleep(60)
+        await watcher.restart()
+        await asyncio.sleep(60)
+        model.add()
+        await asyncio.sleep(60)
+
+    watcher = scene(story, model=Model(records=[(NOW - 80 * 60_000, 0.0)]), store=store, since=since)
+
+    assert ([1, 1, 2] if since else [1, 2]) == [event.payload["total"] for event in watcher.events]
+    assert {"since", "total", "newest"} == set(json.loads(store[STATE]))
+    text = told()
+    assert 1 == text.count("State ignored, since it cannot be used: ")
+    assert "will retry" not in text
+
+
+@pytest.mark.parametrize(
+    "error", [json.JSONDecodeError("m", "d", 0), UnicodeDecodeError("u", b"", 0, 1, "r")], ids=repr
+)
+def test_a_state_that_cannot_be_decoded_mutes_nothing(error, told):
+    """Nor is it taken for a trigger that several assets share."""
+
+    class Broken(Store):
+        async def aget(self, *_):
+            raise error
+
+    async def story(model, watcher):
+        await asyncio.sleep(60)
+        model.add()
+        await asyncio.sleep(60)
+
+    watcher = scene(story, store=Broken())
+
+    assert [1] == [event.payload["total"] for event in watcher.events]
+    assert 1 == told().count(f"State ignored, since it cannot be used: {type(error).__name__}")
+    assert "name= of its own" not in told()
+
+
+def test_a_state_that_is_never_read_mutes_nothing(told):
+    """A reference whose file is gone, say: what has appeared since the first poll is announced after some polls."""
+
+    class Broken(Store):
+        async def aget(self, key, *_):
+            raise KeyError(key)
+
+    async def story(model, watcher):
+        await asyncio.sleep(30)
+        model.add()
+        await asyncio.sleep(300)
+
+    watcher = scene(story, store=Broken())
+
+    assert [1] == [event.payload["total"] for event in watcher.events]
+    assert 1 == told().count("State ignored, since it cannot be used: KeyError at each of 20 polls")
+
+
+@pytest.mark.parametrize("since", [None, "2025-10-01T00:00:00Z"], ids=["state", "state and since"])
+def test_a_start_that_the_exchange_refuses_mutes_nothing(since, told):
+    """What asks for too much of the past is done without, and said."""
+    store = Store()
+    store[STATE] = json.dumps({**GOOD, "since": NOW - 5000 * HOUR})
+
+    def wrong(url):
+        asked = {name: values[0] for name, values in parse_qs(url.query).items()}
+        return refused(400, -7001) if int(asked.get("startTime", NOW)) < NOW - 1000 * HOUR else None
+
+    async def story(model, watcher):
+        await asyncio.sleep(60)
+        model.add()
+        await asyncio.sleep(60)
+
+    watcher = scene(story, model=Model(wrong=wrong), store=store, since=since)
+
+    assert [1] == [event.payload["total"] for event in watcher.events]
+    assert 1 == told().count("State ignored, since it cannot be used: the date range is not supported")
+    assert NOW - 2 * HOUR < json.loads(store[STATE])["since"]
+
+
+def test_a_good_state_is_not_warned_of(told):
+    """Fields that a later version adds are no flaw."""
+    store = Store()
+    store[STATE] = json.dumps({**GOOD, "more": 1})
+
+    async def story(model, watcher):
+        await asyncio.sleep(60)
+
+    watcher = scene(story, model=Model(records=[(NOW - HOUR, 0.0)]), store=store)
+
+    assert [1] == [event.payload["total"] for event in watcher.events]
+    assert "ignored" not in told()
 
 
 def test_without_a_memory_its_cost_is_said(told):

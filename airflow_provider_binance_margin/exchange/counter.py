@@ -1,0 +1,165 @@
+"""Counter of records: one request of one row a poll, as a generator, the same for pokes and for triggers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from airflow_provider_binance_margin.exchange.endpoint import Page, Record
+from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError, BinanceSpanError
+from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
+from airflow_provider_binance_margin.exchange.settling import seconds_until_settled
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.call import Caller
+    from airflow_provider_binance_margin.exchange.wire import Call
+
+#: rows that a poll asks for: the newest
+ROWS_ASKED = 1
+#: by how much our clock may differ from the exchange's before a request is refused for it
+_SKEW_MS = 5000
+
+
+@dataclass(frozen=True)
+class Count:
+    """Result of one poll.
+
+    :param total: number of records that the exchange states from the window's start to `end`
+    :param newest: the newest of them, None without any
+    :param end: end of what was polled, in ms, exclusive
+    :param closed: True once the window has ended and settled, so that nothing can appear in it any more
+    """
+
+    total: int
+    newest: Record | None
+    end: int
+    closed: bool
+
+    @property
+    def newest_time(self) -> int | None:
+        """The newest record's time in ms."""
+        return self.newest.time if self.newest else None
+
+
+class _Closed(msgspec.Struct, frozen=True):
+    """The count of the settled part of a window.
+
+    :param asked: digest of the question, so that no other one takes this for its answer
+    :param until: first millisecond after the settled part
+    :param total: its records
+    :param newest: the newest of them as a line of JSON
+    :param span: the longest window that the exchange accepted
+    """
+
+    asked: str
+    until: int
+    total: Annotated[int, msgspec.Meta(ge=0)]
+    newest: str | None
+    span: Annotated[int, msgspec.Meta(ge=HOUR_MS)]
+
+
+class RecordCounter:
+    """Count of the records from a moment on; totals of settled windows are kept, not asked for again.
+
+    :param caller: signed calls of the endpoint, decoding answers of `ROWS_ASKED` rows
+    :param start: first millisecond of the window
+    :param end: first millisecond after it; None for a window that stays open
+    :param span: the longest window asked for at once
+    :param settle: seconds after its end, by the exchange's clock, at which a window counts as closed
+    :param isolated_symbol: the endpoint's own filter
+    """
+
+    def __init__(
+        self,
+        caller: Caller[Page],
+        start: int,
+        end: int | None,
+        *,
+        span: Span,
+        settle: float,
+        isolated_symbol: str | None = None,
+    ) -> None:
+        self._caller = caller
+        self._start = start
+        self._end = end
+        self._span = span
+        self._settle = settle
+        self._symbol = isolated_symbol
+        account = (caller.host.base_url, caller.path, caller.credentials.api_key)
+        question = json.dumps([*account, isolated_symbol, start, end, settle])
+        self._first = self._closed = _Closed(hashlib.sha256(question.encode()).hexdigest(), start, 0, None, span.ms)
+
+    @property
+    def memory(self) -> dict[str, Any] | None:
+        """The count of what has closed, as JSON, for another process to go on from; None as long as nothing has."""
+        return None if self._closed == self._first else dict(msgspec.to_builtins(self._closed))
+
+    def recall(self, memory: object) -> None:
+        """Go on from another process's count; that of another question, or one that cannot be read, is ignored."""
+        try:
+            closed = msgspec.convert(memory, _Closed)
+            self._record(closed.newest)
+        except (msgspec.MsgspecError, ValueError, IndexError):
+            return
+        if closed.asked == self._first.asked and self._start <= closed.until < self._present_end() + 24 * HOUR_MS:
+            self._closed = closed
+            self._span.ms = min(self._span.ms, closed.span)
+
+    def poll(self) -> Call[Count]:
+        """Poll once; nothing is asked about what has not begun."""
+        clock, closed, end = self._caller.host.clock, self._closed, self._present_end()
+        total, newest, start = closed.total, self._record(closed.newest), closed.until
+        while start < end:
+            stop, asked_at = self._cut(start, end), clock.monotonic()
+            try:
+                page = yield from self._ask(start, stop)
+            except BinanceSpanError:
+                if not self._span.halve(stop - start):
+                    raise
+                continue
+            total += page.total or 0
+            newest = page.records[0] if page.records else newest
+            start = stop
+            if self._had_settled(stop, asked_at):
+                line = newest.line.decode() if newest else None
+                self._closed = _Closed(closed.asked, stop, total, line, self._span.ms)
+            present = self._present_end()
+            if self._end is not None and self._had_settled(self._end, asked_at):  # more than our clock knew
+                end = self._end
+            elif present - end > (clock.monotonic() - asked_at) * 1000 + _SKEW_MS:  # the answer has set our clock
+                end = present
+        return Count(total, newest, end, self._end is not None and self._end <= self._closed.until)
+
+    def _had_settled(self, end: int, asked_at: float) -> bool:
+        """By the date of the answer itself, reckoned back to when it was asked for; False where none was sent."""
+        now = self._caller.host.exchange_time(asked_at)
+        return now is not None and not seconds_until_settled(end, self._settle, now)
+
+    def _present_end(self) -> int:
+        """The end of what has begun, by the clock that requests are signed with: it bounds what is asked for only."""
+        present = self._caller.host.server_ms() + 1
+        return present if self._end is None else min(self._end, present)
+
+    def _cut(self, start: int, end: int) -> int:
+        """The end of the next request: the last cut is where all before has settled, to be asked for only once."""
+        if end - start <= self._span.ms:
+            return end
+        settled = self._present_end() - int(self._settle * 1000) - _SKEW_MS
+        return start + self._span.ms if settled <= start else min(start + self._span.ms, settled)
+
+    def _ask(self, start: int, stop: int) -> Call[Page]:
+        page = yield from self._caller.call(
+            {"startTime": start, "endTime": stop - 1, "isolatedSymbol": self._symbol, "current": 1, "size": ROWS_ASKED}
+        )
+        if page.total is None:
+            raise BinanceIncompleteError("the exchange states no total")
+        if page.total and not page.records:
+            raise BinanceIncompleteError(f"the exchange states {page.total} records and shows none of them")
+        return page
+
+    def _record(self, line: str | None) -> Record | None:
+        return None if line is None else self._caller.decode(b'{"rows":[%b],"total":1}' % line.encode()).records[0]

@@ -1,0 +1,91 @@
+"""Which interval is loaded by a run that Airflow itself made, in each way that it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_binance_margin.lake.interval import IntervalError, utc
+from airflow_provider_binance_margin.lake.resolve import resolve
+
+HERE = Path(__file__).parent
+LAST = "the last whole day"
+DAGS = ("interval", "bare")
+TIMES = ("logical_date", "data_interval_start", "data_interval_end")
+
+#: the beginning of a run's id -> the day that it loads by either timetable, or what it is refused for
+WAYS = {
+    "scheduled__": (LAST, LAST),
+    "backfill__": ("2026-01-10", "2026-01-09"),
+    "cli-dated": ("do not belong together", "do not belong together"),
+    "cli-undated": ("by hand a logical date", "by hand a logical date"),
+    "api-dated": ("2026-01-15", "2026-01-15"),
+    "api-undated": ("by hand a logical date", "by hand a logical date"),
+    "api-interval": ("2026-01-17", "2026-01-17"),
+    "manual__": ("2026-01-17", "2026-01-17"),  # by `airflow dags test`
+    "operator-dated": ("do not belong together", "do not belong together"),
+    "operator-undated": (LAST, LAST),
+}
+
+
+def ways_of(dag):
+    yield ["dags", "trigger", dag, "--run-id", "cli-dated", "--logical-date", "2026-01-14T00:00:00+00:00"]
+    yield ["dags", "trigger", dag, "--run-id", "cli-undated"]
+    yield ["backfill", "create", "--dag-id", dag, "--from-date", "2026-01-10", "--to-date", "2026-01-10"]
+    yield {"dag_id": dag, "dag_run_id": "api-dated", "logical_date": "2026-01-16T05:31:00Z"}
+    yield {"dag_id": dag, "dag_run_id": "api-undated", "logical_date": None}
+    bounds = {"data_interval_start": "2026-01-17T00:00:00Z", "data_interval_end": "2026-01-18T00:00:00Z"}
+    yield {"dag_id": dag, "dag_run_id": "api-interval", "logical_date": "2026-01-20T00:00:00Z", **bounds}
+    yield ["dags", "test", dag, "2026-01-18T07:00:00+00:00"]
+    yield ["dags", "test", f"parent_of_{dag}"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The runs, and when they were made."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
+    environment = {
+        **kept,
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dated_runs"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    }
+    ways = [way for dag in DAGS for way in ways_of(dag)]
+    ways.append(["scheduler", "--num-runs", "2", "--skip-serve-logs"])
+    command = [sys.executable, str(HERE / "airflow_program.py"), "runs", json.dumps(ways)]
+    before = datetime.now(UTC)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr[-5000:]
+    made = json.loads(done.stdout.splitlines()[-1])
+    return SimpleNamespace(**made, before=before, after=datetime.now(UTC))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dag", DAGS)
+def test_a_run_loads_the_day_it_is_for_or_is_refused(made, dag, way):
+    """Never another day than the one that was asked for."""
+    found = [run for run in made.runs if (run["dag_id"], run["run_id"][: len(way)]) == (dag, way)]
+    assert len(found) == 1, made.said
+    run = {name: None if value == "None" else value for name, value in found[0].items()}
+    bounds = {name: datetime.fromisoformat(run[name]) for name in TIMES if run[name]}
+    context = {"dag_run": SimpleNamespace(**run), **bounds}
+    expected = WAYS[way][DAGS.index(dag)]
+
+    if " " in expected and expected != LAST:
+        with pytest.raises(IntervalError, match=expected):
+            resolve(context, grain="day")
+        return
+    (interval,) = resolve(context, grain="day").intervals
+    day = utc(interval.start)
+    if expected == LAST:  # of when it was made
+        assert made.before - timedelta(days=2) < day <= made.after - timedelta(days=1)
+    else:
+        assert f"{day:%Y-%m-%d}" == expected

@@ -1,0 +1,114 @@
+"""What one process knows of a host: one knowledge however the host is written, and one that outlives a fork."""
+
+import os
+import select
+import threading
+import time
+
+import pytest
+
+from airflow_provider_binance_margin.exchange.errors import BinanceBannedError
+from airflow_provider_binance_margin.exchange.host import Host
+from airflow_provider_binance_margin.hooks import hosts, redaction
+from airflow_provider_binance_margin.hooks.hosts import shared_host
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://api.binance.com", "https://api.binance.com:443"),
+        ("https://api.binance.com", "HTTPS://API.Binance.COM"),
+        ("https://api.binance.com", "https://api.binance.com./"),
+        ("https://api.binance.com", "https://api.binance.com.:443"),
+        ("http://127.0.0.1", "http://127.0.0.1:80"),
+        ("http://[::1]:80", "http://[0:0::1]"),
+        ("https://xn--bcher-kva.example", "https://B\u00dcCHER.example:443"),
+    ],
+)
+def test_a_host_is_one_however_it_is_written(one, other):
+    """A ban heard under one spelling holds under each."""
+    shared_host(one).throttled(418, "600", banned_until_ms=None)
+    with pytest.raises(BinanceBannedError):
+        next(shared_host(other).clearance(1, 60.0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["http://api.binance.com", "https://api.binance.com:80", "https://api1.binance.com", "http://api.binance.com:443"],
+)
+def test_other_hosts_are_others(other):
+    """Scheme, name and port tell them apart."""
+    assert shared_host("https://api.binance.com") is not shared_host(other)
+
+
+def in_child(act, seconds=30.0):
+    """What a forked child comes to; None if it is not done in time."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(send, str(act()).encode())
+        finally:
+            os._exit(0)
+    os.close(send)
+    try:
+        ready, _, _ = select.select([receive], [], [], seconds)
+        return os.read(receive, 1_000).decode() if ready else None
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        os.close(receive)
+
+
+LOCKS = {
+    "registry": lambda _: hosts._lock,
+    "host": lambda host: host._lock,
+    "places": lambda host: host.in_flight._lock,
+    "masker": lambda _: redaction._lock,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS)
+def test_a_child_does_not_wait_for_a_lock_of_its_parent(lock):
+    """Another thread holds it at the fork; the child goes on, and knows of the ban."""
+    host = shared_host("https://exchange.test")
+    host.throttled(418, "600", banned_until_ms=None)
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with lock(host):
+            held.set()
+            done.wait(30)
+
+    def act():
+        redaction.mask(["a-secret-of-the-child"])
+        try:
+            next(shared_host("https://exchange.test:443").clearance(1, 60.0))
+        except BinanceBannedError as error:
+            with host.in_flight.place("/p", 1, 1) as turn:
+                host.throttled(429, "1", banned_until_ms=None)
+                return f"{turn.done()} {500 < error.retry_after <= 600}"
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    try:
+        assert in_child(act) == "True True"
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_does_not_wait_for_requests_of_its_parent():
+    """What is in flight at the fork is the parent's, and what waits there too; both go on where they are."""
+    host = Host("https://exchange.test", time)
+    with host.in_flight.place("/p", 1, 1) as own, host.in_flight.place("/p", 1, 1) as queued:
+
+        def act():
+            with host.in_flight.place("/p", 1, 1) as turn:
+                return turn.done()
+
+        assert in_child(act) == "True"
+        assert (own.done(), queued.done()) == (True, False)

@@ -1,0 +1,78 @@
+"""What a look comes to: the same words, and the same errors, on a worker and through the triggerer."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_provider_binance_margin.exchange import errors
+from airflow_provider_binance_margin.sensors.outcome import describe, error_of, failure_of, outcome_of
+
+START, END = 1_768_435_200_000, 1_768_521_600_000
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BinanceError)]
+
+
+def look(total, *, closed=False, newest=None):
+    return SimpleNamespace(total=total, newest=newest, end=END, closed=closed)
+
+
+@pytest.mark.parametrize(
+    ("total", "closed", "status"),
+    [
+        (0, False, "waiting"),
+        (0, True, "closed"),
+        (1, False, "waiting"),
+        (1, True, "closed"),
+        (2, False, "found"),
+        (2, True, "found"),
+        (3, False, "found"),
+    ],
+)
+def test_enough_is_as_many_as_were_asked_for(total, closed, status):
+    """Whether or not the window has ended."""
+    outcome = outcome_of(look(total, closed=closed), START, 2)
+
+    assert outcome == {
+        "status": status,
+        "total": total,
+        "newest": None,
+        "start": "2026-01-15T00:00:00Z",
+        "end": "2026-01-16T00:00:00Z",
+    }
+    said = describe(outcome, 2)
+    assert said.startswith(
+        f"[2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) has {'ended with ' * (status == 'closed')}{total} of 2"
+    )
+    assert ("nothing can appear in it any more" in said) == (status == "closed")
+
+
+def test_the_newest_record_keeps_its_digits():
+    """A number with a point is text, since a float would lose some of them; whole numbers stay numbers."""
+    line = b'{"price":0.12345678901234567890,"orderId":12345678901234567890,"qty":"1.00000000"}'
+
+    newest = outcome_of(look(1, newest=SimpleNamespace(line=line)), START, 1)["newest"]
+
+    assert newest == {"price": "0.12345678901234567890", "orderId": 12345678901234567890, "qty": "1.00000000"}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_an_error_comes_through_the_triggerer_as_it_was(kind):
+    """Its class, words, code, status and the wait that was asked for, by way of JSON."""
+    wait = {"retry_after": 12.5} if issubclass(kind, errors.BinanceThrottledError) else {}
+    error = kind("in words", code=-1003, status=418, **wait)
+
+    again = error_of(json.loads(json.dumps(failure_of(error))))
+
+    assert type(again) is kind
+    assert (str(again), again.code, again.status) == (str(error), -1003, 418)
+    assert getattr(again, "retry_after", None) == wait.get("retry_after")
+
+
+def test_an_error_of_a_newer_version_is_still_an_error():
+    """A triggerer may run another version than the worker."""
+    again = error_of({"status": "failed", "kind": "BinanceSomethingNewError", "message": "new"})
+
+    assert (type(again), str(again)) == (errors.BinanceError, "new")
+    assert (again.code, again.status) == (None, None)

@@ -1,0 +1,61 @@
+"""A look as a task's result and a trigger's event: whatever the newest row holds, JSON that any store takes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_binance_margin.exchange.counter import Count
+from airflow_provider_binance_margin.exchange.endpoint import Record
+from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
+
+ODD = {
+    "a long integer": ("9" * 5000, "9" * 5000),
+    "a long negative integer": ("-" + "9" * 5000, "-" + "9" * 5000),
+    "more than 64 bits": ("18446744073709551616", "18446744073709551616"),
+    "an exponent without end": ("1e99999999999999999999", "1e99999999999999999999"),
+    "an exponent of nothing": ("1E-99999999999999999999", "1E-99999999999999999999"),
+    "a fraction": ("0.10", "0.10"),
+    "an exponent": ("1E+2", "1E+2"),
+    "minus nothing": ("-0", 0),
+    "an order": ("12345678901", 12345678901),
+    "text": ('"0.10"', "0.10"),
+    "nothing": ("null", None),
+    "a list": ("[1, 1e400]", [1, "1e400"]),
+}
+
+
+def outcome(line):
+    return outcome_of(Count(1, Record(1, (), line), 2, closed=False), 0, 1, binance_conn_id="c", isolated_symbol=None)
+
+
+@pytest.mark.parametrize(("literal", "expected"), ODD.values(), ids=ODD)
+def test_numbers_stay_what_they_are(literal, expected):
+    """What no database holds stays text; nothing is rounded, nothing raised."""
+    told = outcome(b'{"price":%b}' % literal.encode())
+
+    assert {"price": expected} == json.loads(json.dumps(told, allow_nan=False))["newest"]
+
+
+def test_a_row_too_deep_to_read_is_told_as_text():
+    """Nesting that Python's own reader gives up on is no error of the sensor's."""
+    line = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+    assert line.decode() == outcome(line)["newest"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"binance_conn_id": "one", "isolated_symbol": "BTCUSDT"}, "one, BTCUSDT: ["),
+        ({"binance_conn_id": "one", "isolated_symbol": None}, "one: ["),
+        ({}, "["),
+    ],
+    ids=["pair", "account", "an event of an older version"],
+)
+def test_the_log_names_what_was_asked(asked, words):
+    """Connection and pair stand before the window."""
+    told = describe({"status": "found", "total": 1, "start": "a", "end": "b", **asked}, 1)
+
+    assert f"{words}a, b) has 1 of 1 records." == told
