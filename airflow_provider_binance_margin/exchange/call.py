@@ -16,17 +16,17 @@ from urllib.parse import urlencode
 
 from airflow_provider_binance_margin.exchange.credentials import Credentials
 from airflow_provider_binance_margin.exchange.errors import (
-    Advice,
     BinanceClockError,
     BinanceThrottledError,
     BinanceTransientError,
-    Meaning,
+    ErrorAction,
+    ErrorInfo,
     error_for,
-    meaning_of,
+    error_info,
 )
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.in_flight import MOST
-from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request, Wait
+from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -77,7 +77,7 @@ class Caller(Generic[T]):
             outcome = yield from self._ask(lambda: self._signed(params), self.path, self.weight, self.decode)
             if not isinstance(outcome, _Refusal):
                 return outcome
-            if outcome.meaning.advice is Advice.RESYNC:
+            if outcome.info.action is ErrorAction.RESYNC:
                 if not resynced or attempt < self.attempts:
                     measured = yield from self._measure()
                 if not resynced and not isinstance(measured, _Refusal):
@@ -117,7 +117,7 @@ class Caller(Generic[T]):
         with self.host.in_flight.place(path, weight, self.width) as turn:
             while not turn.done():
                 yield Wait(math.inf, until=turn)
-            yield from self.host.clearance(weight, self.longest_wait, path)
+            yield from self.host.acquire(weight, self.longest_wait, path)
             reply = yield make()
             assert reply is not None
             return self._judge(reply, path, decode)  # before the place is free: whoever takes it knows of a ban
@@ -139,51 +139,53 @@ class Caller(Generic[T]):
             except (ValueError, RecursionError):
                 pass
             else:
-                self.host.heard(status, reply.header, path)
+                self.host.record_response(status, reply.header, path)
                 return answer
-        self.host.heard(status, reply.header, path, accepted=False)
+        self.host.record_response(status, reply.header, path, accepted=False)
         if status is None:
-            return _Refusal(Meaning(Advice.RETRY, f"the exchange could not be reached ({reply.fault})"))
+            return _Refusal(ErrorInfo(ErrorAction.RETRY, f"the exchange could not be reached ({reply.fault})"))
         code, banned_until_ms = _error_code(reply.body)
-        meaning, date = meaning_of(code, status), reply.header("date")
+        info, date = error_info(code, status), reply.header("date")
         retry_after = reply.header("retry-after")
-        if status in (418, 429) or meaning.advice is Advice.THROTTLE or (status == 403 and code is None):  # noqa: PLR2004
-            self.host.throttled(status, retry_after, banned_until_ms=banned_until_ms, code=code, path=path, date=date)
-            return _Refusal(meaning, code, status, is_throttled=True)
-        return _Refusal(meaning, code, status, self.host.asked_wait(retry_after, date))
+        if status in (418, 429) or info.action is ErrorAction.THROTTLE or (status == 403 and code is None):  # noqa: PLR2004
+            self.host.record_throttle(
+                status, retry_after, banned_until_ms=banned_until_ms, code=code, path=path, date=date
+            )
+            return _Refusal(info, code, status, is_throttled=True)
+        return _Refusal(info, code, status, self.host.asked_wait(retry_after, date))
 
     def _wait_or_raise(self, refusal: _Refusal, attempt: int) -> Call[None]:
         """Wait before the next attempt, or raise what ends the call."""
-        advice = refusal.meaning.advice
+        action = refusal.info.action
         if refusal.is_throttled:
             if attempt == self.attempts:
-                self.host.raise_throttled()
+                self.host.raise_throttle()
             return  # the clearance of the next attempt waits, or raises what is too long to wait for
-        if advice not in (Advice.RETRY, Advice.RETRY_SLOWLY, Advice.RESYNC):
-            raise error_for(refusal.meaning, code=refusal.code, status=refusal.status or 0)
+        if action not in (ErrorAction.RETRY, ErrorAction.RETRY_SLOWLY, ErrorAction.RESYNC):
+            raise error_for(refusal.info, code=refusal.code, status=refusal.status or 0)
         if attempt == self.attempts or refusal.asked > self.longest_wait:
             raise _failed(refusal, attempt)
-        pause = max(_backoff(attempt, slowly=advice is Advice.RETRY_SLOWLY), refusal.asked)
-        yield Wait(pause, refusal.meaning.text)
+        pause = max(_backoff(attempt, slowly=action is ErrorAction.RETRY_SLOWLY), refusal.asked)
+        yield Wait(pause, refusal.info.text)
 
     def _untimely(self, refusal: _Refusal, measured: float | _Refusal | None) -> _Refusal:
         """A refused timestamp, with what is known of why setting the clock did not help."""
         if isinstance(measured, _Refusal) and measured.is_throttled:
             return measured
         if isinstance(measured, _Refusal):
-            text = f"requests are refused for their timestamp, and the clock could not be set: {measured.meaning.text}"
+            text = f"requests are refused for their timestamp, and the clock could not be set: {measured.info.text}"
         else:
             text = (
                 "requests are refused for their timestamp even after the server's time was taken over: the way to the "
                 f"exchange takes longer than recv_window ({self.recv_window} ms), or its clock jumps. Its time took "
                 f"{measured:.1f} s to come: raise recv_window, or look for a slow proxy"
             )
-        return replace(refusal, meaning=Meaning(Advice.RESYNC, text))
+        return replace(refusal, info=ErrorInfo(ErrorAction.RESYNC, text))
 
 
 @dataclass(frozen=True)
 class _Refusal:
-    meaning: Meaning
+    info: ErrorInfo
     code: int | None = None
     status: int | None = None
     asked: float = 0.0
@@ -194,11 +196,11 @@ def _failed(refusal: _Refusal, attempts: int) -> BinanceTransientError:
     """The error of a fault that may pass, with the wait that the exchange asked for, if it did."""
     seen = "no answer" if refusal.status is None else f"HTTP {refusal.status}"
     times = f", {attempts} times in a row" if attempts > 1 else ""
-    text = f"{refusal.meaning.text} ({seen}){times}"
+    text = f"{refusal.info.text} ({seen}){times}"
     if refusal.asked:
         text = f"{text}, and asks to wait {refusal.asked:.0f} s"
         return BinanceThrottledError(text, retry_after=refusal.asked, code=refusal.code, status=refusal.status)
-    kind = BinanceClockError if refusal.meaning.advice is Advice.RESYNC else BinanceTransientError
+    kind = BinanceClockError if refusal.info.action is ErrorAction.RESYNC else BinanceTransientError
     return kind(text, code=refusal.code, status=refusal.status)
 
 

@@ -16,7 +16,7 @@ from airflow_provider_binance_margin.exchange.settling import seconds_until_sett
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.call import Caller
-    from airflow_provider_binance_margin.exchange.wire import Call
+    from airflow_provider_binance_margin.exchange.messages import Call
 
 #: rows that a poll asks for: the newest
 ROWS_ASKED = 1

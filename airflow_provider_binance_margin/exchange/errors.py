@@ -77,7 +77,7 @@ class BinanceSpanError(BinanceRequestError):
     """The exchange refuses the window's dates; a shorter window may be accepted."""
 
 
-class Advice(Enum):
+class ErrorAction(Enum):
     """What to do about an answer."""
 
     RETRY = "retry"
@@ -90,14 +90,14 @@ class Advice(Enum):
     SPAN = "span"
 
 
-class Meaning(NamedTuple):
+class ErrorInfo(NamedTuple):
     """What one error code means, in our words.
 
     :param advice: what to do
     :param text: what it means and how it is cured
     """
 
-    advice: Advice
+    action: ErrorAction
     text: str
 
 
@@ -108,101 +108,107 @@ _KEY_HELP = (
 _DATES = "the exchange refuses the dates of the window"
 
 #: code -> meaning. Names and classes follow the exchange's margin error table; texts are ours.
-MEANINGS: dict[int, Meaning] = {
-    -1000: Meaning(Advice.RETRY, "the exchange had an unknown error"),
-    -1001: Meaning(Advice.RETRY, "the exchange had an internal error"),
-    -1002: Meaning(Advice.KEY, f"the key is not authorised: {_KEY_HELP}"),
-    -1003: Meaning(Advice.THROTTLE, "too many requests from this address"),
-    -1004: Meaning(Advice.RETRY, "the exchange is busy"),
-    -1006: Meaning(Advice.RETRY, "the exchange got an unexpected answer inside"),
-    -1007: Meaning(Advice.RETRY, "the exchange timed out inside"),
-    -1008: Meaning(Advice.RETRY_SLOWLY, "the exchange is overloaded"),
-    -1015: Meaning(Advice.THROTTLE, "too many orders from this account"),
-    -1016: Meaning(Advice.REQUEST, "the service is no longer available: a newer version of this package may be needed"),
-    -1020: Meaning(Advice.REQUEST, "the operation is not supported"),
-    -1021: Meaning(Advice.RESYNC, "the timestamp is outside the receive window"),
-    -1022: Meaning(
-        Advice.KEY,
+ERRORS: dict[int, ErrorInfo] = {
+    -1000: ErrorInfo(ErrorAction.RETRY, "the exchange had an unknown error"),
+    -1001: ErrorInfo(ErrorAction.RETRY, "the exchange had an internal error"),
+    -1002: ErrorInfo(ErrorAction.KEY, f"the key is not authorised: {_KEY_HELP}"),
+    -1003: ErrorInfo(ErrorAction.THROTTLE, "too many requests from this address"),
+    -1004: ErrorInfo(ErrorAction.RETRY, "the exchange is busy"),
+    -1006: ErrorInfo(ErrorAction.RETRY, "the exchange got an unexpected answer inside"),
+    -1007: ErrorInfo(ErrorAction.RETRY, "the exchange timed out inside"),
+    -1008: ErrorInfo(ErrorAction.RETRY_SLOWLY, "the exchange is overloaded"),
+    -1015: ErrorInfo(ErrorAction.THROTTLE, "too many orders from this account"),
+    -1016: ErrorInfo(
+        ErrorAction.REQUEST, "the service is no longer available: a newer version of this package may be needed"
+    ),
+    -1020: ErrorInfo(ErrorAction.REQUEST, "the operation is not supported"),
+    -1021: ErrorInfo(ErrorAction.RESYNC, "the timestamp is outside the receive window"),
+    -1022: ErrorInfo(
+        ErrorAction.KEY,
         "the signature is not valid: the API secret or private key does not belong to this API key, or is of another "
         "kind (HMAC, RSA, Ed25519) than the key was registered with",
     ),
-    -1099: Meaning(Advice.KEY, f"the key was not found or is not authorised: {_KEY_HELP}"),
-    -1100: Meaning(Advice.SPAN, "a parameter holds illegal characters, or its dates are out of range"),
-    -1101: Meaning(Advice.REQUEST, "too many parameters"),
-    -1102: Meaning(Advice.REQUEST, "a parameter is missing, empty, malformed or beyond its limit"),
-    -1103: Meaning(Advice.REQUEST, "a parameter is unknown to the exchange"),
-    -1104: Meaning(Advice.REQUEST, "a parameter was not read by the exchange"),
-    -1105: Meaning(Advice.REQUEST, "a parameter is empty"),
-    -1106: Meaning(Advice.REQUEST, "a parameter was sent that is not wanted"),
-    -1108: Meaning(Advice.REQUEST, "a parameter is too large"),
-    -1111: Meaning(Advice.REQUEST, "a parameter is too precise"),
-    -1121: Meaning(Advice.REQUEST, "the exchange does not know the symbol: check isolated_symbol, e.g. BTCUSDT"),
-    -1127: Meaning(Advice.SPAN, "the window is longer than the exchange allows"),
-    -1128: Meaning(Advice.REQUEST, "the combination of parameters is not allowed"),
-    -1130: Meaning(Advice.REQUEST, "a parameter's value is not valid"),
-    -1131: Meaning(Advice.REQUEST, "recv_window must be below 60000"),
-    -2008: Meaning(Advice.KEY, f"the API key is unknown: {_KEY_HELP}"),
-    -2014: Meaning(
-        Advice.KEY, "the API key is malformed: check the connection's login for missing or extra characters"
+    -1099: ErrorInfo(ErrorAction.KEY, f"the key was not found or is not authorised: {_KEY_HELP}"),
+    -1100: ErrorInfo(ErrorAction.SPAN, "a parameter holds illegal characters, or its dates are out of range"),
+    -1101: ErrorInfo(ErrorAction.REQUEST, "too many parameters"),
+    -1102: ErrorInfo(ErrorAction.REQUEST, "a parameter is missing, empty, malformed or beyond its limit"),
+    -1103: ErrorInfo(ErrorAction.REQUEST, "a parameter is unknown to the exchange"),
+    -1104: ErrorInfo(ErrorAction.REQUEST, "a parameter was not read by the exchange"),
+    -1105: ErrorInfo(ErrorAction.REQUEST, "a parameter is empty"),
+    -1106: ErrorInfo(ErrorAction.REQUEST, "a parameter was sent that is not wanted"),
+    -1108: ErrorInfo(ErrorAction.REQUEST, "a parameter is too large"),
+    -1111: ErrorInfo(ErrorAction.REQUEST, "a parameter is too precise"),
+    -1121: ErrorInfo(ErrorAction.REQUEST, "the exchange does not know the symbol: check isolated_symbol, e.g. BTCUSDT"),
+    -1127: ErrorInfo(ErrorAction.SPAN, "the window is longer than the exchange allows"),
+    -1128: ErrorInfo(ErrorAction.REQUEST, "the combination of parameters is not allowed"),
+    -1130: ErrorInfo(ErrorAction.REQUEST, "a parameter's value is not valid"),
+    -1131: ErrorInfo(ErrorAction.REQUEST, "recv_window must be below 60000"),
+    -2008: ErrorInfo(ErrorAction.KEY, f"the API key is unknown: {_KEY_HELP}"),
+    -2014: ErrorInfo(
+        ErrorAction.KEY, "the API key is malformed: check the connection's login for missing or extra characters"
     ),
-    -2015: Meaning(Advice.KEY, f"the key, this address or the key's permissions were rejected: {_KEY_HELP}"),
-    -3000: Meaning(Advice.RETRY, "the exchange had an internal error"),
-    -3001: Meaning(Advice.CONFIG, "the account must enable two-factor authentication first"),
-    -3002: Meaning(Advice.REQUEST, "the exchange does not have this asset"),
-    -3003: Meaning(Advice.CONFIG, "the account has no margin account: open one at the exchange, or use another key"),
-    -3004: Meaning(Advice.CONFIG, "the account is not allowed to trade"),
-    -3007: Meaning(Advice.RETRY, "the account has a pending transaction"),
-    -3011: Meaning(Advice.SPAN, _DATES),
-    -3014: Meaning(Advice.CONFIG, "the account is banned from borrowing"),
-    -3018: Meaning(Advice.CONFIG, "the account is banned from transfers in"),
-    -3019: Meaning(Advice.CONFIG, "the account is banned from transfers out"),
-    -3021: Meaning(Advice.REQUEST, "margin accounts may not trade this pair"),
-    -3022: Meaning(Advice.CONFIG, "the account is banned from trading"),
-    -3025: Meaning(Advice.SPAN, _DATES),
-    -3026: Meaning(Advice.REQUEST, "a parameter is not valid"),
-    -3027: Meaning(Advice.REQUEST, "not a margin asset"),
-    -3028: Meaning(Advice.REQUEST, "not a margin pair: check isolated_symbol"),
-    -3037: Meaning(Advice.RETRY, "the exchange is clearing profit and loss"),
-    -3044: Meaning(Advice.RETRY, "the exchange is busy"),
-    -3999: Meaning(Advice.CONFIG, "the function is for invited users only"),
-    -4047: Meaning(Advice.SPAN, "the window is longer than the exchange allows"),
-    -7001: Meaning(Advice.REQUEST, "the date range is not supported"),
-    -11001: Meaning(
-        Advice.CONFIG,
+    -2015: ErrorInfo(ErrorAction.KEY, f"the key, this address or the key's permissions were rejected: {_KEY_HELP}"),
+    -3000: ErrorInfo(ErrorAction.RETRY, "the exchange had an internal error"),
+    -3001: ErrorInfo(ErrorAction.CONFIG, "the account must enable two-factor authentication first"),
+    -3002: ErrorInfo(ErrorAction.REQUEST, "the exchange does not have this asset"),
+    -3003: ErrorInfo(
+        ErrorAction.CONFIG, "the account has no margin account: open one at the exchange, or use another key"
+    ),
+    -3004: ErrorInfo(ErrorAction.CONFIG, "the account is not allowed to trade"),
+    -3007: ErrorInfo(ErrorAction.RETRY, "the account has a pending transaction"),
+    -3011: ErrorInfo(ErrorAction.SPAN, _DATES),
+    -3014: ErrorInfo(ErrorAction.CONFIG, "the account is banned from borrowing"),
+    -3018: ErrorInfo(ErrorAction.CONFIG, "the account is banned from transfers in"),
+    -3019: ErrorInfo(ErrorAction.CONFIG, "the account is banned from transfers out"),
+    -3021: ErrorInfo(ErrorAction.REQUEST, "margin accounts may not trade this pair"),
+    -3022: ErrorInfo(ErrorAction.CONFIG, "the account is banned from trading"),
+    -3025: ErrorInfo(ErrorAction.SPAN, _DATES),
+    -3026: ErrorInfo(ErrorAction.REQUEST, "a parameter is not valid"),
+    -3027: ErrorInfo(ErrorAction.REQUEST, "not a margin asset"),
+    -3028: ErrorInfo(ErrorAction.REQUEST, "not a margin pair: check isolated_symbol"),
+    -3037: ErrorInfo(ErrorAction.RETRY, "the exchange is clearing profit and loss"),
+    -3044: ErrorInfo(ErrorAction.RETRY, "the exchange is busy"),
+    -3999: ErrorInfo(ErrorAction.CONFIG, "the function is for invited users only"),
+    -4047: ErrorInfo(ErrorAction.SPAN, "the window is longer than the exchange allows"),
+    -7001: ErrorInfo(ErrorAction.REQUEST, "the date range is not supported"),
+    -11001: ErrorInfo(
+        ErrorAction.CONFIG,
         "the account has no isolated margin account for this pair (closed ones vanish): check isolated_symbol",
     ),
 }
 
-_BY_ADVICE: dict[Advice, type[BinanceError]] = {
-    Advice.RETRY: BinanceTransientError,
-    Advice.RETRY_SLOWLY: BinanceTransientError,
-    Advice.RESYNC: BinanceClockError,
-    Advice.KEY: BinanceCredentialError,
-    Advice.CONFIG: BinanceConfigError,
-    Advice.REQUEST: BinanceRequestError,
-    Advice.SPAN: BinanceSpanError,
+_BY_ACTION: dict[ErrorAction, type[BinanceError]] = {
+    ErrorAction.RETRY: BinanceTransientError,
+    ErrorAction.RETRY_SLOWLY: BinanceTransientError,
+    ErrorAction.RESYNC: BinanceClockError,
+    ErrorAction.KEY: BinanceCredentialError,
+    ErrorAction.CONFIG: BinanceConfigError,
+    ErrorAction.REQUEST: BinanceRequestError,
+    ErrorAction.SPAN: BinanceSpanError,
 }
 
 
-def meaning_of(code: int | None, status: int) -> Meaning:
+def error_info(code: int | None, status: int) -> ErrorInfo:
     """What an answer's code and HTTP status ask for.
 
     An unknown code is fatal below 500 and transient from 500 on. An answer without one is not the exchange's:
     balancers, proxies and portals send such for a time.
     """
     if status == 451:  # noqa: PLR2004 - the status has no better name than its number
-        return Meaning(Advice.CONFIG, "the exchange does not serve this machine's region")
-    if code is not None and code in MEANINGS:
-        return MEANINGS[code]
+        return ErrorInfo(ErrorAction.CONFIG, "the exchange does not serve this machine's region")
+    if code is not None and code in ERRORS:
+        return ERRORS[code]
     if status >= 500 or status == 408:  # noqa: PLR2004
-        return Meaning(Advice.RETRY, "the exchange failed")
+        return ErrorInfo(ErrorAction.RETRY, "the exchange failed")
     if code is None:
         unread = "could not be read" if status == 200 else "is not the exchange's"  # noqa: PLR2004
-        return Meaning(Advice.RETRY, f"the answer {unread}: if this lasts, check the connection's host and any proxy")
-    return Meaning(Advice.REQUEST, "the code is unknown to this package; nothing was assumed about it")
+        return ErrorInfo(
+            ErrorAction.RETRY, f"the answer {unread}: if this lasts, check the connection's host and any proxy"
+        )
+    return ErrorInfo(ErrorAction.REQUEST, "the code is unknown to this package; nothing was assumed about it")
 
 
-def error_for(meaning: Meaning, *, code: int | None, status: int) -> BinanceError:
+def error_for(info: ErrorInfo, *, code: int | None, status: int) -> BinanceError:
     """The exception for an answer that ends a call (throttling has exceptions of its own)."""
     seen = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
-    return _BY_ADVICE[meaning.advice](f"{meaning.text} ({seen})", code=code, status=status)
+    return _BY_ACTION[info.action](f"{info.text} ({seen})", code=code, status=status)

@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol
 from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceThrottledError
 from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
 from airflow_provider_binance_margin.exchange.in_flight import InFlight
-from airflow_provider_binance_margin.exchange.wire import Wait
+from airflow_provider_binance_margin.exchange.messages import Wait
 
 #: The documented limit of weight per minute, address and endpoint.
 LIMIT = 12_000
@@ -147,7 +147,7 @@ class Host:
 
     # -- what answers tell ---------------------------------------------------------------------------------------
 
-    def heard(
+    def record_response(
         self,
         status: int | None,
         header: Callable[[str], str | None],
@@ -172,7 +172,7 @@ class Host:
                 # what was still under way when a 429 came shows no room
                 self._usage_of(path).hear(int(used), now, accepted=accepted and now >= self._not_before)
 
-    def throttled(
+    def record_throttle(
         self,
         status: int,
         retry_after: str | None,
@@ -232,7 +232,7 @@ class Host:
 
     # -- what calls must wait for --------------------------------------------------------------------------------
 
-    def clearance(self, weight: int, longest_wait: float, path: str = "") -> Generator[Wait, object, None]:
+    def acquire(self, weight: int, longest_wait: float, path: str = "") -> Generator[Wait, object, None]:
         """Wait until a call of this weight to the path may be sent.
 
         :raises BinanceBannedError: at once while a ban lasts
@@ -256,10 +256,10 @@ class Host:
         """
         left = self._not_before - self.clock.monotonic()
         if left > 0 and (self._banned or left > longest_wait):
-            self.raise_throttled()
+            self.raise_throttle()
         return max(left, 0.0)
 
-    def raise_throttled(self) -> NoReturn:
+    def raise_throttle(self) -> NoReturn:
         """Raise what says how long nothing may be sent."""
         left = max(self._not_before - self.clock.monotonic(), 0.0)
         status, code = self._said
@@ -282,7 +282,7 @@ class Host:
         is_of_this_minute = now - usage.heard_at < _MINUTE and usage.heard_at >= self._minute_began
         return usage.used if is_of_this_minute else 0
 
-    def _ease(self, path: str, now: float) -> float:
+    def _pace_factor(self, path: str, now: float) -> float:
         """Which part of the full pace is right: by the path's limit, and by how much of it is used this minute."""
         usage = self._usage_of(path)
         limit = usage.limit_at(now)
@@ -304,7 +304,7 @@ class Host:
         """Take tokens out of the bucket, into debt if need be, and say how long to wait for them."""
         with self._lock:
             now = self.clock.monotonic()
-            ease = self._ease(path, now)
+            ease = self._pace_factor(path, now)
             self._tokens = min(self._tokens + max(now - self._tokens_at, 0.0) * RATE * ease, BURST * ease)
             self._tokens_at = max(now, self._tokens_at)
             self._tokens -= weight

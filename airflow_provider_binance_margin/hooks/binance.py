@@ -15,9 +15,9 @@ from airflow_provider_binance_margin.exchange.errors import BinanceTransientErro
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, SETTLE, seconds_until_settled
 from airflow_provider_binance_margin.exchange.symbol import checked_symbol
-from airflow_provider_binance_margin.hooks.connection import SignedConnection, json_object
+from airflow_provider_binance_margin.hooks.base import BinanceBaseHook, json_object
 from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, ms, parse
-from airflow_provider_binance_margin.lake.resolve import Choice, check_against
+from airflow_provider_binance_margin.load_plan import LoadPlan, check_against
 from airflow_provider_binance_margin.options import seconds
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _READINGS = 3
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
 
 
-class BinanceHook(SignedConnection):
+class BinanceHook(BinanceBaseHook):
     """Signed calls to Binance's margin API with an Airflow connection.
 
     Calls are retried, paced and re-signed as the exchange asks; what cannot be helped by trying again is raised as one
@@ -142,7 +142,7 @@ class BinanceHook(SignedConnection):
         if settle < 0:
             raise ValueError("settle must not be negative")
         interval = Interval(ms(first), ms(last))
-        choice = Choice((interval,), "arguments")
+        choice = LoadPlan((interval,), "arguments")
         reader = self.reader(endpoint, Span(_MAX_SPAN_MS), isolated_symbol=isolated_symbol)
         for _ in range(_READINGS):
             if left := self.unsettled(choice, settle):
@@ -156,7 +156,7 @@ class BinanceHook(SignedConnection):
             f"the interval {interval} never counts as closed: the exchange's clock stands still"
         )
 
-    def unsettled(self, choice: Choice, settle: float) -> float:
+    def unsettled(self, choice: LoadPlan, settle: float) -> float:
         """Seconds to wait until the last interval counts as closed by the exchange's clock, 0 if it does.
 
         The exchange is asked for its time only where this machine's clock leaves it in doubt: what is read is checked
@@ -171,7 +171,7 @@ class BinanceHook(SignedConnection):
         # that time is told in whole seconds: else what is read next could seem to be read too early
         return left and left + CLOCK_STEP
 
-    def seconds_until_settled(self, choice: Choice, settle: float, at: float | None = None) -> float:
+    def seconds_until_settled(self, choice: LoadPlan, settle: float, at: float | None = None) -> float:
         """Seconds until the last interval counts as closed by the exchange's clock, 0 if it does.
 
         :param at: when it was asked for, by `time.monotonic`; now if not given

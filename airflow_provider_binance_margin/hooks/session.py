@@ -29,7 +29,7 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.credentials import hides_frames
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
-from airflow_provider_binance_margin.exchange.wire import Reply, Request
+from airflow_provider_binance_margin.exchange.messages import Reply, Request
 
 CONNECT_TIMEOUT = 5.0
 LONGEST_BODY = 32 * 1024 * 1024

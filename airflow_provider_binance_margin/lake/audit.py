@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
-from airflow_provider_binance_margin.lake.proof import Subject, is_intact, stated_number, stated_records
+from airflow_provider_binance_margin.lake.object_metadata import (
+    ObjectIdentity,
+    is_intact,
+    stated_number,
+    stated_records,
+)
 
 #: "complete": as many records as the exchange states. "missing", "short" and "corrupt": to be loaded again, as is what
 #: does not state its account, which is missing since nobody knows whose it is. "foreign":
@@ -50,7 +55,13 @@ class Finding:
 
 
 def judge(
-    subject: Subject, metadata: Mapping[str, str] | None, total: int, *, size: int, expect_empty: bool, fresh_ms: int
+    subject: ObjectIdentity,
+    metadata: Mapping[str, str] | None,
+    total: int,
+    *,
+    size: int,
+    expect_empty: bool,
+    fresh_ms: int,
 ) -> Verdict:
     """The verdict on one object by what it states about itself.
 

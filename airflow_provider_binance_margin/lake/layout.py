@@ -13,7 +13,7 @@ from urllib.parse import quote
 from airflow_provider_binance_margin.lake.interval import utc
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_margin.lake.proof import Subject
+    from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
 #: what the suffix of a key may be: the suffix is the format
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
@@ -96,7 +96,7 @@ def check_bucket(bucket: str) -> None:
         )
 
 
-def render(template: str, subject: Subject) -> str:
+def render(template: str, subject: ObjectIdentity) -> str:
     """The key of one object. Bounds without a format render as ``20260115T070000Z``, or ``...T070000.745Z``.
 
     :raises LayoutError: when it is longer than S3 takes

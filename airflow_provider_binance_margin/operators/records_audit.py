@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_binance_margin.lake.resolve import Choice
+from airflow_provider_binance_margin.load_plan import LoadPlan
+from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
-from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.lake.audit import Finding
-    from airflow_provider_binance_margin.transfers.loader import Job, OnEmpty
+    from airflow_provider_binance_margin.transfers.object_loader import ObjectTask, OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
 #: the second where this machine's clock is ahead of the exchange's, which is known after the first
@@ -50,7 +50,7 @@ class RecordsAuditOperator(LakeOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Audit the run's interval and return the report."""
-        return self._audit(self.choose(context))
+        return self._audit(self.plan(context))
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - Airflow's context
         """Tell what was found, and fail if it is to."""
@@ -66,11 +66,11 @@ class RecordsAuditOperator(LakeOperator):
             )
         return result
 
-    def _audit(self, choice: Choice) -> dict[str, Any]:
+    def _audit(self, choice: LoadPlan) -> dict[str, Any]:
         from airflow_provider_binance_margin.exchange.paging import Span
         from airflow_provider_binance_margin.lake.audit import report
-        from airflow_provider_binance_margin.transfers.load import jobs_of, pools
-        from airflow_provider_binance_margin.transfers.side_by_side import side_by_side
+        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
+        from airflow_provider_binance_margin.transfers.load import object_tasks, pools
 
         bucket, template = self.target()
         identity = self.identity()
@@ -80,18 +80,18 @@ class RecordsAuditOperator(LakeOperator):
         with pools(hook, self.max_workers) as (calls, _):
             self.await_settled(hook, choice)
             for _ in range(_LOOKS):
-                jobs = jobs_of(choice, template, **identity)
-                result = report(side_by_side(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
+                jobs = object_tasks(choice, template, **identity)
+                result = report(bounded_map(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
                 if not hook.unsettled(choice, seconds(self.settle)):
                     break
                 # by the exchange's clock, which this machine's is ahead of: what was seen may have been too early
                 self.await_settled(hook, choice)
         return {**self.summary(choice, store.bucket), **result}
 
-    def _look(self, reader: Reader, store: ObjectStore, job: Job) -> Finding:
+    def _look(self, reader: Reader, store: ObjectStore, job: ObjectTask) -> Finding:
         """One interval: one look at the object, one question to the exchange."""
         from airflow_provider_binance_margin.lake.audit import Finding, Verdict, judge
-        from airflow_provider_binance_margin.lake.proof import stated_records
+        from airflow_provider_binance_margin.lake.object_metadata import stated_records
 
         existing = store.head(job.key)
         metadata = existing.metadata if existing else None

@@ -16,7 +16,7 @@ from airflow_provider_binance_margin.sandbox.control import PREFIX, control
 from airflow_provider_binance_margin.sandbox.exchange import DEFAULT, Exchange
 from airflow_provider_binance_margin.sandbox.history import DAY, history
 from airflow_provider_binance_margin.sandbox.keys import MAIN, open_keys
-from airflow_provider_binance_margin.sandbox.wire import Serving
+from airflow_provider_binance_margin.sandbox.server import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

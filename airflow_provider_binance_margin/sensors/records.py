@@ -27,7 +27,7 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.failures import in_airflow_terms
 from airflow_provider_binance_margin.lake.interval import Grain, IntervalError, ms, parse
-from airflow_provider_binance_margin.lake.resolve import resolve
+from airflow_provider_binance_margin.load_plan import resolve_plan
 from airflow_provider_binance_margin.options import check_windows, seconds
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
 
@@ -203,7 +203,7 @@ class RecordsSensor(BaseSensorOperator):
         start = parse(self.start)
         if start is not None and parse(self.end) is None:
             return ms(start), None
-        intervals = resolve(context, start=self.start, end=self.end, grain=self.grain).intervals
+        intervals = resolve_plan(context, start=self.start, end=self.end, grain=self.grain).intervals
         return intervals[0].start, intervals[-1].end
 
     def _get_next_poke_interval(

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.endpoint import Endpoint
-    from airflow_provider_binance_margin.transfers.load import Tally
+    from airflow_provider_binance_margin.transfers.load import Progress
 
 _NAMESPACE = "binance://api.binance.com"
 
 
-def lineage_of(endpoint: Endpoint, tally: Tally | None) -> Any:
+def lineage_of(endpoint: Endpoint, tally: Progress | None) -> Any:
     """The endpoint as input, the objects written (at most `load.MOST_NAMED`) with rows and size as outputs.
 
     :return: an `OperatorLineage`; it imports OpenLineage, which costs most of a second

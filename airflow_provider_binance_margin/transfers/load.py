@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
 from airflow_provider_binance_margin.lake.fields import FieldError
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
-from airflow_provider_binance_margin.lake.proof import Subject
-from airflow_provider_binance_margin.lake.resolve import Choice
-from airflow_provider_binance_margin.transfers.loader import Job, Made
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
+from airflow_provider_binance_margin.load_plan import LoadPlan
+from airflow_provider_binance_margin.transfers.object_loader import ObjectResult, ObjectTask
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
@@ -31,7 +31,7 @@ MOST_NAMED = 1000
 _PROGRESS_SECONDS = 10.0
 
 
-def jobs_of(choice: Choice, template: str, **subject: str) -> Iterator[Job]:
+def object_tasks(choice: LoadPlan, template: str, **subject: str) -> Iterator[ObjectTask]:
     """The objects of a run, ascending.
 
     :param subject: what their identities have in common: dataset, account and scope
@@ -39,7 +39,7 @@ def jobs_of(choice: Choice, template: str, **subject: str) -> Iterator[Job]:
     """
     seen: set[bytes] = set()  # of checksums: the keys of years of hours would fill megabytes
     for interval in choice.objects():
-        key = render(template, Subject(interval=interval, **subject))
+        key = render(template, ObjectIdentity(interval=interval, **subject))
         checksum = blake2b(key.encode(), digest_size=16).digest()
         if checksum in seen:
             raise LayoutError(
@@ -47,8 +47,8 @@ def jobs_of(choice: Choice, template: str, **subject: str) -> Iterator[Job]:
                 "{start}, with a format as fine as the grain"
             )
         seen.add(checksum)
-    subjects = (Subject(interval=interval, **subject) for interval in choice.objects())
-    return (Job(each, render(template, each)) for each in subjects)
+    subjects = (ObjectIdentity(interval=interval, **subject) for interval in choice.objects())
+    return (ObjectTask(each, render(template, each)) for each in subjects)
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def pools(hook: BinanceHook, max_workers: int) -> Iterator[tuple[ThreadPoolExecu
 
 
 @dataclass
-class Tally:
+class Progress:
     """What a run has done so far, told in the log every ten seconds.
 
     :param bucket: where to
@@ -82,12 +82,12 @@ class Tally:
     records: int = 0
     requests: int = 0
     bytes: int = 0
-    named: list[Made] = field(default_factory=list)
+    named: list[ObjectResult] = field(default_factory=list)
     refused: list[ObjectStaysError | FieldError] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _told_at: float = field(default_factory=time.monotonic)
 
-    def add(self, made: Made) -> None:
+    def add(self, made: ObjectResult) -> None:
         """Count one object."""
         self.done += 1
         self.records += made.records

@@ -288,8 +288,8 @@ class ObjectStore:
         if verb == "PUT" and (code in _MISREAD_PUT or code == "SignatureDoesNotMatch"):
             raise LakeError(f"{what} is refused ({code}): {hint}") from None
         if code in _REFUSED:
-            advice = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
-            raise LakeError(f"{what} {_REFUSED[code]} ({code}): {advice}") from None
+            action = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
+            raise LakeError(f"{what} {_REFUSED[code]} ({code}): {action}") from None
         raise StoreError(f"{what} failed ({code})" + (f": {hint}" if hint else "")) from None
 
 

@@ -10,16 +10,16 @@ from urllib.parse import quote
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
 
 from airflow_provider_binance_margin.lake.layout import LayoutError
-from airflow_provider_binance_margin.lake.resolve import Choice, is_partitioned, partition_key
+from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, partition_key
+from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
-from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
-    from airflow_provider_binance_margin.lake.proof import Run
-    from airflow_provider_binance_margin.transfers.load import Tally
-    from airflow_provider_binance_margin.transfers.loader import OnEmpty
+    from airflow_provider_binance_margin.lake.object_metadata import Run
+    from airflow_provider_binance_margin.transfers.load import Progress
+    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
 
 
 class S3ConsoleLink(BaseOperatorLink):
@@ -58,8 +58,8 @@ class RecordsToS3Operator(LakeOperator):
         self.replace = replace
         self.emit_partitions = emit_partitions
         self.console_url = ""
-        self._choice: Choice | None = None
-        self._tally: Tally | None = None
+        self._choice: LoadPlan | None = None
+        self._tally: Progress | None = None
         self._run: Run | None = None
         if on_empty not in ("write", "none", "skip"):
             raise ValueError(f'on_empty must be "write", "none" or "skip", not {on_empty!r}')
@@ -68,7 +68,7 @@ class RecordsToS3Operator(LakeOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Load the run's interval and return the small result: counts, bounds and at most 100 keys."""
-        choice, identity = self.choose(context), self.identity()
+        choice, identity = self.plan(context), self.identity()
         self._choice, self._tally = choice, None
         self._run = _run_of(context, is_resumed=self._waits is not None)
         for interval in choice.intervals:
@@ -88,15 +88,15 @@ class RecordsToS3Operator(LakeOperator):
         self._tell_outlets(context, result)
         return result
 
-    def _load(self, choice: Choice, run: Run) -> dict[str, Any]:
+    def _load(self, choice: LoadPlan, run: Run) -> dict[str, Any]:
         from airflow_provider_binance_margin.exchange.paging import Span
-        from airflow_provider_binance_margin.transfers.load import OBJECTS_AT_ONCE, Tally, jobs_of, pools
-        from airflow_provider_binance_margin.transfers.loader import Loader, Rules
-        from airflow_provider_binance_margin.transfers.side_by_side import pages_side_by_side, side_by_side
+        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, bounded_pages
+        from airflow_provider_binance_margin.transfers.load import OBJECTS_AT_ONCE, Progress, object_tasks, pools
+        from airflow_provider_binance_margin.transfers.object_loader import ObjectLoader, WriteOptions
 
-        rules = Rules(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
+        rules = WriteOptions(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
         bucket, template = self.target()
-        jobs = jobs_of(choice, template, **self.identity())
+        jobs = object_tasks(choice, template, **self.identity())
         hook, store = self.connect(bucket)
         with pools(hook, self.max_workers) as (calls, objects):
             self.await_settled(hook, choice)
@@ -105,11 +105,13 @@ class RecordsToS3Operator(LakeOperator):
                 Span(int(seconds(self.max_span) * 1000)),
                 isolated_symbol=self.isolated_symbol,
                 require_total=self.require_total,
-                fetch_pages=pages_side_by_side(calls, self.max_workers),
+                fetch_pages=bounded_pages(calls, self.max_workers),
             )
-            loader = Loader(hook=hook, endpoint=self.endpoint, reader=reader, store=store, choice=choice, rules=rules)
-            tally = self._tally = Tally(store.bucket, sum(1 for _ in choice.objects()))
-            for made in side_by_side(objects, OBJECTS_AT_ONCE, loader.make, jobs):
+            loader = ObjectLoader(
+                hook=hook, endpoint=self.endpoint, reader=reader, store=store, choice=choice, rules=rules
+            )
+            tally = self._tally = Progress(store.bucket, sum(1 for _ in choice.objects()))
+            for made in bounded_map(objects, OBJECTS_AT_ONCE, loader.make, jobs):
                 tally.add(made)
         result = tally.result()
         self.console_url = _console_url(store.bucket, result["keys"])
@@ -146,7 +148,7 @@ class RecordsToS3Operator(LakeOperator):
 
 def _run_of(context: Context, *, is_resumed: bool) -> Run:
     """What identifies this task's tries; before Airflow 3.3 a run has no number of clears to tell."""
-    from airflow_provider_binance_margin.lake.proof import Run
+    from airflow_provider_binance_margin.lake.object_metadata import Run
 
     dag_run, task = context.get("dag_run"), context.get("ti")
     number = getattr(dag_run, "clear_number", None)

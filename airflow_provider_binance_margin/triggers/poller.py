@@ -26,7 +26,7 @@ from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.endpoint import Endpoint
-    from airflow_provider_binance_margin.triggers.connection import AsyncConnection
+    from airflow_provider_binance_margin.triggers.client import AsyncClient
 
 log = logging.getLogger(__name__)
 
@@ -132,13 +132,13 @@ class RecordPoller:
             raise counted
         return counted
 
-    def connect(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def connect(self) -> AbstractAsyncContextManager[AsyncClient]:
         """Open the connection."""
-        from airflow_provider_binance_margin.triggers.connection import connected
+        from airflow_provider_binance_margin.triggers.client import open_client
 
-        return connected(self.conn_id)
+        return open_client(self.conn_id)
 
-    def counter(self, connection: AsyncConnection, base: int) -> RecordCounter:
+    def counter(self, connection: AsyncClient, base: int) -> RecordCounter:
         """Make the counter of a base."""
         return RecordCounter(
             connection.caller(self.endpoint),
@@ -153,7 +153,7 @@ class RecordPoller:
 class _Polls:
     """Successive polls over one connection."""
 
-    def __init__(self, poller: RecordPoller, connection: AsyncConnection, last: PollResult | None) -> None:
+    def __init__(self, poller: RecordPoller, connection: AsyncClient, last: PollResult | None) -> None:
         self._poller = poller
         self._connection = connection
         self._last = last
@@ -194,7 +194,7 @@ class _Polls:
         return [moved]
 
 
-async def _counted(counter: RecordCounter, connection: AsyncConnection, base: int) -> PollResult:
+async def _counted(counter: RecordCounter, connection: AsyncClient, base: int) -> PollResult:
     count: Count = await connection.drive(counter.poll())
     return PollResult(base, count.total, count.newest_time)
 

@@ -83,11 +83,11 @@ class RecordsTrigger(BaseTrigger):
         """Poll until there is something to tell."""
         from airflow_provider_binance_margin.exchange.counter import RecordCounter
         from airflow_provider_binance_margin.exchange.paging import Span
-        from airflow_provider_binance_margin.triggers.connection import connected
+        from airflow_provider_binance_margin.triggers.client import open_client
 
         await asyncio.sleep(self.not_before - time.time())
         try:
-            async with connected(self.binance_conn_id) as connection:
+            async with open_client(self.binance_conn_id) as connection:
                 counter = RecordCounter(
                     connection.caller(self.endpoint),
                     self.start,

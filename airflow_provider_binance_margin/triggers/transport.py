@@ -12,7 +12,7 @@ from weakref import WeakSet
 import aiohttp
 from yarl import URL
 
-from airflow_provider_binance_margin.exchange.wire import Reply, Request
+from airflow_provider_binance_margin.exchange.messages import Reply, Request
 from airflow_provider_binance_margin.hooks.session import (
     CONNECT_TIMEOUT,
     HEADERS,

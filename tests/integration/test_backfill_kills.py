@@ -49,7 +49,7 @@ def serve():
     import airflow_provider_binance_margin.hooks.session
     import airflow_provider_binance_margin.lake.parquet
     import airflow_provider_binance_margin.transfers.load
-    import airflow_provider_binance_margin.transfers.loader  # noqa: F401
+    import airflow_provider_binance_margin.transfers.object_loader  # noqa: F401
 
     read, known = JSONFileLoader.load_file, {}
     JSONFileLoader.load_file = lambda self, path: (

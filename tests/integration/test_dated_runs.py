@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_binance_margin.lake.interval import IntervalError, utc
-from airflow_provider_binance_margin.lake.resolve import resolve
+from airflow_provider_binance_margin.load_plan import resolve_plan
 
 HERE = Path(__file__).parent
 LAST = "the last whole day"
@@ -81,9 +81,9 @@ def test_a_run_loads_the_day_it_is_for_or_is_refused(made, dag, way):
 
     if " " in expected and expected != LAST:
         with pytest.raises(IntervalError, match=expected):
-            resolve(context, grain="day")
+            resolve_plan(context, grain="day")
         return
-    (interval,) = resolve(context, grain="day").intervals
+    (interval,) = resolve_plan(context, grain="day").intervals
     day = utc(interval.start)
     if expected == LAST:  # of when it was made
         assert made.before - timedelta(days=2) < day <= made.after - timedelta(days=1)

@@ -14,7 +14,7 @@ from unit.triggers.triggerer import known  # noqa: F401 - a fixture
 from versions import needs
 
 from airflow_provider_binance_margin.lake.interval import ms, parse
-from airflow_provider_binance_margin.triggers import connection
+from airflow_provider_binance_margin.triggers import client
 from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
 
 HOUR = 3_600_000
@@ -71,7 +71,7 @@ def watch(sandbox, known):  # noqa: F811
             return triggerer
 
         triggerer = asyncio.run(tell())
-        assert {} == connection._shared
+        assert {} == client._shared
         gc.collect()
         return triggerer
 
@@ -132,7 +132,7 @@ def test_a_restart_catches_up_in_the_window_that_the_operator_takes(watch, sandb
     """What appears between two lives of the triggerer is announced in the second, in an interval that can be loaded."""
     from types import SimpleNamespace
 
-    from airflow_provider_binance_margin.lake.resolve import resolve
+    from airflow_provider_binance_margin.load_plan import resolve_plan
 
     store = Store()
 
@@ -148,7 +148,7 @@ def test_a_restart_catches_up_in_the_window_that_the_operator_takes(watch, sandb
     ((_, event),) = watch(second_life, make(store)).events
 
     extra = {"from_trigger": True, "payload": event}
-    choice = resolve({"triggering_asset_events": {"asset": [SimpleNamespace(extra=extra)]}})
+    choice = resolve_plan({"triggering_asset_events": {"asset": [SimpleNamespace(extra=extra)]}})
     (interval,) = choice.intervals
     assert interval.start <= record["updatedTime"] < interval.end
     assert "asset_events" == choice.source

@@ -16,7 +16,7 @@ from integration.fault_matrix.page import page
 from integration.fault_matrix.run import Cell, run
 from integration.fault_matrix.store import STORE_FAULTS, run_store
 
-from airflow_provider_binance_margin.exchange.errors import MEANINGS
+from airflow_provider_binance_margin.exchange.errors import ERRORS
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.retry_policy import RetryPolicy
 from airflow_provider_binance_margin.sensors.force_liquidation import ForceLiquidationSensor
@@ -154,7 +154,7 @@ def test_the_matrix_sees_a_wrong_number(monkeypatch, sandbox_home, own_bucket, m
 
 def test_every_code_is_in_the_matrix():
     """A new code comes with its row."""
-    assert set(MEANINGS) == EVERY_CODE
+    assert set(ERRORS) == EVERY_CODE
 
 
 def test_the_page_says_what_was_found(found, stored):

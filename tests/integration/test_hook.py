@@ -409,7 +409,7 @@ def test_a_closed_hook_ends_what_waits_for_a_place(hook, sandbox):
 
 def test_a_connection_test_does_not_wait_behind_others(hook, sandbox, monkeypatch):
     """Where all places are taken it says so, in seconds."""
-    monkeypatch.setattr("airflow_provider_binance_margin.hooks.connection._TEST_TIMEOUT", 0.3)
+    monkeypatch.setattr("airflow_provider_binance_margin.hooks.base._TEST_TIMEOUT", 0.3)
     asked, began = hook(), time.monotonic()
     with ExitStack() as places:
         for _ in range(4):

@@ -138,12 +138,12 @@ def test_a_task_that_did_not_get_far_has_no_outputs(operator):
 def test_a_run_of_many_objects_names_a_thousand(operator):
     """An event has a size that a server takes."""
     from airflow_provider_binance_margin.transfers.lineage import lineage_of
-    from airflow_provider_binance_margin.transfers.load import Tally
-    from airflow_provider_binance_margin.transfers.loader import Made
+    from airflow_provider_binance_margin.transfers.load import Progress
+    from airflow_provider_binance_margin.transfers.object_loader import ObjectResult
 
-    tally = Tally("lake", 1500)
+    tally = Progress("lake", 1500)
     for number in range(1500):
-        tally.add(Made(f"{number}.jsonl", 1, 1, 10))
+        tally.add(ObjectResult(f"{number}.jsonl", 1, 1, 10))
 
     found = lineage_of(operator().endpoint, tally)
 

@@ -16,8 +16,8 @@ from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
 from versions import import_string
 
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
-from airflow_provider_binance_margin.triggers import connection
-from airflow_provider_binance_margin.triggers.connection import connected
+from airflow_provider_binance_margin.triggers import client
+from airflow_provider_binance_margin.triggers.client import open_client
 from airflow_provider_binance_margin.triggers.force_liquidation import (
     ForceLiquidationEventTrigger,
     ForceLiquidationTrigger,
@@ -135,13 +135,13 @@ def test_many_triggers_share_one_client(sandbox, make):
     async def all_of_them():
         waiting = [asyncio.create_task(first(make())) for _ in range(50)]
         await asyncio.sleep(1.5)
-        shared = list(connection._shared.values())
+        shared = list(client._shared.values())
         sandbox.add(n=1)
         await asyncio.gather(*waiting)
         return [one.users for one in shared]
 
     assert [0] == asyncio.run(all_of_them())
-    assert {} == connection._shared
+    assert {} == client._shared
     assert 1 <= sandbox.connections <= 20
     gc.collect()  # a socket that is still open warns, and warnings are errors
 
@@ -157,7 +157,7 @@ def test_cancelled_at_any_moment_it_leaves_nothing_open(sandbox, make, seconds):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return dict(connection._shared)
+        return dict(client._shared)
 
     assert {} == asyncio.run(cancel())
     gc.collect()
@@ -331,7 +331,7 @@ def test_a_missing_connection_is_told_in_words(monkeypatch):
         monkeypatch.setattr(BaseHook, "get_connection", none)
 
     async def connect():
-        async with connected("nobody"):
+        async with open_client("nobody"):
             pass
 
     with pytest.raises(BinanceConfigError, match="there is no connection 'nobody': create it"):

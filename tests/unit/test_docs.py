@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from airflow_provider_binance_margin.exchange.errors import MEANINGS
+from airflow_provider_binance_margin.exchange.errors import ERRORS
 from airflow_provider_binance_margin.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
 from airflow_provider_binance_margin.sandbox.mishaps import KINDS
@@ -124,12 +124,12 @@ def test_the_readmes_show_the_same_code():
     assert headings[0] == headings[1]
 
 
-@pytest.mark.parametrize("code", MEANINGS)
+@pytest.mark.parametrize("code", ERRORS)
 def test_every_error_code_is_explained(code):
     """What is seen, what it means, what to do: one row of troubleshooting for each code, with the package's meaning."""
     (row,) = re.findall(rf"^\| {code} \| (.+) \| (.+) \|$", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
 
-    assert MEANINGS[code].text.startswith(row[0])
+    assert ERRORS[code].text.startswith(row[0])
     assert row[1].strip()
 
 
@@ -164,7 +164,7 @@ def test_no_error_code_is_invented():
     """The page explains no code that the package does not know."""
     codes = re.findall(r"^\| (-\d+) \|", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
 
-    assert sorted(map(int, codes)) == sorted(MEANINGS)
+    assert sorted(map(int, codes)) == sorted(ERRORS)
 
 
 @pytest.mark.parametrize(

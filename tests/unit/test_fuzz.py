@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.counter import RecordCounter
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
-from airflow_provider_binance_margin.exchange.errors import MEANINGS, BinanceConfigError, BinanceError
+from airflow_provider_binance_margin.exchange.errors import ERRORS, BinanceConfigError, BinanceError
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
+from airflow_provider_binance_margin.exchange.messages import Reply, drive
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Reader, Span
-from airflow_provider_binance_margin.exchange.wire import Reply, drive
 from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
 from airflow_provider_binance_margin.lake.spool import Spool
 from airflow_provider_binance_margin.sensors.outcome import error_of, failure_of, outcome_of
@@ -48,7 +48,7 @@ pages = st.builds(
 )
 refusals = st.builds(
     lambda code, text: json.dumps({"code": code, "msg": f"{text} {CANARY}"}).encode(),
-    st.sampled_from(sorted(MEANINGS)) | numbers | st.none() | st.text(max_size=4) | st.booleans(),
+    st.sampled_from(sorted(ERRORS)) | numbers | st.none() | st.text(max_size=4) | st.booleans(),
     st.text(max_size=8) | st.sampled_from(["banned until 1760000600000.", "until 9999999999999", "0000000000000"]),
 )
 times = st.builds(lambda ms: json.dumps({"serverTime": ms}).encode(), numbers | st.text(max_size=3) | st.none())
@@ -168,10 +168,10 @@ def test_whole_windows(answers, require_total):
 def test_waits(retry_after, date, until, status):
     """No header and no text makes a wait shorter than a second, longer than three days, or anything but a number."""
     exchange = Exchange([])
-    exchange.host.heard(status, {"date": date}.get)
-    exchange.host.throttled(status, retry_after, banned_until_ms=until)
+    exchange.host.record_response(status, {"date": date}.get)
+    exchange.host.record_throttle(status, retry_after, banned_until_ms=until)
     try:
-        exchange.host.raise_throttled()
+        exchange.host.raise_throttle()
     except BinanceError as error:
         assert 0.9 <= error.retry_after <= 3 * 86_400  # noqa: PT017 - it is raised in any case
         hides_secrets(error)

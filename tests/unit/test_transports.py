@@ -38,10 +38,10 @@ from airflow_provider_binance_margin.exchange.credentials import load_credential
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceTransientError
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Reply, Request, drive
+from airflow_provider_binance_margin.exchange.messages import Reply, Request, drive
 from airflow_provider_binance_margin.hooks.session import make_session, send
 from airflow_provider_binance_margin.triggers import transport
-from airflow_provider_binance_margin.triggers.connection import AsyncConnection
+from airflow_provider_binance_margin.triggers.client import AsyncClient
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -155,12 +155,12 @@ class OfTriggers:
 
     def send(self, request, timeout):
         self.transport._timeout = timeout
-        return self.loop.run(self.heard(request))
+        return self.loop.run(self.record_response(request))
 
     def idle(self, seconds):
         self.loop.run(asyncio.sleep(seconds))
 
-    async def heard(self, request):
+    async def record_response(self, request):
         reply = await self.transport.send(request)
         await asyncio.sleep(0.01)  # the loop of a triggerer goes on, and hears of what a server closes
         return reply
@@ -939,7 +939,7 @@ def test_the_event_loop_goes_on_while_a_long_answer_is_decoded(outcome):
 
     async def drive():
         transport = Canned()
-        client = AsyncConnection(None, transport)
+        client = AsyncClient(None, transport)
         ticking = asyncio.create_task(tick())
         for transport.body in (b"{}", body):
             try:
@@ -977,7 +977,7 @@ def test_a_call_that_is_cancelled_while_it_decodes_can_be_closed():
 
     async def cancel():
         one = call()
-        driving = asyncio.create_task(AsyncConnection(None, Canned()).drive(one))
+        driving = asyncio.create_task(AsyncClient(None, Canned()).drive(one))
         await asyncio.to_thread(started.wait, 5)
         driving.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Reply, Request, drive
+from airflow_provider_binance_margin.exchange.messages import Reply, Request, drive
 
 
 class FakeClock:

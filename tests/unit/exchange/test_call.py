@@ -16,8 +16,7 @@ from multidict import CIMultiDict
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
 from airflow_provider_binance_margin.exchange.errors import (
-    MEANINGS,
-    Advice,
+    ERRORS,
     BinanceBannedError,
     BinanceClockError,
     BinanceConfigError,
@@ -27,9 +26,10 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceSpanError,
     BinanceThrottledError,
     BinanceTransientError,
+    ErrorAction,
 )
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Reply, Request, Wait
+from airflow_provider_binance_margin.exchange.messages import Reply, Request, Wait
 
 NOW_MS = 1_760_000_000_000
 HTML = b"<html><title>ERROR: The request could not be satisfied</title>Request ID: s3cr3t== 203.0.113.9</html>"
@@ -333,13 +333,13 @@ def test_while_nothing_may_be_sent_the_time_is_not_asked_for_either(rig, ok):
     """Neither during a ban nor before a 429 is over, however old the offset."""
     rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
     rig.clock.sleep(1_801.0)
-    rig.host.throttled(429, "50", banned_until_ms=None)
+    rig.host.record_throttle(429, "50", banned_until_ms=None)
     rig.call([Reply(500), ok])
     assert rig.sent[0].at == pytest.approx(5_000.0 + 1_801.0 + 50.0, abs=0.1)
     rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
     rig.clock.sleep(1_801.0)
     rig.sent.clear()
-    rig.host.throttled(418, "20", banned_until_ms=None)
+    rig.host.record_throttle(418, "20", banned_until_ms=None)
     assert (type(failure(rig, [ok])), rig.sent) == (BinanceBannedError, [])
 
 
@@ -363,54 +363,54 @@ def test_a_short_limit_met_while_asking_for_the_time_is_waited_out(rig, ok):
 # -- what each answer leads to ---------------------------------------------------------------------------------------
 
 CLASSES = {
-    Advice.RETRY: BinanceTransientError,
-    Advice.RETRY_SLOWLY: BinanceTransientError,
-    Advice.THROTTLE: BinanceThrottledError,
-    Advice.RESYNC: BinanceClockError,
-    Advice.KEY: BinanceCredentialError,
-    Advice.CONFIG: BinanceConfigError,
-    Advice.REQUEST: BinanceRequestError,
-    Advice.SPAN: BinanceSpanError,
+    ErrorAction.RETRY: BinanceTransientError,
+    ErrorAction.RETRY_SLOWLY: BinanceTransientError,
+    ErrorAction.THROTTLE: BinanceThrottledError,
+    ErrorAction.RESYNC: BinanceClockError,
+    ErrorAction.KEY: BinanceCredentialError,
+    ErrorAction.CONFIG: BinanceConfigError,
+    ErrorAction.REQUEST: BinanceRequestError,
+    ErrorAction.SPAN: BinanceSpanError,
 }
-SENT = {Advice.RETRY: 5, Advice.RETRY_SLOWLY: 5, Advice.THROTTLE: 5, Advice.RESYNC: 10}
+SENT = {ErrorAction.RETRY: 5, ErrorAction.RETRY_SLOWLY: 5, ErrorAction.THROTTLE: 5, ErrorAction.RESYNC: 10}
 
 #: the classes of the reference's table, code by code, written down once more by hand
 TABLE = {
-    Advice.RETRY: [-1000, -1001, -1004, -1006, -1007, -3000, -3007, -3037, -3044],
-    Advice.RETRY_SLOWLY: [-1008],
-    Advice.THROTTLE: [-1003, -1015],
-    Advice.RESYNC: [-1021],
-    Advice.KEY: [-1002, -1022, -1099, -2008, -2014, -2015],
-    Advice.CONFIG: [-3001, -3003, -3004, -3014, -3018, -3019, -3022, -3999, -11001],
-    Advice.REQUEST: [
+    ErrorAction.RETRY: [-1000, -1001, -1004, -1006, -1007, -3000, -3007, -3037, -3044],
+    ErrorAction.RETRY_SLOWLY: [-1008],
+    ErrorAction.THROTTLE: [-1003, -1015],
+    ErrorAction.RESYNC: [-1021],
+    ErrorAction.KEY: [-1002, -1022, -1099, -2008, -2014, -2015],
+    ErrorAction.CONFIG: [-3001, -3003, -3004, -3014, -3018, -3019, -3022, -3999, -11001],
+    ErrorAction.REQUEST: [
         *[-1016, -1020, -1101, -1102, -1103, -1104, -1105, -1106, -1108, -1111, -1121, -1128, -1130, -1131],
         *[-3002, -3021, -3026, -3027, -3028, -7001],
     ],
-    Advice.SPAN: [-1100, -1127, -3011, -3025, -4047],
+    ErrorAction.SPAN: [-1100, -1127, -3011, -3025, -4047],
 }
 
 
 def test_every_code_of_the_reference_has_its_class():
     """The table in the code is the one of the reference: no code missing, none of its own, none in another class."""
-    assert {code: meaning.advice for code, meaning in MEANINGS.items()} == {
-        code: advice for advice, codes in TABLE.items() for code in codes
+    assert {code: info.action for code, info in ERRORS.items()} == {
+        code: action for action, codes in TABLE.items() for code in codes
     }
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 500, 503])
-@pytest.mark.parametrize("code", MEANINGS)
+@pytest.mark.parametrize("code", ERRORS)
 def test_a_code_decides_whatever_status_it_comes_with(rig, refusal, code, status):
     """Each code ends in its class, after as many attempts as the class is worth, with code and status on the error."""
     rig.caller = replace(rig.caller, decode=pages_only)
     error = failure(rig, lambda request: refusal(status, code, LEAK) if "?" in request.url else Reply(503))
-    advice = MEANINGS[code].advice
-    banned = advice is Advice.THROTTLE and status == 403
-    kind = BinanceBannedError if banned else CLASSES[advice]
-    assert (type(error), len(rig.sent)) == (kind, 1 if banned else SENT.get(advice, 1))
-    if advice is not Advice.THROTTLE:
+    action = ERRORS[code].action
+    banned = action is ErrorAction.THROTTLE and status == 403
+    kind = BinanceBannedError if banned else CLASSES[action]
+    assert (type(error), len(rig.sent)) == (kind, 1 if banned else SENT.get(action, 1))
+    if action is not ErrorAction.THROTTLE:
         assert (error.code, error.status) == (code, status)
-    if advice not in (Advice.THROTTLE, Advice.RESYNC):
-        assert MEANINGS[code].text in str(error)
+    if action not in (ErrorAction.THROTTLE, ErrorAction.RESYNC):
+        assert ERRORS[code].text in str(error)
 
 
 def pages_only(body):
@@ -652,7 +652,7 @@ bodies = (
     | st.sampled_from([HTML, b"", b"{}", b'{"fine":true}'])
     | st.builds(
         lambda code, msg: json.dumps({"code": code, "msg": msg}).encode(),
-        st.sampled_from(list(MEANINGS)) | st.none() | st.integers() | st.text(),
+        st.sampled_from(list(ERRORS)) | st.none() | st.integers() | st.text(),
         st.text() | st.integers() | st.none(),
     )
 )

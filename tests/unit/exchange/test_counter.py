@@ -16,8 +16,8 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceTransientError,
 )
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.messages import Reply
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
-from airflow_provider_binance_margin.exchange.wire import Reply
 
 NOW = 1_760_000_000_000
 SETTLE = 60_000

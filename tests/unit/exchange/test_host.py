@@ -24,11 +24,11 @@ class Minutes:
 
     def hear(self, **headers):
         names = {name.replace("_", "-"): str(value) for name, value in headers.items()}
-        self.host.heard(200, names.get)
+        self.host.record_response(200, names.get)
 
     def send(self, n, weight=1, used=None):
         for _ in range(n):
-            for wait in self.host.clearance(weight, 60.0):
+            for wait in self.host.acquire(weight, 60.0):
                 self.clock.sleep(wait.seconds)
             self.times.append(self.clock.mono)
             if used is not None:
@@ -43,7 +43,7 @@ def minutes(clock):
 def left(host):
     """What the host says must be waited, and whether it is a ban."""
     with pytest.raises(BinanceThrottledError) as caught:
-        host.raise_throttled()
+        host.raise_throttle()
     return round(caught.value.retry_after, 3), isinstance(caught.value, BinanceBannedError)
 
 
@@ -124,7 +124,7 @@ def test_a_used_weight_is_forgotten_after_a_minute(minutes):
     minutes.send(1_200, used=None)
     minutes.hear(x_sapi_used_ip_weight_1m=12_000)
     minutes.clock.sleep(59.9)
-    assert minutes.host._ease("", minutes.clock.mono) == 0.01
+    assert minutes.host._pace_factor("", minutes.clock.mono) == 0.01
     minutes.clock.sleep(0.1)
     start = minutes.clock.mono
     minutes.send(1_200)
@@ -142,23 +142,23 @@ def test_a_used_weight_that_is_no_number_changes_nothing(minutes, header):
 def throttle(minutes, path="", retry_after="30", **headers):
     """A 429, as a call tells the host of it."""
     names = {name.replace("_", "-"): str(value) for name, value in headers.items()}
-    minutes.host.heard(429, names.get, path)
-    minutes.host.throttled(429, retry_after, banned_until_ms=None, path=path)
+    minutes.host.record_response(429, names.get, path)
+    minutes.host.record_throttle(429, retry_after, banned_until_ms=None, path=path)
     minutes.clock.sleep(float(retry_after or 10))
 
 
 def seconds_for(minutes, n, path=""):
     start = minutes.clock.mono
     for _ in range(n):
-        for wait in minutes.host.clearance(1, 60.0, path):
+        for wait in minutes.host.acquire(1, 60.0, path):
             minutes.clock.sleep(wait.seconds)
     return minutes.clock.mono - start
 
 
 def test_what_is_used_on_one_endpoint_is_not_taken_for_another(minutes):
     """The exchange counts each endpoint by itself: a word of one neither slows another nor lets it go faster."""
-    minutes.host.heard(200, {"x-sapi-used-ip-weight-1m": "11400"}.get, "/busy")
-    minutes.host.heard(200, {"x-sapi-used-ip-weight-1m": "1"}.get, "/idle")
+    minutes.host.record_response(200, {"x-sapi-used-ip-weight-1m": "11400"}.get, "/busy")
+    minutes.host.record_response(200, {"x-sapi-used-ip-weight-1m": "1"}.get, "/idle")
     assert seconds_for(minutes, 1_200, "/idle") == 0.0
     assert seconds_for(minutes, 40, "/busy") == pytest.approx(4.0)
 
@@ -217,7 +217,7 @@ def test_a_limit_that_was_shown_is_forgotten_after_an_hour(minutes):
     """Limits change, but not before."""
     throttle(minutes, x_sapi_used_ip_weight_1m=600)
     minutes.clock.sleep(3_569.5)  # half a minute was waited already
-    assert minutes.host._ease("", minutes.clock.mono) == 600 / 12_000
+    assert minutes.host._pace_factor("", minutes.clock.mono) == 600 / 12_000
     minutes.clock.sleep(0.5)
     assert seconds_for(minutes, 1_200) == 0.0
 
@@ -286,7 +286,7 @@ def test_how_long_nothing_is_sent(minutes, status, retry_after, expected):
 
     Without one a 429 is ten seconds, with one that cannot be read a minute; 418 and 403 are five minutes either way.
     """
-    minutes.host.throttled(status, retry_after, banned_until_ms=None)
+    minutes.host.record_throttle(status, retry_after, banned_until_ms=None)
     assert left(minutes.host) == expected
 
 
@@ -295,8 +295,8 @@ def test_how_long_nothing_is_sent(minutes, status, retry_after, expected):
 def test_no_header_makes_a_wait_shorter_than_a_second_or_longer_than_three_days(retry_after, until, date):
     """Whatever comes in, the wait is a sane one and nothing is raised."""
     host = Host("https://exchange.test", time)
-    host.heard(200, {"date": date}.get)
-    host.throttled(429, retry_after, banned_until_ms=until)
+    host.record_response(200, {"date": date}.get)
+    host.record_throttle(429, retry_after, banned_until_ms=until)
     seconds, banned = left(host)
     assert (0.9 <= seconds <= 3 * DAY, banned) == (True, until is not None)
 
@@ -311,23 +311,23 @@ def test_no_header_makes_a_wait_shorter_than_a_second_or_longer_than_three_days(
 )
 def test_the_end_of_a_ban_in_the_text_counts_too(minutes, retry_after, seconds):
     """Where header and text name two ends, the later one is waited for: never early."""
-    minutes.host.throttled(418, retry_after, banned_until_ms=1_760_000_600_000)
+    minutes.host.record_throttle(418, retry_after, banned_until_ms=1_760_000_600_000)
     assert left(minutes.host) == (seconds, True)
 
 
 def test_the_end_of_a_ban_is_judged_by_the_exchanges_clock(minutes):
     """A worker whose clock is an hour fast does not come back an hour early."""
     minutes.hear(date=formatdate(1_760_000_000.0 - 3_600.0, usegmt=True))
-    minutes.host.throttled(418, None, banned_until_ms=(1_760_000_000 - 3_600 + 60) * 1_000)
+    minutes.host.record_throttle(418, None, banned_until_ms=(1_760_000_000 - 3_600 + 60) * 1_000)
     assert left(minutes.host) == (60.0, True)
 
 
 def test_a_ban_raises_at_once_without_waiting_a_moment(minutes):
     """Neither the first call after it nor a thousand more wait for anything, and they take nothing from the pace."""
-    minutes.host.throttled(418, "120", banned_until_ms=None)
+    minutes.host.record_throttle(418, "120", banned_until_ms=None)
     for _ in range(1_000):
         with pytest.raises(BinanceBannedError):
-            next(minutes.host.clearance(1, 60.0))
+            next(minutes.host.acquire(1, 60.0))
     minutes.clock.sleep(120.0 + 1.0)
     minutes.send(100)
     assert minutes.clock.mono == 5_121.0
@@ -335,41 +335,41 @@ def test_a_ban_raises_at_once_without_waiting_a_moment(minutes):
 
 def test_what_says_how_long_says_why(minutes):
     """Status and code of the answer that set the end are on the error, as on any other."""
-    minutes.host.throttled(418, "30", banned_until_ms=None, code=-1003)
-    minutes.host.throttled(429, "1", banned_until_ms=None, code=None)
+    minutes.host.record_throttle(418, "30", banned_until_ms=None, code=-1003)
+    minutes.host.record_throttle(429, "1", banned_until_ms=None, code=None)
     with pytest.raises(BinanceBannedError) as caught:
-        next(minutes.host.clearance(1, 60.0))
+        next(minutes.host.acquire(1, 60.0))
     assert (caught.value.status, caught.value.code) == (418, -1003)
 
 
 def test_of_two_answers_that_name_one_end_the_last_says_why(minutes):
     """A ban is not told with the status of a 429."""
-    minutes.host.throttled(429, "30", banned_until_ms=None, code=None)
-    minutes.host.throttled(418, "30", banned_until_ms=None, code=-1003)
+    minutes.host.record_throttle(429, "30", banned_until_ms=None, code=None)
+    minutes.host.record_throttle(418, "30", banned_until_ms=None, code=-1003)
     with pytest.raises(BinanceBannedError) as caught:
-        next(minutes.host.clearance(1, 60.0))
+        next(minutes.host.acquire(1, 60.0))
     assert (caught.value.status, caught.value.code) == (418, -1003)
 
 
 def test_a_429_after_a_ban_does_not_lift_it(minutes):
     """An answer that was under way when the ban came is not taken for leave to go on."""
-    minutes.host.throttled(418, "30", banned_until_ms=None)
-    minutes.host.throttled(429, "1", banned_until_ms=None)
+    minutes.host.record_throttle(418, "30", banned_until_ms=None)
+    minutes.host.record_throttle(429, "1", banned_until_ms=None)
     assert left(minutes.host) == (30.0, True)
 
 
 def test_a_ban_after_a_429_holds_from_then_on(minutes):
     """The later end is kept, and it is a ban."""
-    minutes.host.throttled(429, "50", banned_until_ms=None)
-    minutes.host.throttled(418, "20", banned_until_ms=None)
+    minutes.host.record_throttle(429, "50", banned_until_ms=None)
+    minutes.host.record_throttle(418, "20", banned_until_ms=None)
     assert left(minutes.host) == (50.0, True)
 
 
 def test_a_ban_ends_with_its_last_moment(minutes):
     """From then on a 429 is none, and what is left is nothing, never less."""
-    minutes.host.throttled(418, "30", banned_until_ms=None)
+    minutes.host.record_throttle(418, "30", banned_until_ms=None)
     minutes.clock.sleep(30.0)
-    minutes.host.throttled(429, "5", banned_until_ms=None)
+    minutes.host.record_throttle(429, "5", banned_until_ms=None)
     assert left(minutes.host) == (5.0, False)
     minutes.clock.sleep(6.0)
     assert left(minutes.host) == (0.0, False)
@@ -377,9 +377,9 @@ def test_a_ban_ends_with_its_last_moment(minutes):
 
 def test_a_429_long_after_a_ban_is_waited_out(minutes):
     """A ban that is over is over."""
-    minutes.host.throttled(418, "30", banned_until_ms=None)
+    minutes.host.record_throttle(418, "30", banned_until_ms=None)
     minutes.clock.sleep(31.0)
-    minutes.host.throttled(429, "5", banned_until_ms=None)
+    minutes.host.record_throttle(429, "5", banned_until_ms=None)
     minutes.send(1)
     assert minutes.times == pytest.approx([5_036.01])
 
@@ -387,25 +387,25 @@ def test_a_429_long_after_a_ban_is_waited_out(minutes):
 @pytest.mark.parametrize(("asked", "longest"), [(61, 60.0), (3_600, 60.0), (6, 5.0)])
 def test_a_longer_wait_than_a_call_takes_is_raised_with_its_length(minutes, asked, longest):
     """Waiting an hour in place would hold a worker."""
-    minutes.host.throttled(429, str(asked), banned_until_ms=None)
+    minutes.host.record_throttle(429, str(asked), banned_until_ms=None)
     with pytest.raises(BinanceThrottledError) as caught:
-        next(minutes.host.clearance(1, longest))
+        next(minutes.host.acquire(1, longest))
     assert (caught.value.retry_after, type(caught.value)) == (float(asked), BinanceThrottledError)
 
 
 def test_a_wait_that_is_made_longer_meanwhile_is_waited_out_to_its_new_end(minutes):
     """What another thread hears while this one waits counts."""
-    minutes.host.throttled(429, "10", banned_until_ms=None)
-    clearance = minutes.host.clearance(1, 60.0)
+    minutes.host.record_throttle(429, "10", banned_until_ms=None)
+    clearance = minutes.host.acquire(1, 60.0)
     minutes.clock.sleep(next(clearance).seconds)
-    minutes.host.throttled(429, "20", banned_until_ms=None)
+    minutes.host.record_throttle(429, "20", banned_until_ms=None)
     assert next(clearance).seconds == 20.0
 
 
 def test_a_wait_of_which_the_clock_says_it_is_not_over_is_gone_on_with(minutes):
     """A sleep that ends early does not send early."""
-    minutes.host.throttled(429, "10", banned_until_ms=None)
-    clearance = minutes.host.clearance(1, 60.0)
+    minutes.host.record_throttle(429, "10", banned_until_ms=None)
+    clearance = minutes.host.acquire(1, 60.0)
     next(clearance)
     minutes.clock.sleep(9.0)
     assert next(clearance).seconds == pytest.approx(1.0)
@@ -413,7 +413,7 @@ def test_a_wait_of_which_the_clock_says_it_is_not_over_is_gone_on_with(minutes):
 
 def test_a_throttled_host_starts_again_without_a_burst(minutes):
     """What was saved up before a 429 or while waiting is gone: it goes on at 100 a second."""
-    minutes.host.throttled(429, "30", banned_until_ms=None)
+    minutes.host.record_throttle(429, "30", banned_until_ms=None)
     minutes.send(200)
     assert minutes.clock.mono - 5_030.0 == pytest.approx(2.0)
 
@@ -421,9 +421,9 @@ def test_a_throttled_host_starts_again_without_a_burst(minutes):
 def test_a_call_that_waits_for_its_pace_hears_of_a_ban_meanwhile(minutes):
     """What another thread is told while this one waits its turn is obeyed before anything is sent."""
     minutes.send(1_200)
-    clearance = minutes.host.clearance(1, 60.0)
+    clearance = minutes.host.acquire(1, 60.0)
     minutes.clock.sleep(next(clearance).seconds)
-    minutes.host.throttled(418, "30", banned_until_ms=None)
+    minutes.host.record_throttle(418, "30", banned_until_ms=None)
     with pytest.raises(BinanceBannedError):
         next(clearance)
 
@@ -488,7 +488,9 @@ def test_a_date_without_a_zone_is_utc(minutes, in_shanghai):
 
 def test_a_failed_transport_tells_nothing(minutes):
     """A reply without a status has no headers to believe."""
-    minutes.host.heard(None, {"date": "Wed, 21 Oct 2015 07:28:00 GMT", "x-sapi-used-ip-weight-1m": "12000"}.get)
+    minutes.host.record_response(
+        None, {"date": "Wed, 21 Oct 2015 07:28:00 GMT", "x-sapi-used-ip-weight-1m": "12000"}.get
+    )
     assert minutes.host.exchange_time() is None
 
 
@@ -506,12 +508,12 @@ def in_threads(n, work):
 def test_threads_share_one_bucket(clock):
     """Eight threads that never wait get between them what one would: no token is given twice, none is lost."""
     host, waits = Host("https://exchange.test", clock), []
-    in_threads(8, lambda: [waits.append(wait.seconds) for _ in range(250) for wait in host.clearance(1, 60.0)])
+    in_threads(8, lambda: [waits.append(wait.seconds) for _ in range(250) for wait in host.acquire(1, 60.0)])
     assert (len(waits), max(waits)) == (800, pytest.approx(8.0))
 
 
 def test_the_last_end_wins_whichever_thread_heard_it(clock):
     """Many answers of many threads at once: the latest end is the one that counts."""
     host, lengths = Host("https://exchange.test", clock), list(range(1, 401))
-    in_threads(8, lambda: [host.throttled(429, str(lengths.pop()), banned_until_ms=None) for _ in range(50)])
+    in_threads(8, lambda: [host.record_throttle(429, str(lengths.pop()), banned_until_ms=None) for _ in range(50)])
     assert left(host) == (400.0, False)

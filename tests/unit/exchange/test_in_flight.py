@@ -22,8 +22,8 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceThrottledError,
 )
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Reply, Wait, drive
-from airflow_provider_binance_margin.triggers.connection import AsyncConnection
+from airflow_provider_binance_margin.exchange.messages import Reply, Wait, drive
+from airflow_provider_binance_margin.triggers.client import AsyncClient
 
 PATH = "/sapi/v1/thing"
 KEY = load_credentials("key", secret="s3cr3t")
@@ -118,7 +118,7 @@ def test_ten_thousand_records_cost_half_a_second_more():
     for known in (False, True):
         world = World(latency=0.05)
         if known:
-            world.host.heard(200, {"x-sapi-used-ip-weight-1m": "400"}.get, PATH)
+            world.host.record_response(200, {"x-sapi-used-ip-weight-1m": "400"}.get, PATH)
         world.work((world.caller(width=16).call({}) for _ in range(100)), 16)
         seconds[known] = world.clock.mono - 5_000.0
         assert world.answered == 100
@@ -158,7 +158,7 @@ def in_flight(host, path=PATH, weight=1, width=50):
 
 
 def hear(host, used, status=200, path=PATH, **options):
-    host.heard(status, {"x-sapi-used-ip-weight-1m": str(used)}.get, path, **options)
+    host.record_response(status, {"x-sapi-used-ip-weight-1m": str(used)}.get, path, **options)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_after_a_429_few_are_in_flight_again_and_fewer_near_its_limit(clock):
     host = Host("https://exchange.test", clock)
     hear(host, 60)
     hear(host, 61, status=429)
-    host.throttled(429, "30", banned_until_ms=None, path=PATH)
+    host.record_throttle(429, "30", banned_until_ms=None, path=PATH)
     hear(host, 60)
     clock.sleep(30)
     places = [in_flight(host)]
@@ -246,7 +246,7 @@ def host_in_use(clock, n=4):
 def asynchronously(host, send):
     """Makes calls as the triggerer does, with this for a transport."""
     connection = SimpleNamespace(transport=SimpleNamespace(send=send))
-    return lambda: AsyncConnection.drive(connection, Caller(host, KEY, PATH, 1, json.loads, attempts=1).call({}))
+    return lambda: AsyncClient.drive(connection, Caller(host, KEY, PATH, 1, json.loads, attempts=1).call({}))
 
 
 def waiting(host):
@@ -378,7 +378,7 @@ def test_a_ban_that_a_thread_hears_of_stops_the_coroutines_that_wait(clock):
 def test_what_is_refused_in_any_case_does_not_wait_for_a_place(clock):
     """A ban, or a wait that is longer than the caller takes, is raised at once."""
     host, _calls = host_in_use(clock)
-    host.throttled(429, "30", banned_until_ms=None)
+    host.record_throttle(429, "30", banned_until_ms=None)
     with pytest.raises(BinanceThrottledError):
         next(Caller(host, KEY, PATH, 1, json.loads, longest_wait=5.0).call({}))
     assert next(Caller(host, KEY, PATH, 1, json.loads).call({})).seconds == math.inf

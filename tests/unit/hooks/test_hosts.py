@@ -27,9 +27,9 @@ from airflow_provider_binance_margin.hooks.hosts import shared_host
 )
 def test_a_host_is_one_however_it_is_written(one, other):
     """A ban heard under one spelling holds under each."""
-    shared_host(one).throttled(418, "600", banned_until_ms=None)
+    shared_host(one).record_throttle(418, "600", banned_until_ms=None)
     with pytest.raises(BinanceBannedError):
-        next(shared_host(other).clearance(1, 60.0))
+        next(shared_host(other).acquire(1, 60.0))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ LOCKS = {
 def test_a_child_does_not_wait_for_a_lock_of_its_parent(lock):
     """Another thread holds it at the fork; the child goes on, and knows of the ban."""
     host = shared_host("https://exchange.test")
-    host.throttled(418, "600", banned_until_ms=None)
+    host.record_throttle(418, "600", banned_until_ms=None)
     held, done = threading.Event(), threading.Event()
 
     def hold():
@@ -84,10 +84,10 @@ def test_a_child_does_not_wait_for_a_lock_of_its_parent(lock):
     def act():
         redaction.mask(["a-secret-of-the-child"])
         try:
-            next(shared_host("https://exchange.test:443").clearance(1, 60.0))
+            next(shared_host("https://exchange.test:443").acquire(1, 60.0))
         except BinanceBannedError as error:
             with host.in_flight.place("/p", 1, 1) as turn:
-                host.throttled(429, "1", banned_until_ms=None)
+                host.record_throttle(429, "1", banned_until_ms=None)
                 return f"{turn.done()} {500 < error.retry_after <= 600}"
 
     thread = threading.Thread(target=hold)

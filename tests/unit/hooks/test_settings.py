@@ -349,7 +349,7 @@ BROKEN = {
 def test_no_frame_of_an_error_holds_a_secret(way, broken, monkeypatch):
     """Airflow's own connection shows its password, so no frame may hold one, nor an error behind the error."""
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
-    from airflow_provider_binance_margin.triggers.connection import connected
+    from airflow_provider_binance_margin.triggers.client import open_client
 
     plain = broken()
     fields = {"conn_id": "b", "conn_type": "binance", "host": plain.host, "login": plain.login}
@@ -357,13 +357,13 @@ def test_no_frame_of_an_error_holds_a_secret(way, broken, monkeypatch):
     monkeypatch.setattr(BinanceHook, "get_connection", lambda *_: made)
 
     async def connect():
-        async with connected("b"):
+        async with open_client("b"):
             pass
 
     async def fetched(_):
         return made
 
-    monkeypatch.setattr("airflow_provider_binance_margin.triggers.connection._fetch", fetched)
+    monkeypatch.setattr("airflow_provider_binance_margin.triggers.client._fetch", fetched)
     ways = {
         "settings": lambda: open_settings(made),
         "hook": lambda: BinanceHook("b").settings,

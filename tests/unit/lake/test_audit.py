@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.lake.audit import FAULTS, TO_BE_LOADED, Finding, judge, report
 from airflow_provider_binance_margin.lake.interval import Interval
-from airflow_provider_binance_margin.lake.proof import Run, Subject, proof_metadata
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
 
 DAY = 86_400_000
 FIRST = (datetime(2026, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-SUBJECT = Subject("force_liquidation", Interval(FIRST, FIRST + DAY), "cross", "main")
+SUBJECT = ObjectIdentity("force_liquidation", Interval(FIRST, FIRST + DAY), "cross", "main")
 
 
 def day(number):
@@ -28,7 +28,7 @@ SIZE = 471
 
 def proof(records=50, fetched=DAY, rows=None, total=None):
     """An object's metadata."""
-    return proof_metadata(
+    return object_metadata(
         SUBJECT,
         Run("r", 0),
         records=records,

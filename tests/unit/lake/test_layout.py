@@ -25,7 +25,7 @@ from airflow_provider_binance_margin.lake.layout import (
     split_url,
     suffix_of,
 )
-from airflow_provider_binance_margin.lake.proof import Run, Subject, proof_metadata
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
 
 
 def at(*fields):
@@ -75,7 +75,7 @@ LONGEST = {
 
 
 def about(interval=DAY, scope="BTCUSDT", account="main", dataset="force_liquidation"):
-    return Subject(dataset, interval, scope, account)
+    return ObjectIdentity(dataset, interval, scope, account)
 
 
 # -- filling ---------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_a_key_depends_on_no_workers_environment(environment):
         "import locale; locale.setlocale(locale.LC_ALL, ''); "
         "from airflow_provider_binance_margin.lake.layout import render; "
         "from airflow_provider_binance_margin.lake.interval import Interval; "
-        "from airflow_provider_binance_margin.lake.proof import Subject; "
+        "from airflow_provider_binance_margin.lake.object_metadata import Subject; "
         f"print(ascii(render({template!a}, Subject('x', Interval({DAY.start}, {DAY.end}), 'a', 'b'))))"
     )
     done = subprocess.run(
@@ -348,7 +348,7 @@ def test_a_bucket_may_be_an_access_point(bucket):
 def test_what_an_account_may_be_called(name):
     """Nearly whatever a connection may; key and metadata hold it, within what S3 takes."""
     assert checked_account(name) == name
-    longest = proof_metadata(
+    longest = object_metadata(
         about(account=name, scope="币" * 40), Run("r" * 250, 10**6, "d" * 250, "t", 9, "2026", 3), **LONGEST
     )
     assert sum(len(name) + len(value) for name, value in longest.items()) <= 2048 - 256

@@ -5,17 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from airflow_provider_binance_margin.transfers.side_by_side import pages_side_by_side, side_by_side
+from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, bounded_pages
 
 DEPTH = 4
 
 
 def pages(pool, do, numbers):
-    return pages_side_by_side(pool, DEPTH)(do, numbers)
+    return bounded_pages(pool, DEPTH)(do, numbers)
 
 
 def jobs(pool, do, numbers):
-    return side_by_side(pool, DEPTH, do, numbers)
+    return bounded_map(pool, DEPTH, do, numbers)
 
 
 WAYS = pytest.mark.parametrize("way", [pages, jobs])

@@ -15,9 +15,9 @@ from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
 from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.wire import Reply
+from airflow_provider_binance_margin.exchange.messages import Reply
 from airflow_provider_binance_margin.lake.interval import ms, parse
-from airflow_provider_binance_margin.triggers.connection import AsyncConnection
+from airflow_provider_binance_margin.triggers.client import AsyncClient
 from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
 from airflow_provider_binance_margin.triggers.poller import RecordPoller
 
@@ -135,7 +135,7 @@ class ModelConnection:
     def transport(self):
         return SimpleNamespace(send=self.model.answer)
 
-    drive = AsyncConnection.drive
+    drive = AsyncClient.drive
 
 
 @dataclass(frozen=True)

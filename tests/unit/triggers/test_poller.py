@@ -11,7 +11,7 @@ import pytest
 from unit.triggers.model import HOUR, START, Model, Store, scene
 from versions import needs
 
-from airflow_provider_binance_margin.exchange.wire import Reply
+from airflow_provider_binance_margin.exchange.messages import Reply
 
 STATE = "binance/force_liquidation/binance_default/account"
 NOW = int(START * 1000)

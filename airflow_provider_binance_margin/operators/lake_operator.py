@@ -24,7 +24,7 @@ from airflow_provider_binance_margin.lake.layout import (
     split_url,
     suffix_of,
 )
-from airflow_provider_binance_margin.lake.resolve import Choice, resolve
+from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
 from airflow_provider_binance_margin.options import check_windows, seconds
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
 
@@ -168,7 +168,7 @@ class LakeOperator(BaseOperator):
         self._waits = waits
         return self.execute(context)
 
-    def await_settled(self, hook: BinanceHook, choice: Choice) -> None:
+    def await_settled(self, hook: BinanceHook, choice: LoadPlan) -> None:
         """Go on when the run's last interval counts as closed."""
         settle = seconds(self.settle)
         left = hook.unsettled(choice, settle)
@@ -194,9 +194,9 @@ class LakeOperator(BaseOperator):
 
     # -- what is meant: everything here is checked before the first request ----------------------------------------
 
-    def choose(self, context: Context) -> Choice:
+    def plan(self, context: Context) -> LoadPlan:
         """What the run must load or look at."""
-        return resolve(context, start=self.start, end=self.end, grain=self.grain)
+        return resolve_plan(context, start=self.start, end=self.end, grain=self.grain)
 
     def target(self) -> tuple[str | None, str]:
         """Bucket and key template; no bucket where the AWS connection is to name one."""
@@ -216,7 +216,7 @@ class LakeOperator(BaseOperator):
         account = checked_account(self.binance_conn_id if self.account is None else self.account)
         return {"dataset": self.endpoint.name, "account": account, "scope": self.scope()}
 
-    def summary(self, choice: Choice, bucket: str) -> dict[str, Any]:
+    def summary(self, choice: LoadPlan, bucket: str) -> dict[str, Any]:
         """What the result says of the task itself."""
         bounds = {"start": iso(choice.intervals[0].start), "end": iso(choice.intervals[-1].end)}
         return {**bounds, "source": choice.source, **self.identity(), "bucket": bucket}

@@ -37,7 +37,7 @@ CURE = (
 _DATE = "Give a run by hand a logical date (in the UI or the API: it loads the last interval before that). Or: "
 
 
-class Choice(NamedTuple):
+class LoadPlan(NamedTuple):
     """What a run must load.
 
     :param intervals: disjoint and ascending
@@ -57,7 +57,9 @@ class Choice(NamedTuple):
             yield from cut(interval, self.grain)
 
 
-def resolve(context: Mapping[str, Any], *, start: Any = None, end: Any = None, grain: Grain | None = None) -> Choice:
+def resolve_plan(
+    context: Mapping[str, Any], *, start: Any = None, end: Any = None, grain: Grain | None = None
+) -> LoadPlan:
     """Which interval a run must load.
 
     :param context: Airflow's context, or anything with its keys
@@ -86,7 +88,7 @@ def resolve(context: Mapping[str, Any], *, start: Any = None, end: Any = None, g
     return choice
 
 
-def _from_arguments(start: Any, end: Any, grain: Grain | None) -> Choice | None:
+def _from_arguments(start: Any, end: Any, grain: Grain | None) -> LoadPlan | None:
     first, last = parse(start), parse(end)
     if first is None and last is None:
         return None
@@ -94,7 +96,7 @@ def _from_arguments(start: Any, end: Any, grain: Grain | None) -> Choice | None:
         given, missing = ("start", "end") if last is None else ("end", "start")
         raise IntervalError(f"{given} is given and {missing} is not: give both, or neither to load the run's interval")
     zone = next((_name(d.tzinfo) for d in (first, last) if d.utcoffset()), "UTC")
-    return Choice((Interval(ms(first), ms(last)),), "arguments", grain, zone)
+    return LoadPlan((Interval(ms(first), ms(last)),), "arguments", grain, zone)
 
 
 def is_partitioned(context: Mapping[str, Any]) -> bool:
@@ -106,7 +108,7 @@ def _of_run(context: Mapping[str, Any], name: str) -> Any:
     return context.get(name) or getattr(context.get("dag_run"), name, None)
 
 
-def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
+def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
     key = _of_run(context, "partition_key")
     date = parse(_of_run(context, "partition_date"))
     form = next((g for g, pattern in _KEY_FORMS.items() if isinstance(key, str) and re.fullmatch(pattern, key)), None)
@@ -128,7 +130,7 @@ def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> Choice |
         )
     # without a form the partition is taken to be one grain; what is no whole grain is refused below
     interval = Interval(first, next_grain(floor(first, length), length))
-    return Choice((interval,), "partition", grain, _zone_of_schedule(context))
+    return LoadPlan((interval,), "partition", grain, _zone_of_schedule(context))
 
 
 def partition_key(start: int, grain: Grain) -> str:
@@ -149,21 +151,21 @@ def _bounds(context: Mapping[str, Any]) -> Interval | None:
     return None if first is None or last is None else Interval(ms(first), ms(last))
 
 
-def _from_data_interval(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
+def _from_data_interval(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
     bounds = _bounds(context)
     if bounds is None or bounds.start == bounds.end:
         return None
-    return Choice((bounds,), "data_interval", grain, _zone_of_schedule(context))
+    return LoadPlan((bounds,), "data_interval", grain, _zone_of_schedule(context))
 
 
-def _from_asset_events(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
+def _from_asset_events(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
     events = context.get("triggering_asset_events")
     if not isinstance(events, Mapping):
         return None
     found = [w for group in events.values() for event in group if (w := _window_in(getattr(event, "extra", None)))]
     if not found:
         return None
-    return Choice(join(widen(w, grain) if grain else w for w in found), "asset_events", grain)
+    return LoadPlan(join(widen(w, grain) if grain else w for w in found), "asset_events", grain)
 
 
 def _window_in(extra: Any) -> Interval | None:
@@ -183,15 +185,15 @@ def _window_in(extra: Any) -> Interval | None:
     return None if first is None or last is None or ms(first) >= ms(last) else Interval(ms(first), ms(last))
 
 
-def _last_grain(context: Mapping[str, Any], grain: Grain | None) -> Choice | None:
+def _last_grain(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
     bounds = _bounds(context)
     if bounds is None or grain is None:
         return None
     end = floor(bounds.end, grain)
-    return Choice((Interval(floor(end - 1, grain), end),), "last_grain", grain)
+    return LoadPlan((Interval(floor(end - 1, grain), end),), "last_grain", grain)
 
 
-def _check(interval: Interval, choice: Choice) -> None:
+def _check(interval: Interval, choice: LoadPlan) -> None:
     if interval.start >= interval.end:
         kind = "is empty" if interval.start == interval.end else "is reversed"
         raise IntervalError(f"the interval {interval} from {choice.source} {kind}: its start must be before its end")
@@ -208,7 +210,7 @@ def _check(interval: Interval, choice: Choice) -> None:
         )
 
 
-def _check_logical_date(context: Mapping[str, Any], choice: Choice) -> None:
+def _check_logical_date(context: Mapping[str, Any], choice: LoadPlan) -> None:
     """Refuse the interval of a run that is dated otherwise.
 
     A run's logical date is where its interval starts (scheduled runs and backfills), lies in it, or is followed back to
@@ -244,7 +246,7 @@ def _name(zone: Any) -> str:
     return str(getattr(zone, "name", zone))
 
 
-def check_against(now: float, choice: Choice, *, ahead: float = 300.0) -> None:
+def check_against(now: float, choice: LoadPlan, *, ahead: float = 300.0) -> None:
     """Refuse what has not begun, or ends too far ahead.
 
     :param now: the exchange's time, seconds since 1970

@@ -20,7 +20,7 @@ _CROSS_BEFORE = "account"
 
 
 @dataclass(frozen=True)
-class Subject:
+class ObjectIdentity:
     """Identity of an object: two objects are one and the same exactly if this is equal.
 
     :param dataset: the endpoint's name
@@ -102,8 +102,8 @@ class Run:
         return self.is_known and not self.is_first_try and metadata.get("attempt") == self.as_metadata()["attempt"]
 
 
-def proof_metadata(
-    subject: Subject,
+def object_metadata(
+    subject: ObjectIdentity,
     run: Run,
     *,
     records: int,

@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.lake.interval import Interval
-from airflow_provider_binance_margin.lake.proof import (
+from airflow_provider_binance_margin.lake.object_metadata import (
+    ObjectIdentity,
     Run,
-    Subject,
     is_intact,
-    proof_metadata,
+    object_metadata,
     stated_number,
     stated_records,
     whose,
 )
 
-SUBJECT = Subject("force_liquidation", Interval(1_768_435_200_000, 1_768_521_600_000), "cross", "main")
+SUBJECT = ObjectIdentity("force_liquidation", Interval(1_768_435_200_000, 1_768_521_600_000), "cross", "main")
 RUN = Run("scheduled__2026-01-16T00:00:00+00:00", 0, "a_dag", "load", 3, "2026-01-16 00:00:01.5+00:00", 2)
 STATED = {
     "records": 352,
@@ -47,7 +47,7 @@ WEIRD = [
 
 
 def metadata(subject=SUBJECT, run=RUN, **stated):
-    return proof_metadata(subject, run, **{**STATED, **stated})
+    return object_metadata(subject, run, **{**STATED, **stated})
 
 
 def as_s3_gives_it_back(sent):

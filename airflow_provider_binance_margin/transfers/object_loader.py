@@ -17,16 +17,16 @@ from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
 from airflow_provider_binance_margin.lake.fields import FieldError
 from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
 from airflow_provider_binance_margin.lake.layout import CROSS, suffix_of
-from airflow_provider_binance_margin.lake.proof import (
+from airflow_provider_binance_margin.lake.object_metadata import (
+    ObjectIdentity,
     Run,
-    Subject,
     is_intact,
-    proof_metadata,
+    object_metadata,
     stated_records,
     whose,
 )
-from airflow_provider_binance_margin.lake.resolve import Choice, check_against
 from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
+from airflow_provider_binance_margin.load_plan import LoadPlan, check_against
 from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore, Payload
 
 if TYPE_CHECKING:
@@ -49,15 +49,15 @@ _FIELDS = {
 
 
 @dataclass(frozen=True)
-class Job:
+class ObjectTask:
     """One object to be made."""
 
-    subject: Subject
+    subject: ObjectIdentity
     key: str
 
 
 @dataclass(frozen=True)
-class Made:
+class ObjectResult:
     """What became of a job.
 
     :param key: its key, None when nothing is under it since there was nothing to write
@@ -75,7 +75,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Rules:
+class WriteOptions:
     """What the operator was told about writing."""
 
     run: Run
@@ -85,7 +85,7 @@ class Rules:
     replace: bool = True
 
 
-class Loader:
+class ObjectLoader:
     """Makes objects of one run. Safe to share between threads.
 
     :param hook: what is asked
@@ -103,8 +103,8 @@ class Loader:
         endpoint: Endpoint,
         reader: Reader,
         store: ObjectStore,
-        choice: Choice,
-        rules: Rules,
+        choice: LoadPlan,
+        rules: WriteOptions,
     ) -> None:
         self._hook = hook
         self._endpoint = endpoint
@@ -114,18 +114,18 @@ class Loader:
         self._rules = rules
         self._isolated_told = threading.Lock()  # of objects made side by side, the one that takes it tells
 
-    def make(self, job: Job) -> Made:
+    def make(self, job: ObjectTask) -> ObjectResult:
         """Load one object, unless it is there and done, or must stay as it is."""
         try:
             return self._make(job)
         except (ObjectStaysError, FieldError) as error:
-            return Made(None, 0, refused=error)
+            return ObjectResult(None, 0, refused=error)
 
-    def _make(self, job: Job) -> Made:
+    def _make(self, job: ObjectTask) -> ObjectResult:
         existing = self._store.head(job.key)
         self._refuse_foreign(job, existing)
         if existing and self._is_done(job, existing):
-            return Made(job.key, stated_records(existing.metadata), size=existing.size)
+            return ObjectResult(job.key, stated_records(existing.metadata), size=existing.size)
         for _ in range(_READINGS):
             began = time.monotonic()
             with Spool(len(self._endpoint.record_key)) as spool:
@@ -141,7 +141,7 @@ class Loader:
             f"the interval {job.subject.interval} never counts as closed: the exchange's clock stands still"
         )
 
-    def _is_done(self, job: Job, existing: Existing) -> bool:
+    def _is_done(self, job: ObjectTask, existing: Existing) -> bool:
         if not job.subject.describes(existing.metadata):
             log.warning(
                 "s3://%s/%s does not state its account, so it is loaded again: it was written before accounts were "
@@ -152,19 +152,21 @@ class Loader:
         trusted = not self._rules.replace or self._rules.run.wrote(existing.metadata)
         return trusted and is_intact(existing.metadata, existing.size)
 
-    def _unsettled(self, job: Job, asked_at: float) -> float:
+    def _unsettled(self, job: ObjectTask, asked_at: float) -> float:
         """Seconds until the interval counts as closed, seen from when the exchange was first asked for it."""
         check_against(asked_at, self._choice)
         return seconds_until_settled(job.subject.interval.end, self._rules.settle, asked_at)
 
-    def _write(self, job: Job, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None) -> Made:
+    def _write(
+        self, job: ObjectTask, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None
+    ) -> ObjectResult:
         self._tell(job, spool, reading)
         if (
             not reading.records
             and self._rules.on_empty != "write"
             and not (existing and stated_records(existing.metadata))
         ):
-            return Made(None, 0, reading.requests)
+            return ObjectResult(None, 0, reading.requests)
         suffix = suffix_of(job.key)
         first, last = spool.times()
         with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
@@ -172,7 +174,7 @@ class Loader:
             written = write_rows(spool.lines(), suffix, self._endpoint.columns, body)
             records, size = reading.records, file.tell()
             file.seek(0)
-            metadata = proof_metadata(
+            metadata = object_metadata(
                 job.subject,
                 self._rules.run,
                 records=records,
@@ -189,9 +191,9 @@ class Loader:
             )
             payload = Payload(body, FORMATS[suffix].content_type, metadata)
             self._store.put(job.key, payload, lambda now: self._refuse_to_replace(job, now, records, written.records))
-        return Made(job.key, records, reading.requests, size)
+        return ObjectResult(job.key, records, reading.requests, size)
 
-    def _refuse_foreign(self, job: Job, existing: Existing | None) -> None:
+    def _refuse_foreign(self, job: ObjectTask, existing: Existing | None) -> None:
         if existing is None or job.subject.may_describe(existing.metadata):
             return
         if differing := job.subject.differs_in(existing.metadata):
@@ -205,7 +207,7 @@ class Loader:
                 else "Let s3_key name another place.",
             )
 
-    def _refuse_to_replace(self, job: Job, existing: Existing | None, records: int, rows: int) -> None:
+    def _refuse_to_replace(self, job: ObjectTask, existing: Existing | None, records: int, rows: int) -> None:
         self._refuse_foreign(job, existing)
         known = stated_records(existing.metadata) if existing else 0
         seen = f"s3://{self._store.bucket}/{job.key} holds {known} records, and the exchange now answers {records}"
@@ -224,7 +226,7 @@ class Loader:
                 "known to be the right one.",
             )
 
-    def _tell(self, job: Job, spool: Spool, reading: Reading) -> None:
+    def _tell(self, job: ObjectTask, spool: Spool, reading: Reading) -> None:
         """Warn of what is odd about a reading."""
         interval = job.subject.interval
         if reading.outside:

@@ -14,7 +14,7 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 
-def pages_side_by_side(pool: Executor, depth: int) -> FetchPages:
+def bounded_pages(pool: Executor, depth: int) -> FetchPages:
     """Fetch pages in a pool, at most so many of them under way or waiting to be taken."""
 
     def fetch_pages(fetch: Callable[[A], T], numbers: Iterable[A]) -> Iterator[T]:
@@ -33,7 +33,7 @@ def pages_side_by_side(pool: Executor, depth: int) -> FetchPages:
     return fetch_pages
 
 
-def side_by_side(pool: Executor, depth: int, do: Callable[[A], R], jobs: Iterable[A]) -> Iterator[R]:
+def bounded_map(pool: Executor, depth: int, do: Callable[[A], R], jobs: Iterable[A]) -> Iterator[R]:
     """What becomes of each job, in the order they end, at most so many under way; the first failure is raised."""
     pending: set[Future[R]] = set()
     try:

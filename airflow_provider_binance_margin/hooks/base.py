@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.call import Caller
     from airflow_provider_binance_margin.exchange.host import Host
-    from airflow_provider_binance_margin.exchange.wire import Call, Reply, Request, Wait
+    from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait
     from airflow_provider_binance_margin.hooks.settings import Settings
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ _RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
 _TEST_TIMEOUT = 5.0
 
 
-class SignedConnection(BaseHook):
+class BinanceBaseHook(BaseHook):
     """A connection, checked, and what signs, sends, paces and repeats calls with it. Safe to share between threads.
 
     :param binance_conn_id: the connection, of type ``binance``
@@ -135,7 +135,7 @@ class SignedConnection(BaseHook):
         :param timeout: seconds for one answer; the connection's if not given
         :param patience: seconds; a longer wait is an error
         """
-        from airflow_provider_binance_margin.exchange.wire import drive
+        from airflow_provider_binance_margin.exchange.messages import drive
 
         return drive(
             call,

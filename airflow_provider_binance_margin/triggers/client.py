@@ -12,7 +12,7 @@ from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.counter import ROWS_ASKED
 from airflow_provider_binance_margin.exchange.credentials import bare
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
-from airflow_provider_binance_margin.exchange.wire import Call, Reply, Wait
+from airflow_provider_binance_margin.exchange.messages import Call, Reply, Wait
 from airflow_provider_binance_margin.hooks.hosts import shared_host
 from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
 
@@ -29,7 +29,7 @@ _LONG_BODY = 256 * 1024
 
 
 @dataclass(frozen=True)
-class AsyncConnection:
+class AsyncClient:
     """A checked connection and what it sends with.
 
     :param settings: what the connection says
@@ -113,7 +113,7 @@ _shared: dict[tuple[asyncio.AbstractEventLoop, str, float], _Shared] = {}
 
 
 @asynccontextmanager
-async def connected(conn_id: str) -> AsyncIterator[AsyncConnection]:
+async def open_client(conn_id: str) -> AsyncIterator[AsyncClient]:
     """Fetch and check a connection without blocking the loop, and share its HTTP client while it is in use.
 
     :raises BinanceConfigError: in words for each way a connection can be wrong
@@ -123,7 +123,7 @@ async def connected(conn_id: str) -> AsyncIterator[AsyncConnection]:
     shared = _shared.setdefault(key, _Shared())
     shared.users += 1
     try:
-        yield AsyncConnection(settings, await shared.open(settings))
+        yield AsyncClient(settings, await shared.open(settings))
     finally:
         shared.users -= 1
         if not shared.users:

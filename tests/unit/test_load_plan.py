@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.lake.interval import GRAINS, Interval, IntervalError, floor, iso, next_grain
-from airflow_provider_binance_margin.lake.resolve import (
-    Choice,
+from airflow_provider_binance_margin.load_plan import (
+    LoadPlan,
     check_against,
     is_partitioned,
     partition_key,
-    resolve,
+    resolve_plan,
 )
 
 
@@ -93,7 +93,7 @@ EXPLICIT = {"start": "2026-04-01", "end": "2026-04-02"}
 )  # fmt: skip
 def test_the_first_source_that_says_something_decides(context, explicit, source, first):
     """And the choice names it."""
-    choice = resolve(context, grain="day", **explicit)
+    choice = resolve_plan(context, grain="day", **explicit)
 
     assert (choice.source, iso(choice.intervals[0].start)[:10]) == (source, first)
     assert len(list(choice.objects())) == 1
@@ -116,7 +116,7 @@ def test_the_first_source_that_says_something_decides(context, explicit, source,
 def test_a_run_without_an_interval_is_told_the_cure(context, grain):
     """Every way out is named: a timetable, grain=, start= and end=."""
     with pytest.raises(IntervalError, match="no data interval to load") as caught:
-        resolve(context, grain=grain)
+        resolve_plan(context, grain=grain)
 
     assert all(
         cure in str(caught.value) for cure in ("CronDataIntervalTimetable", "grain=", "start=", "end=", "params")
@@ -126,14 +126,14 @@ def test_a_run_without_an_interval_is_told_the_cure(context, grain):
 def test_an_interval_of_no_length_without_a_grain_is_told_the_cure():
     """It is what a bare "@daily" gives on Airflow 3."""
     with pytest.raises(IntervalError, match="bare cron strings an interval of no length"):
-        resolve(NO_LENGTH)
+        resolve_plan(NO_LENGTH)
 
 
 @pytest.mark.parametrize("run_type", ["manual", Manual("manual")], ids=["text", "enumeration"])
 def test_a_run_by_hand_is_told_to_be_dated(run_type):
     """It may have the best of timetables: without a logical date Airflow gives it no interval."""
     with pytest.raises(IntervalError, match="by hand a logical date"):
-        resolve({"dag_run": SimpleNamespace(run_type=run_type, logical_date=None)}, grain="day")
+        resolve_plan({"dag_run": SimpleNamespace(run_type=run_type, logical_date=None)}, grain="day")
 
 
 # -- explicit bounds -------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ SHANGHAI, BERLIN = "Asia/Shanghai", "Europe/Berlin"
 )  # fmt: skip
 def test_explicit_bounds_mean_what_they_say(start, end, expected):
     """In whatever form and zone they come, without a grain any bounds will do."""
-    assert resolve({}, start=start, end=end).intervals == (expected,)
+    assert resolve_plan({}, start=start, end=end).intervals == (expected,)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_explicit_bounds_mean_what_they_say(start, end, expected):
 def test_bounds_that_cannot_be_meant_are_refused(bounds, words, grain):
     """Even where the run has an interval of its own: half a wish is no wish."""
     with pytest.raises(IntervalError, match=words):
-        resolve(A_DAY, **bounds, grain=grain)
+        resolve_plan(A_DAY, **bounds, grain=grain)
 
 
 # -- partitions ------------------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_a_partition_key_says_its_length(key, grain, expected, objects, place):
         "with its date": {"partition_key": key, "partition_date": date},
     }[place]
 
-    choice = resolve(context, grain=grain)
+    choice = resolve_plan(context, grain=grain)
 
     assert (choice.intervals, choice.source) == ((expected,), "partition")
     assert len(list(choice.objects())) == objects
@@ -221,7 +221,7 @@ def test_a_partition_date_and_a_grain_do_without_the_key(key, date):
     """A key of the user's own form is left alone."""
     context = {"dag_run": SimpleNamespace(partition_key=key, partition_date=date)}
 
-    assert resolve(context, grain="day").intervals == (JAN_15,)
+    assert resolve_plan(context, grain="day").intervals == (JAN_15,)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_partition_date_and_a_grain_do_without_the_key(key, date):
 def test_a_partition_that_is_no_whole_grain_is_refused(partition, grain, words):
     """With the cure in the message, and although there is a data interval beside it."""
     with pytest.raises(IntervalError) as caught:
-        resolve({**partition, **A_DAY}, grain=grain)
+        resolve_plan({**partition, **A_DAY}, grain=grain)
 
     assert words in str(caught.value)
 
@@ -261,7 +261,7 @@ def test_a_partition_that_is_no_whole_grain_is_refused(partition, grain, words):
 def test_no_partition_key_breaks_anything(key, grain):
     """An interval, or the error that says what to do."""
     try:
-        choice = resolve({"partition_key": key}, grain=grain)
+        choice = resolve_plan({"partition_key": key}, grain=grain)
     except IntervalError:
         return
     assert choice.source == "partition"
@@ -287,7 +287,7 @@ def test_a_data_interval_is_loaded_as_it_is(grain):
     """Pendulum's datetimes of another zone are the same instants."""
     moved = scheduled(A_DAY["data_interval_start"].in_tz(SHANGHAI), A_DAY["data_interval_end"].in_tz(BERLIN))
 
-    assert resolve(A_DAY, grain=grain).intervals == resolve(moved, grain=grain).intervals == (JAN_15,)
+    assert resolve_plan(A_DAY, grain=grain).intervals == resolve_plan(moved, grain=grain).intervals == (JAN_15,)
 
 
 # -- a run's logical date ----------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def dated(date, start, end, run_after=NOW, place="context"):
 @pytest.mark.parametrize("place", ["context", "dag_run"])
 def test_an_interval_that_fits_the_logical_date_is_loaded(date, start, end, run_after, grain, place):
     """In each way in which Airflow makes the one of the other."""
-    choice = resolve(dated(date, start, end, run_after, place), grain=grain)
+    choice = resolve_plan(dated(date, start, end, run_after, place), grain=grain)
 
     assert (choice.intervals, choice.source) == ((span(start, end),), "data_interval")
 
@@ -350,26 +350,26 @@ def test_an_interval_of_the_call_is_not_taken_for_the_dates(date, start, end, pl
     """As of `airflow dags trigger --logical-date` and TriggerDagRunOperator: another day would be loaded, green."""
     grain = "day" if start == end else None
     with pytest.raises(IntervalError, match="do not belong together") as caught:
-        resolve(dated(date, start, end, place=place), grain=grain)
+        resolve_plan(dated(date, start, end, place=place), grain=grain)
 
     named = (iso(span(date, date).start), "[2026-01-1" if start != "2025-12-01" else "[2025-12-01", "start= and end=")
     assert all(part in str(caught.value) for part in (*named, f"--from-date {date[:10]} --to-date {date[:10]}"))
-    explicit = resolve(dated(date, start, end, place=place), start="2026-01-15", end="2026-01-16", grain=grain)
+    explicit = resolve_plan(dated(date, start, end, place=place), start="2026-01-15", end="2026-01-16", grain=grain)
     assert explicit.intervals == (JAN_15,)
 
 
 @pytest.mark.parametrize("date", ["2026-01-17T00:00", "2026-01-17T12:00:00", "2026-01-16T08:00"])
 def test_a_tick_of_no_length_may_be_a_while_after_its_date(date):
     """What is loaded is the grain before the tick, which is the date's too."""
-    assert resolve(dated(date, NOW, NOW), grain="day").intervals == (span("2026-01-16", "2026-01-17"),)
+    assert resolve_plan(dated(date, NOW, NOW), grain="day").intervals == (span("2026-01-16", "2026-01-17"),)
 
 
 def test_a_partition_and_events_do_not_ask_for_the_logical_date():
     """They say by themselves what is to be loaded."""
     date = dated("2025-01-01", NOW, NOW)
 
-    assert resolve({**date, **PARTITION}, grain="day").source == "partition"
-    assert resolve({**date, **woken(EVENT)}, grain="day").source == "asset_events"
+    assert resolve_plan({**date, **PARTITION}, grain="day").source == "partition"
+    assert resolve_plan({**date, **woken(EVENT)}, grain="day").source == "asset_events"
 
 
 # -- ticks -----------------------------------------------------------------------------------------------------------
@@ -389,14 +389,14 @@ def test_a_partition_and_events_do_not_ask_for_the_logical_date():
 )
 def test_an_interval_of_no_length_stands_for_the_last_whole_grain(tick, grain, expected):
     """The last one that ended at or before it."""
-    choice = resolve(scheduled(tick, tick), grain=grain)
+    choice = resolve_plan(scheduled(tick, tick), grain=grain)
 
     assert (choice.intervals, choice.source) == ((expected,), "last_grain")
 
 
 def test_an_interval_of_microseconds_has_no_length():
     """Records have milliseconds: nothing could be in it."""
-    assert resolve(scheduled("2026-01-16T00:00:00.000100", "2026-01-16T00:00:00.000900"), grain="day") == Choice(
+    assert resolve_plan(scheduled("2026-01-16T00:00:00.000100", "2026-01-16T00:00:00.000900"), grain="day") == LoadPlan(
         (JAN_15,), "last_grain", "day"
     )
 
@@ -405,7 +405,7 @@ def test_an_interval_of_microseconds_has_no_length():
 def test_a_reversed_data_interval_is_refused(grain):
     """It is never taken for an empty one."""
     with pytest.raises(IntervalError, match="from data_interval is reversed"):
-        resolve(scheduled("2026-01-16", "2026-01-15"), grain=grain)
+        resolve_plan(scheduled("2026-01-16", "2026-01-15"), grain=grain)
 
 
 # -- grains that do not fit ------------------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ def test_a_zones_midnight_is_not_utcs(zone, day, origin):
         context, explicit = {}, {"start": start, "end": start + timedelta(days=1)}
 
     with pytest.raises(IntervalError, match="does not consist of whole days in UTC") as caught:
-        resolve(context, grain="day", **explicit)
+        resolve_plan(context, grain="day", **explicit)
 
     assert f"from the zone {zone}, whose midnight is not UTC's" in str(caught.value)
     assert UTC_TIMETABLE in str(caught.value)
@@ -452,7 +452,7 @@ def test_a_zones_midnight_is_not_utcs(zone, day, origin):
 def test_the_timetables_zone_counts_and_not_the_start_dates():
     """A DAG whose start date is local but whose timetable is UTC's is not blamed for its zone."""
     with pytest.raises(IntervalError) as caught:
-        resolve(scheduled("2026-01-15T05:31", "2026-01-16T05:31", dag=dag("UTC", BERLIN)), grain="day")
+        resolve_plan(scheduled("2026-01-15T05:31", "2026-01-16T05:31", dag=dag("UTC", BERLIN)), grain="day")
 
     assert "zone" not in str(caught.value).replace("timezone=", "")
 
@@ -460,13 +460,13 @@ def test_the_timetables_zone_counts_and_not_the_start_dates():
 def test_without_a_dag_no_zone_is_blamed():
     """A context may be made by hand."""
     with pytest.raises(IntervalError, match=r"whole days in UTC\. Give"):
-        resolve(scheduled("2026-01-15T05:31", "2026-01-16T05:31"), grain="day")
+        resolve_plan(scheduled("2026-01-15T05:31", "2026-01-16T05:31"), grain="day")
 
 
 def test_explicit_bounds_do_not_come_from_the_dags_zone():
     """What the user wrote in UTC is not blamed on the DAG."""
     with pytest.raises(IntervalError) as caught:
-        resolve({"dag": dag(BERLIN)}, start="2026-01-15T05:31Z", end="2026-01-16T05:31Z", grain="day")
+        resolve_plan({"dag": dag(BERLIN)}, start="2026-01-15T05:31Z", end="2026-01-16T05:31Z", grain="day")
 
     assert BERLIN not in str(caught.value)
 
@@ -479,7 +479,7 @@ def test_explicit_bounds_do_not_come_from_the_dags_zone():
 def test_a_fixed_offset_is_named_in_words(bound, name):
     """And not by the name of a Python class."""
     with pytest.raises(IntervalError, match=r"from the zone \S*\+08:00, whose") as caught:
-        resolve({}, start=bound, end="2026-01-17", grain="day")
+        resolve_plan({}, start=bound, end="2026-01-17", grain="day")
 
     assert f" {name}," in str(caught.value)
 
@@ -491,9 +491,9 @@ def test_a_zone_whose_midnight_is_utcs_hour_may_be_cut_to_hours():
         for z in (SHANGHAI, "Asia/Kathmandu")
     ]
 
-    assert len(list(resolve({}, start=days[0][0], end=days[0][1], grain="hour").objects())) == 24
+    assert len(list(resolve_plan({}, start=days[0][0], end=days[0][1], grain="hour").objects())) == 24
     with pytest.raises(IntervalError, match="whole hours in UTC; its bounds come from the zone Asia/Kathmandu"):
-        resolve({}, start=days[1][0], end=days[1][1], grain="hour")
+        resolve_plan({}, start=days[1][0], end=days[1][1], grain="hour")
 
 
 @pytest.mark.parametrize(
@@ -505,7 +505,7 @@ def test_a_zone_whose_midnight_is_utcs_hour_may_be_cut_to_hours():
 def test_what_is_not_whole_by_a_millisecond_is_refused(start, end, grain):
     """Nothing is rounded: an object must hold exactly what its key says."""
     with pytest.raises(IntervalError, match=f"whole {grain}s in UTC. Give"):
-        resolve({}, start=start, end=end, grain=grain)
+        resolve_plan({}, start=start, end=end, grain=grain)
 
 
 # -- asset events ----------------------------------------------------------------------------------------------------
@@ -521,7 +521,7 @@ def test_each_window_is_loaded_once_in_order():
         }
     }
 
-    assert resolve(context) == Choice(
+    assert resolve_plan(context) == LoadPlan(
         (span("2026-03-01", "2026-03-03"), span("2026-03-05", "2026-03-06")), "asset_events"
     )
 
@@ -539,7 +539,7 @@ def test_a_watchers_window_is_widened_to_whole_grains(grain, expected):
     """By as little as possible, so that every object is a whole grain."""
     context = woken(watched(start="2026-03-01T07:20:00.001Z", end="2026-03-01T08:00:00.001Z"))
 
-    assert resolve(context, grain=grain).intervals == (span(*expected),)
+    assert resolve_plan(context, grain=grain).intervals == (span(*expected),)
 
 
 def test_windows_that_meet_by_widening_are_loaded_once():
@@ -549,7 +549,7 @@ def test_windows_that_meet_by_widening_are_loaded_once():
         watched(start="2026-03-01T22:00Z", end="2026-03-02T01:00Z"),
     )
 
-    assert list(resolve(context, grain="day").objects()) == [
+    assert list(resolve_plan(context, grain="day").objects()) == [
         span("2026-03-01", "2026-03-02"),
         span("2026-03-02", "2026-03-03"),
     ]
@@ -585,21 +585,21 @@ FOREIGN = [
 @pytest.mark.parametrize("grain", [None, "day"])
 def test_another_event_is_passed_over(foreign, grain):
     """It neither fails the run nor hides our own event beside it."""
-    assert resolve(woken(foreign, EVENT, foreign), grain=grain).intervals == (span("2026-03-01", "2026-03-02"),)
+    assert resolve_plan(woken(foreign, EVENT, foreign), grain=grain).intervals == (span("2026-03-01", "2026-03-02"),)
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_events_that_say_nothing_leave_the_choice_to_the_next_source(foreign):
     """A time-or-asset schedule woken by another asset loads its last grain; any other run is told the cure."""
-    assert resolve({**woken(foreign), **NO_LENGTH}, grain="day").source == "last_grain"
+    assert resolve_plan({**woken(foreign), **NO_LENGTH}, grain="day").source == "last_grain"
     with pytest.raises(IntervalError, match="no data interval to load"):
-        resolve(woken(foreign))
+        resolve_plan(woken(foreign))
 
 
 @pytest.mark.parametrize("events", [None, {}, [], "x", 5, {"a": []}], ids=repr)
 def test_a_run_that_no_event_has_woken_goes_on(events):
     """Whatever stands in the context for none."""
-    assert resolve({"triggering_asset_events": events, **NO_LENGTH}, grain="day").source == "last_grain"
+    assert resolve_plan({"triggering_asset_events": events, **NO_LENGTH}, grain="day").source == "last_grain"
 
 
 def test_airflows_own_accessor_of_events_is_understood():
@@ -630,7 +630,9 @@ def test_airflows_own_accessor_of_events_is_understood():
         ]
     )
 
-    choice = resolve({"triggering_asset_events": accessor, "partition_key": None, "partition_date": None}, grain="day")
+    choice = resolve_plan(
+        {"triggering_asset_events": accessor, "partition_key": None, "partition_date": None}, grain="day"
+    )
 
     assert choice.intervals == (span("2026-03-01", "2026-03-02"), span("2026-03-04", "2026-03-05"))
 
@@ -650,7 +652,7 @@ def test_airflows_own_accessor_of_events_is_understood():
 )
 def test_what_has_not_happened_yet_is_refused(now, words):
     """By the exchange's clock, which the error names, with the interval."""
-    choice = Choice((span("2025-01-15", "2025-01-16"), JAN_15), "data_interval")
+    choice = LoadPlan((span("2025-01-15", "2025-01-16"), JAN_15), "data_interval")
     if words is None:
         check_against(now, choice)
         return
@@ -664,7 +666,7 @@ def test_what_has_not_happened_yet_is_refused(now, words):
 
 def test_how_far_an_end_may_lie_ahead_can_be_said():
     """A sensor looks at open windows."""
-    check_against(at(2026, 1, 15) / 1000, Choice((JAN_15,), "arguments"), ahead=86_400)
+    check_against(at(2026, 1, 15) / 1000, LoadPlan((JAN_15,), "arguments"), ahead=86_400)
 
 
 # -- all together ----------------------------------------------------------------------------------------------------
@@ -681,7 +683,7 @@ def test_what_is_chosen_is_what_airflow_said(start, length, grain, zone):
     end = start + length
     context = scheduled(pendulum.instance(start).in_tz(zone), pendulum.instance(end).in_tz(zone))
     try:
-        choice = resolve(context, grain=grain)
+        choice = resolve_plan(context, grain=grain)
     except IntervalError:
         return
     pieces = list(choice.objects())
@@ -721,9 +723,9 @@ def test_the_objects_of_a_choice_are_those_of_its_intervals_in_turn():
     """Disjoint intervals are cut one by one: what lies between them is not loaded."""
     first, second = Interval(at(2026, 1, 1), at(2026, 1, 3)), Interval(at(2026, 1, 9), at(2026, 1, 10))
 
-    assert list(Choice((first, second), "asset_events", "day").objects()) == [
+    assert list(LoadPlan((first, second), "asset_events", "day").objects()) == [
         Interval(at(2026, 1, 1), at(2026, 1, 2)),
         Interval(at(2026, 1, 2), at(2026, 1, 3)),
         second,
     ]
-    assert list(Choice((first, second), "asset_events").objects()) == [first, second]
+    assert list(LoadPlan((first, second), "asset_events").objects()) == [first, second]
