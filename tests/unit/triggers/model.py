@@ -120,7 +120,7 @@ class Model:
 
 @dataclass(frozen=True)
 class ModelConnection:
-    """What `AsyncConnection` is, without a socket."""
+    """What `AsyncClient` is, without a socket."""
 
     model: Model
 
