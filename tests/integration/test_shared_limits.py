@@ -98,7 +98,7 @@ def test_a_low_limit_is_met_once_and_then_kept(sandbox, all_at_once):
     """Each process is told of a limit far below the documented one at most once, waits, and then keeps below it."""
     sandbox.settings.change(limit=80, minute=MINUTE, strikes=PROCESSES, ban_seconds=60)
 
-    rows, _ = all_at_once(pages=11, used=64)
+    rows, _ = all_at_once(pages=9, used=64)
 
     assert ids(sandbox) == rows
     logs = by_process(sandbox)

@@ -214,13 +214,18 @@ def test_what_a_worker_has_counted_is_not_asked_again(sandbox, make, known):  # 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "1e99999999999999999999", "-1E-99999999999999999999"], ids=str.__len__)
 def test_odd_numbers_in_the_newest_row_end_no_trigger(make, known, serve, sandbox, number):  # noqa: F811
-    """They are told as the text that was sent."""
-    body = b'{"rows":[{"orderId":1,"updatedTime":1767225600000,"price":%b}],"total":1}' % number.encode()
-    known({**sandbox.connection(), "host": serve(lambda _: (200, {}, body))})
+    """Such an answer cannot be read: the next poll asks again."""
+    answers = iter([number, "0.5"])
+
+    def answer(_):
+        row = b'{"orderId":1,"updatedTime":1767225600000,"price":%b}' % next(answers).encode()
+        return 200, {}, b'{"rows":[%b],"total":1}' % row
+
+    known({**sandbox.connection(), "host": serve(answer)})
 
     event = asyncio.run(first(make()))
 
-    assert ("found", number) == (event["status"], event["newest"]["price"])
+    assert ("found", "0.5") == (event["status"], event["newest"]["price"])
 
 
 PASSING = [("429", {"retry_after": 2}), ("418", {"retry_after": 2}), ("403", {"retry_after": 2})]
