@@ -134,8 +134,8 @@ def test_a_key_depends_on_no_workers_environment(environment):
         "import locale; locale.setlocale(locale.LC_ALL, ''); "
         "from airflow_provider_binance_margin.lake.layout import render; "
         "from airflow_provider_binance_margin.lake.interval import Interval; "
-        "from airflow_provider_binance_margin.lake.object_metadata import Subject; "
-        f"print(ascii(render({template!a}, Subject('x', Interval({DAY.start}, {DAY.end}), 'a', 'b'))))"
+        "from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity; "
+        f"print(ascii(render({template!a}, ObjectIdentity('x', Interval({DAY.start}, {DAY.end}), 'a', 'b'))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env={**environment}, capture_output=True, text=True, check=True, timeout=60

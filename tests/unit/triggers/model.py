@@ -120,7 +120,7 @@ class Model:
 
 @dataclass(frozen=True)
 class ModelConnection:
-    """What `AsyncConnection` is, without a socket."""
+    """An `AsyncClient` without a socket."""
 
     model: Model
 
