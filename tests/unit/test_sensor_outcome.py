@@ -49,12 +49,13 @@ def test_enough_is_as_many_as_were_asked_for(total, closed, status):
 
 
 def test_the_newest_record_keeps_its_digits():
-    """A number with a point is text, since a float would lose some of them; whole numbers stay numbers."""
-    line = b'{"price":0.12345678901234567890,"orderId":12345678901234567890,"qty":"1.00000000"}'
+    """A number that a double or 64 bits could not hold is text; other whole numbers stay numbers."""
+    line = b'{"price":0.12345678901234567890,"orderId":180015097,"id":12345678901234567890,"qty":"1.00000000"}'
 
     newest = outcome_of(look(1, newest=SimpleNamespace(line=line)), START, 1)["newest"]
 
-    assert newest == {"price": "0.12345678901234567890", "orderId": 12345678901234567890, "qty": "1.00000000"}
+    whole = {"orderId": 180015097, "id": "12345678901234567890"}
+    assert newest == {"price": "0.12345678901234567890", **whole, "qty": "1.00000000"}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -120,7 +120,7 @@ class Model:
 
 @dataclass(frozen=True)
 class ModelConnection:
-    """An `AsyncClient` without a socket."""
+    """What `AsyncClient` is, without a socket."""
 
     model: Model
 
