@@ -57,6 +57,7 @@ def made(tmp_path_factory):
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dated_runs"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API_AUTH__JWT_ISSUER": "test",  # 3.0 makes no token without one
     }
     ways = [way for dag in DAGS for way in ways_of(dag)]
     ways.append(["scheduler", "--num-runs", "2", "--skip-serve-logs"])
