@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,6 +86,7 @@ class RecordsSensor(BaseSensorOperator):
         self._bounds: tuple[int, int | None] | None = None
         self._remembered: dict[str, Any] | None = None
         self._retry_after = 0.0
+        self._not_before = -math.inf
         default_retry_policy(self)
         check_windows(grain=grain, settle=settle, max_span=max_span)
         if on_empty not in ("skip", "fail", "pass"):
@@ -100,8 +102,8 @@ class RecordsSensor(BaseSensorOperator):
     # -- a worker looks ------------------------------------------------------------------------------------------
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Poll once."""
-        if self.reschedule and self._is_overdue(context):
+        """Poll once; not before the exchange may be asked again, nor once the sensor's time is up."""
+        if time.monotonic() < self._not_before or (self.reschedule and self._is_overdue(context)):
             return PokeReturnValue(is_done=False)
         with self._failing_for_good():
             outcome = self._look(context)
@@ -125,6 +127,7 @@ class RecordsSensor(BaseSensorOperator):
             self.log.warning("Poll failed, will retry: %s", error)
             if isinstance(error, BinanceThrottledError):
                 self._retry_after = error.retry_after + 1
+                self._not_before = time.monotonic() + error.retry_after
             return None
         outcome = outcome_of(seen, start, self.min_records, **self._asked())
         self.log.info(describe(outcome, self.min_records))
