@@ -93,7 +93,9 @@ class RecordsSensor(BaseSensorOperator):
             raise ValueError(f'on_empty must be "skip", "fail" or "pass", not {on_empty!r}')
         if min_records < 1:
             raise ValueError(f"min_records must be 1 or more, not {min_records!r}")
-        if not hasattr(isolated_symbol, "resolve") and "{" not in str(isolated_symbol):  # else it is not known yet
+        # a mapped task is made again where it runs, which checks what it was given, and fails for good
+        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
+        if not is_mapped and not hasattr(isolated_symbol, "resolve") and "{" not in str(isolated_symbol):
             try:
                 checked_symbol(isolated_symbol)
             except BinanceRequestError as error:

@@ -151,7 +151,7 @@ def test_nothing_secret_is_shown(  # noqa: PLR0915 - one story, searched as a wh
     key, operator, connect, run_task, api, sandbox, serve, day, tmp_path, monkeypatch, everything_logged, capfd
 ):
     """Through hook and task runner, in successes and all failures: no log, error, XCom, field or state holds one."""
-    from airflow_provider_binance_margin.hooks import binance, connection, hosts
+    from airflow_provider_binance_margin.hooks import base, binance, hosts
     from airflow_provider_binance_margin.hooks.redaction import _masked
 
     _masked.clear()
@@ -170,7 +170,7 @@ def test_nothing_secret_is_shown(  # noqa: PLR0915 - one story, searched as a wh
         hook = binance.BinanceHook()
         shown.add(hook.test_connection())
         with shown.errors():
-            shown.add(hook._get(RESTRICTIONS, weight=1, decode=connection.json_object, patient=False))
+            shown.add(hook._get(RESTRICTIONS, weight=1, decode=base.json_object, patient=False))
         with shown.errors():
             shown.add(vars(hook))
             shown.add(hook.settings)
