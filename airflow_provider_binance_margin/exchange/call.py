@@ -36,6 +36,8 @@ LONGEST_WAIT = 60.0
 _SLOW_RETRY = 30.0
 _TIME_PATH = "/api/v3/time"
 _LONGEST_ERROR = 65_536
+#: no code of the exchange is 0 or a status
+_HTTP_STATUSES = 600
 
 
 @dataclass(frozen=True)
@@ -214,8 +216,8 @@ def _error_code(body: bytes) -> tuple[int | None, int | None]:
         text = str(error.get("msg", ""))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None, None
-    if not isinstance(code, int) or isinstance(code, bool):
-        return None, None
+    if not isinstance(code, int) or isinstance(code, bool) or 0 <= code < _HTTP_STATUSES:
+        return None, None  # gateways number their own answers so
     epochs = [word for word in text.replace(".", " ").split() if word.isascii() and word.isdigit() and len(word) == 13]  # noqa: PLR2004
     return code, max(map(int, epochs)) if code == -1003 and epochs else None  # noqa: PLR2004
 

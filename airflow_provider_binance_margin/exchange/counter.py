@@ -103,7 +103,7 @@ class RecordCounter:
         try:
             closed = msgspec.convert(memory, _Closed)
             self._record(closed.newest)
-        except (msgspec.MsgspecError, ValueError, IndexError):
+        except (msgspec.MsgspecError, ValueError, IndexError, RecursionError):
             return
         if closed.asked == self._first.asked and self._start <= closed.until < self._present_end() + 24 * HOUR_MS:
             self._closed = closed

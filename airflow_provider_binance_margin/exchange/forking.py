@@ -1,12 +1,22 @@
-"""Locks that a forked child finds free, whatever the parent's other threads were doing at the fork."""
+"""What a forked child must not share with its parent: locks, whatever other threads were doing at the fork, and more."""
 
 from __future__ import annotations
 
 import os
 import threading
+from typing import Protocol
 from weakref import WeakSet
 
+
+class Renewable(Protocol):
+    """What a forked child must begin anew."""
+
+    def renew(self) -> None:
+        """Let go of what is the parent's."""
+
+
 _locks: WeakSet[threading.RLock] = WeakSet()
+_renewed: WeakSet[Renewable] = WeakSet()
 
 
 def fork_safe_lock() -> threading.RLock:
@@ -16,9 +26,16 @@ def fork_safe_lock() -> threading.RLock:
     return lock
 
 
+def renew_in_children(owner: Renewable) -> None:
+    """Have an object renewed in every forked child, as long as it lives."""
+    _renewed.add(owner)
+
+
 def _free_all() -> None:
     for lock in _locks:
         lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as the standard library frees its own
+    for owner in _renewed:
+        owner.renew()
 
 
 if hasattr(os, "register_at_fork"):

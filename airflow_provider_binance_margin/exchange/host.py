@@ -185,20 +185,19 @@ class Host:
         """Take note that nothing may be sent for a time: of 429, of 418 and of 403, which are bans.
 
         The latest end that header and text name counts; so it does where an earlier answer named another. What names
-        one that cannot be read is taken for the longest default. A 429 also shows what the limit is, should it be lower
+        one that cannot be read is taken for the longest default, at least. A 429 also shows what the limit is, should it be lower
         than the documented one, and lets only few requests be in flight again.
 
         :param date: the answer's own ``Date``, by which it means an end that is a date
         """
-        ends = self._ends(retry_after, date)
+        ends, is_unreadable = self._ends(retry_after, date)
         if banned_until_ms is not None:
             ends.append(banned_until_ms / 1000 - self._now(date))
         banned = status in (403, 418) or banned_until_ms is not None
         seconds = max(ends, default=-1.0)
         named_end = seconds >= 0
-        if not named_end:
-            is_unreadable = not ends and bool((retry_after or "").strip())
-            seconds = _BAN if banned else _THROTTLE_UNREADABLE if is_unreadable else _THROTTLE
+        if not named_end or is_unreadable:
+            seconds = max(seconds, _BAN if banned else _THROTTLE_UNREADABLE if is_unreadable else _THROTTLE)
         with self._lock:
             now = self.clock.monotonic()
             self._banned = banned or (self._banned and now < self._not_before)
@@ -214,17 +213,19 @@ class Host:
 
     def asked_wait(self, retry_after: str | None, date: str | None = None) -> float:
         """The seconds that a ``Retry-After`` asks to wait, from now on; 0 where there is none."""
-        return min(max(self._ends(retry_after, date), default=0.0), _LONGEST_BAN)
+        ends, is_unreadable = self._ends(retry_after, date)
+        return min(max([_THROTTLE_UNREADABLE if is_unreadable else 0.0, *ends]), _LONGEST_BAN)
 
-    def _ends(self, retry_after: str | None, date: str | None) -> list[float]:
-        """Seconds from now of every end that a ``Retry-After`` names in a form that can be read."""
+    def _ends(self, retry_after: str | None, date: str | None) -> tuple[list[float], bool]:
+        """Seconds from now of every end that a ``Retry-After`` names, and whether it names one that cannot be read."""
         ends: list[float] = []
-        for text in _ENDS.findall(retry_after or ""):
-            if number := _SECONDS.fullmatch(text.strip()):
+        texts = [text.strip() for text in _ENDS.findall(retry_after or "") if text.strip()]
+        for text in texts:
+            if number := _SECONDS.fullmatch(text):
                 ends.append(float(number[1]))
-            elif (end := _http_date(text.strip())) is not None:
+            elif (end := _http_date(text)) is not None:
                 ends.append(max(end - self._now(date), -1.0))
-        return ends
+        return ends, len(ends) < len(texts)
 
     def _now(self, date: str | None) -> float:
         """The time by which an answer means a date: its own, else the exchange's as last known, else this machine's."""

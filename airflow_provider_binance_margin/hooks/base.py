@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
+from airflow_provider_binance_margin.exchange.forking import renew_in_children
 from airflow_provider_binance_margin.hooks.hosts import shared_host
 
 if TYPE_CHECKING:
@@ -41,7 +42,16 @@ class BinanceBaseHook(BaseHook):
         super().__init__()
         self.binance_conn_id = binance_conn_id
         self.max_connections = 16
+        self._is_closed = False
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Begin anew in a forked child: over the parent's HTTP connections each would read the other's answers."""
+        self.__dict__.pop("_session", None)
         self._closed: Future[None] = Future()
+        if self._is_closed:
+            self._closed.set_result(None)
 
     @cached_property
     def settings(self) -> Settings:
@@ -71,6 +81,7 @@ class BinanceBaseHook(BaseHook):
 
     def close(self) -> None:
         """End waits, refuse further calls and close connections."""
+        self._is_closed = True
         with suppress(InvalidStateError):
             self._closed.set_result(None)
         if "_session" in self.__dict__:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator
 
 from airflow_provider_binance_margin.exchange.credentials import plain_text
-from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
 
 #: the loggers of HTTP libraries that write whole URLs, at one level or another
 _CHATTY = (
@@ -30,7 +29,6 @@ _PRIVATE_BODY = re.compile(r"PRIVATE KEY(?: BLOCK)?-----(.+?)(?:-----|\Z)", re.D
 _LONGEST_TEXT, _LONGEST_BODY, _LONGEST_VALUE = 262_144, 8_192, 4_096
 _MOST_LINES, _SHORTEST_LINE, _PEM_COLUMNS = 96, 16, 64
 _masked: set[str] = set()
-_lock = fork_safe_lock()
 
 
 class _SignatureFilter(logging.Filter):
@@ -70,11 +68,9 @@ def mask(secrets: Iterable[str]) -> None:
     for secret in secrets:
         whole = [secret, secret.strip()] if len(secret) <= _LONGEST_VALUE else []
         for part in [*_key_lines(secret), *whole]:
-            with _lock:
-                if part in _masked:
-                    continue
-                _masked.add(part)
-            mask_secret(part)
+            if part not in _masked:
+                mask_secret(part)
+                _masked.add(part)  # only now: another thread, or a child forked meanwhile, relies on it
 
 
 def _key_lines(text: str) -> list[str]:

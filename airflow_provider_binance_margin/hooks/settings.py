@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from airflow_provider_binance_margin.exchange.credentials import Credentials, hides_frames, load_credentials
+from airflow_provider_binance_margin.exchange.credentials import (
+    Credentials,
+    hides_frames,
+    load_credentials,
+    plain_text,
+)
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
 from airflow_provider_binance_margin.hooks.hosts import canonical_url
 from airflow_provider_binance_margin.hooks.key_file import read_key_file
 from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
 
 DEFAULT_HOST = "https://api.binance.com"
+#: bytes of an Ed25519 key in PKCS#8
+_SHORTEST_DER = 48
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 
@@ -68,11 +77,10 @@ def secrets_of(conn: ConnectionLike) -> tuple[str, ...]:
     try:
         extra = _extra(conn)
     except BinanceConfigError:
-        extra = {}
+        extra = {"": getattr(conn, "extra", None)}
     given = [conn.login, conn.password, extra.get("private_key"), extra.get("private_key_passphrase")]
-    path = extra.get("key_file")
-    if isinstance(path, str) and "-----BEGIN" in path:
-        given.append(path)  # a key in the wrong field is a secret all the same
+    # a key in the wrong field is a secret all the same
+    given += [text for text in (conn.host, *extra.values()) if isinstance(text, str) and _holds_key(text)]
     return tuple(text for text in given if isinstance(text, str) and text.strip())
 
 
@@ -115,6 +123,16 @@ def read_settings(conn: ConnectionLike) -> Settings:
         timeout=_number(extra, "timeout", default=15, least=0.1, most=600, whole=False),
         secrets=(*secrets_of(conn), *([key_text] if key_text else [])),
     )
+
+
+def _holds_key(text: str) -> bool:
+    """Whether a text is, or holds, a key: PEM, or the base64 of PEM or DER."""
+    if "-----BEGIN" in plain_text(text):
+        return True
+    with suppress(ValueError):
+        data = base64.b64decode("".join(text.split()), validate=True)
+        return len(data) >= _SHORTEST_DER and data.startswith((b"0", b"openssh-key-v1"))
+    return False
 
 
 def _extra(conn: ConnectionLike) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,13 +86,16 @@ class RecordsSensor(BaseSensorOperator):
         self._bounds: tuple[int, int | None] | None = None
         self._remembered: dict[str, Any] | None = None
         self._retry_after = 0.0
+        self._not_before = -math.inf
         default_retry_policy(self)
         check_windows(grain=grain, settle=settle, max_span=max_span)
         if on_empty not in ("skip", "fail", "pass"):
             raise ValueError(f'on_empty must be "skip", "fail" or "pass", not {on_empty!r}')
         if min_records < 1:
             raise ValueError(f"min_records must be 1 or more, not {min_records!r}")
-        if not hasattr(isolated_symbol, "resolve") and "{" not in str(isolated_symbol):  # else it is not known yet
+        # a mapped task is made again where it runs, which checks what it was given, and fails for good
+        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
+        if not is_mapped and not hasattr(isolated_symbol, "resolve") and "{" not in str(isolated_symbol):
             try:
                 checked_symbol(isolated_symbol)
             except BinanceRequestError as error:
@@ -100,8 +104,8 @@ class RecordsSensor(BaseSensorOperator):
     # -- a worker looks ------------------------------------------------------------------------------------------
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Poll once."""
-        if self.reschedule and self._is_overdue(context):
+        """Poll once; not before the exchange may be asked again, nor once the sensor's time is up."""
+        if time.monotonic() < self._not_before or (self.reschedule and self._is_overdue(context)):
             return PokeReturnValue(is_done=False)
         with self._failing_for_good():
             outcome = self._look(context)
@@ -125,6 +129,7 @@ class RecordsSensor(BaseSensorOperator):
             self.log.warning("Poll failed, will retry: %s", error)
             if isinstance(error, BinanceThrottledError):
                 self._retry_after = error.retry_after + 1
+                self._not_before = time.monotonic() + error.retry_after
             return None
         outcome = outcome_of(seen, start, self.min_records, **self._asked())
         self.log.info(describe(outcome, self.min_records))

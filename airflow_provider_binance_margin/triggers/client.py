@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,7 +79,9 @@ async def _resumed(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
     try:
         return await asyncio.shield(step)
     except asyncio.CancelledError:
-        await asyncio.gather(step, return_exceptions=True)  # a call cannot be closed while it runs
+        while not step.done():  # a call cannot be closed while it runs, however often this is cancelled
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([step])
         raise
 
 

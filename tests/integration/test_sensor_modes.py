@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
+from airflow.sdk import DAG
 from unit.triggers.triggerer import known, live  # noqa: F401 - a fixture
 from versions import needs
 
@@ -282,6 +283,23 @@ def test_a_pair_that_is_none_is_refused_by_each_way_in(symbol):
             max_span=3600,
             poke_interval=1,
         )
+
+
+@pytest.mark.parametrize("lenient", LENIENT, ids=["hard", "soft_fail", "never_fail"])
+@pytest.mark.parametrize("symbol", ["", "None", "btcusdt", "{{ none }}", 7])
+def test_a_pair_that_is_none_fails_its_mapped_task_alone(connect, run_task, sandbox, mode, symbol, lenient):
+    """At once, without a request, and whatever the pairs beside it are."""
+    sandbox.add(n=1, at=sandbox.now_ms(), symbol="BTCUSDT", isolated=True)
+    options = {"mode": "reschedule"} if mode == "reschedule" else {"deferrable": mode == "deferrable"}
+    with DAG("a_dag", schedule=None, start_date=ago(days=1)):
+        task = ForceLiquidationSensor.partial(task_id="wait", start="2026-01-01", retries=2, **options, **lenient)
+        mapped = task.expand(isolated_symbol=["BTCUSDT", symbol])
+
+    done = run_task(mapped, map_index=1, retries=2)
+
+    assert ("failed", []) == (done.state, sandbox.requests), done.error
+    assert "isolated_symbol must be a pair" in str(done.error)
+    assert "success" == run_task(mapped, map_index=0, retries=2).state
 
 
 @pytest.mark.parametrize("lenient", LENIENT, ids=["hard", "soft_fail", "never_fail"])

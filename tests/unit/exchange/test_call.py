@@ -433,7 +433,10 @@ def pages_only(body):
         pytest.param(Reply(599, {}, b"\xff\xfe"), BinanceTransientError, 5, id="599-bytes"),
         pytest.param(Reply(451, {}, b'{"code":0,"msg":"restricted"}'), BinanceConfigError, 1, id="451-code-0"),
         pytest.param(Reply(451, {}, HTML), BinanceConfigError, 1, id="451-html"),
-        pytest.param(Reply(400, {}, b'{"code":0,"msg":"m"}'), BinanceRequestError, 1, id="code-0"),
+        pytest.param(Reply(400, {}, b'{"code":0,"msg":"m"}'), BinanceTransientError, 5, id="code-0"),
+        pytest.param(Reply(404, {}, b'{"code":404,"message":"m"}'), BinanceTransientError, 5, id="code-of-a-gateway"),
+        pytest.param(Reply(200, {}, b'{"code":502,"msg":"m"}'), BinanceTransientError, 5, id="code-of-a-gateway-200"),
+        pytest.param(Reply(400, {}, b'{"code":51061,"msg":"m"}'), BinanceRequestError, 1, id="positive-code"),
         pytest.param(Reply(404, {}, HTML), BinanceTransientError, 5, id="404-html"),
         pytest.param(Reply(404, {}, b'{"status":404,"error":"Not Found"}'), BinanceTransientError, 5, id="404-spring"),
         pytest.param(Reply(400, {}, b""), BinanceTransientError, 5, id="400-empty"),
@@ -515,18 +518,19 @@ def test_the_number_of_attempts_is_the_callers(rig, attempts):
         pytest.param({"Retry-After": "20"}, 20.0, id="seconds"),
         pytest.param({"retry-after": "60"}, 60.0, id="a-minute"),
         pytest.param({"Retry-After": formatdate(NOW_MS / 1_000 + 33, usegmt=True)}, 33.0, id="http-date"),
+        *(pytest.param({"Retry-After": said}, 60.0, id=said) for said in ("soon", "-5", "1e3", "\u0665", "5, soon")),
     ],
 )
-@pytest.mark.parametrize("status", [500, 503])
+@pytest.mark.parametrize("status", [400, 500, 503])
 def test_a_failing_exchange_that_says_when_is_not_asked_before(rig, ok, status, headers, wait):
-    """No ban: other calls go on, and this one after the wait."""
+    """No ban: other calls go on, and this one after the wait, which is a minute where it cannot be read."""
     assert rig.call([Reply(status, headers), ok]) == {"fine": True}
     assert (rig.sent[1].at - rig.sent[0].at, rig.waits) == (wait, [wait])
 
 
-@pytest.mark.parametrize("said", ["0", "1", "never", "-5", formatdate(NOW_MS / 1_000 - 99, usegmt=True), "\u0665", ""])
+@pytest.mark.parametrize("said", ["0", "1", formatdate(NOW_MS / 1_000 - 99, usegmt=True), "", ","])
 def test_a_retry_after_never_shortens_the_wait_of_an_overloaded_exchange(rig, refusal, ok, said):
-    """Nor does one that makes no sense: half a minute or so it is."""
+    """Nor does one that has passed: half a minute or so it is."""
     rig.call([refusal(503, -1008, Retry_After=said), ok])
     assert [22.5 <= wait <= 37.5 for wait in rig.waits] == [True]
 

@@ -261,6 +261,8 @@ def test_what_is_used_at_the_first_moment_after_a_429_counts(minutes):
         pytest.param(418, "600, 900", (900.0, True), id="two"),
         pytest.param(418, "900,600", (900.0, True), id="two-falling"),
         pytest.param(418, "600, soon", (600.0, True), id="one-and-a-word"),
+        pytest.param(418, "soon, 5", (300.0, True), id="a-word-and-a-short-one"),
+        pytest.param(429, "5, soon", (60.0, False), id="a-short-one-and-a-word"),
         pytest.param(418, "600, " + formatdate(1_760_000_900.0, usegmt=True), (900.0, True), id="seconds-and-date"),
         pytest.param(418, formatdate(1_760_000_900.0, usegmt=True) + ", 600", (900.0, True), id="date-and-seconds"),
         pytest.param(418, "Thursday, 09-Oct-25 09:03:20 GMT", (600.0, True), id="rfc-850"),
@@ -284,7 +286,8 @@ def test_what_is_used_at_the_first_moment_after_a_429_counts(minutes):
 def test_how_long_nothing_is_sent(minutes, status, retry_after, expected):
     """The latest end that can be read counts, three days at most.
 
-    Without one a 429 is ten seconds, with one that cannot be read a minute; 418 and 403 are five minutes either way.
+    Without one a 429 is ten seconds, with one that cannot be read a minute at least; 418 and 403 are five minutes
+    either way.
     """
     minutes.host.record_throttle(status, retry_after, banned_until_ms=None)
     assert left(minutes.host) == expected

@@ -287,6 +287,33 @@ def test_a_cancelled_coroutine_gives_its_place_back(clock):
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_call_that_is_cancelled_while_its_answer_is_decoded_gives_its_place_back(clock, monkeypatch, times):
+    """On a thread, which cannot be cancelled: it is waited for, however often the coroutine is told to end."""
+    monkeypatch.setattr("airflow_provider_binance_margin.triggers.client._LONG_BODY", 1)
+    host, decoding, go_on = Host("https://exchange.test", clock), threading.Event(), threading.Event()
+
+    def decode(_):
+        decoding.set()
+        go_on.wait(30)
+        raise ValueError
+
+    async def scene():
+        connection = SimpleNamespace(transport=SimpleNamespace(send=ok))
+        task = asyncio.create_task(AsyncClient.drive(connection, Caller(host, KEY, PATH, 1, decode).call({})))
+        await asyncio.to_thread(decoding.wait, 30)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scene())
+    assert (in_flight(host), len(host.in_flight._taken)) == (4, 0)
+
+
 def test_a_call_that_is_given_up_gives_its_place_back(clock):
     """Whatever ends it: a transport that raises, a wait that raises."""
     host, calls = host_in_use(clock, 0)

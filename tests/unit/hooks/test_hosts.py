@@ -1,5 +1,6 @@
 """What one process knows of a host: one knowledge however the host is written, and one that outlives a fork."""
 
+import json
 import os
 import select
 import threading
@@ -7,9 +8,10 @@ import time
 
 import pytest
 
-from airflow_provider_binance_margin.exchange.errors import BinanceBannedError
+from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceError
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.hooks import hosts, redaction
+from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.hooks.hosts import shared_host
 
 
@@ -64,7 +66,6 @@ LOCKS = {
     "registry": lambda _: hosts._lock,
     "host": lambda host: host._lock,
     "places": lambda host: host.in_flight._lock,
-    "masker": lambda _: redaction._lock,
 }
 
 
@@ -98,6 +99,59 @@ def test_a_child_does_not_wait_for_a_lock_of_its_parent(lock):
     finally:
         done.set()
         thread.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_child_has_connections_of_its_own(closed, sandbox, monkeypatch):
+    """A hook made before the fork works in both, and each gets the answers to its own requests."""
+    monkeypatch.setenv("AIRFLOW_CONN_B", json.dumps({**sandbox.connection(), "extra": "{}"}))
+    sandbox.add(n=3, at=1_760_000_000_000)
+    sandbox.add(n=5, at=1_765_000_000_000)
+    hook = BinanceHook("b")
+
+    def totals(start):
+        window = {"start_time": start, "end_time": start + 60_000}
+        return {hook.force_liquidation_page(**window)["total"] for _ in range(10)}
+
+    assert totals(1_760_000_000_000) == {3}
+    assert sandbox.connections == 1
+    if closed:
+        hook.close()
+        assert "closed" in in_child(lambda: raised(lambda: totals(1_760_000_000_000)))
+        return
+    with hook._closed._condition:  # as a thread that waits holds it for a moment
+        assert in_child(lambda: totals(1_765_000_000_000)) == "{5}"
+    assert totals(1_760_000_000_000) == {3}
+    assert sandbox.connections == 2
+    hook.close()
+
+
+def raised(act):
+    """The error that an act ends in."""
+    try:
+        return act()
+    except BinanceError as error:
+        return error
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_masks_what_its_parent_was_about_to_mask(monkeypatch):
+    """A secret counts as known to the masker once it is, not before."""
+    from versions import secrets_masker
+
+    masked, real = [], secrets_masker().add_mask
+
+    def add_mask(secret, name=None):
+        masked.append(secret)
+        if len(masked) == 1:
+            seen.append(in_child(lambda: redaction.mask(["a-secret-of-both"]) or len(masked)))
+        return real(secret, name)
+
+    seen = []
+    monkeypatch.setattr(type(secrets_masker()), "add_mask", lambda _, *args: add_mask(*args))
+    redaction.mask(["a-secret-of-both"])
+    assert int(seen[0]) > 1
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

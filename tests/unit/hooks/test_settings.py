@@ -136,6 +136,32 @@ def test_secrets_are_known_even_of_a_connection_that_cannot_be_used(extra):
     assert secrets_of(conn(extra=extra)) == (API_KEY, SECRET)
 
 
+FORMS = {
+    "pem": str,
+    "escaped": lambda pem: pem.replace("\n", "\\n"),
+    "base64": lambda pem: base64.b64encode(pem.encode()).decode(),
+    "der": lambda pem: "".join(pem.splitlines()[1:-1]),
+}
+
+
+@pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("place", ["host", "key_file", "privateKey", "recv_window", "extra", "login", "password"])
+def test_a_key_in_the_wrong_field_is_a_secret_all_the_same(place, write):
+    """In whatever form a key is given."""
+    text = write(private_key())
+    if place in ("host", "extra", "login", "password"):
+        given = conn(**{place: text})
+    else:
+        given = conn(extra={place: text})
+    assert text in secrets_of(given)
+
+
+@pytest.mark.parametrize("text", ["MAIN", "api.binance.com", "/opt/keys/binance", "MYKEYS/" + "a" * 25, "M" * 48])
+def test_a_path_or_a_host_is_no_secret(text):
+    """Masked, they would be cut out of every log."""
+    assert secrets_of(conn(host=text, extra={"key_file": text})) == (API_KEY, SECRET)
+
+
 # -- hosts -----------------------------------------------------------------------------------------------------------
 
 
