@@ -210,9 +210,16 @@ def test_every_example_is_in_a_guide(dag):
     assert any(f'--8<-- "dags/{dag.name}"' in page.read_text() for page in DOCS.glob("*.md"))
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
-def test_tests_that_are_named_exist(page):
-    """A promise names the test that holds it, and the test is there."""
-    named = re.findall(r"`((?:tests|scripts|dags|benchmarks)/[\w/.-]+)`", page.read_text())
+@pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *DOCS.rglob("*.svg")]), ids=lambda path: path.name)
+def test_files_that_are_named_exist(page):
+    """A promise names the test that holds it, and the test is there; so is each module, in a picture too."""
+    text = page.read_text()
+    named = re.findall(r"`((?:tests|scripts|dags|benchmarks)/[\w/.-]+)`", text)
+    named += re.findall(r"[`>]((?:[\w-]+/)*[\w-]+\.py)[`<]", text)
+    places = (
+        ROOT,
+        ROOT / "airflow_provider_binance_margin",
+        *{path.parent for path in ROOT.glob("tests/**/test_*.py")},
+    )
 
-    assert not [name for name in named if not (ROOT / name).exists()]
+    assert not [name for name in named if not any((place / name).exists() for place in places)]
