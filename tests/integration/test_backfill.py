@@ -117,7 +117,7 @@ def test_the_digest_is_the_same_whatever_the_format(operator, run_task, days, s3
 MISFITS = [
     {"price": "0.123456789"},
     {"price": "1" * 31},
-    {"qty": "1E-8"},
+    {"qty": "1E-9"},
     {"avgPrice": ""},
     {"price": f"0.{'0' * 46}1"},
     {"symbol": 7},
