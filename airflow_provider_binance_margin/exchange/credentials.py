@@ -237,7 +237,12 @@ def load_block(label: str, data: bytes, passphrase: bytes | None) -> PrivateKeyT
     if label == _OPENSSH:
         load = serialization.load_ssh_private_key
         known = inspect.signature(load).parameters  # the newest only can skip it
-        return load(data, passphrase, **{name: value for name, value in skipped.items() if name in known})
+        try:
+            return load(data, passphrase, **{name: value for name, value in skipped.items() if name in known})
+        except ValueError as error:
+            if passphrase is None and "password-protected" in str(error):  # older ones tell it so
+                raise TypeError(str(error)) from None
+            raise
     if label:
         return serialization.load_pem_private_key(data, passphrase, **skipped)
     return serialization.load_der_private_key(data, passphrase, **skipped)

@@ -404,7 +404,7 @@ def test_no_frame_of_an_error_holds_a_secret(way, broken, monkeypatch):
 
 
 def write_binary(path):
-    path.write_bytes(base64.b64decode("".join(private_key().splitlines()[1:-1])) + b"\xff")
+    path.write_bytes(b"\xff" + base64.b64decode("".join(private_key().splitlines()[1:-1])))
 
 
 KEY_FILES = {
