@@ -21,7 +21,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Literal, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError, BinanceError
+from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -30,7 +30,7 @@ KeyKind: TypeAlias = Literal["HMAC", "RSA", "Ed25519"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-E = TypeVar("E", bound=BinanceError)
+E = TypeVar("E", bound=BaseException)
 
 #: characters of a private key's block (one of RSA with 8192 bits has 6,500), and of all that may stand around it
 _LONGEST_KEY = 16_384
@@ -82,13 +82,13 @@ def bare(error: E) -> E:
 
 
 def hides_frames(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: errors of this package leave the function `bare`, and no frame of it holds its arguments."""
+    """Decorator: whatever ends the function leaves it `bare`, a task's timeout too; no frame holds its arguments."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
-        except BinanceError as error:
+        except BaseException as error:  # noqa: BLE001 - see above
             refusal = bare(error)
         del args, kwargs
         raise refusal

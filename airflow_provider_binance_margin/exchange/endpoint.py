@@ -123,7 +123,8 @@ class Endpoint:
             page = self._usual_page(body, size)
             if page is None:
                 decoded = _decoder(msgspec.Raw, size, needs_total=False).decode(body)
-                _STRICT.decode(text)
+                if "code" in _STRICT.decode(text):
+                    raise ValueError("an error beside rows")  # noqa: TRY301 - told as all that cannot be read
                 page = Page([self._unusual(_ROW.decode(row)) for row in _rows(decoded)], decoded.total)
         except (msgspec.MsgspecError, ValueError, InvalidOperation, RecursionError):
             raise UnreadableAnswerError("the answer is not a page of rows") from None

@@ -1,4 +1,4 @@
-"""What a forked child must not share with its parent: locks, whatever other threads were doing at the fork, and more."""
+"""What a forked child must not share with its parent, whatever other threads were doing at the fork: locks and more."""
 
 from __future__ import annotations
 

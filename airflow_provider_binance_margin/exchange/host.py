@@ -185,8 +185,8 @@ class Host:
         """Take note that nothing may be sent for a time: of 429, of 418 and of 403, which are bans.
 
         The latest end that header and text name counts; so it does where an earlier answer named another. What names
-        one that cannot be read is taken for the longest default, at least. A 429 also shows what the limit is, should it be lower
-        than the documented one, and lets only few requests be in flight again.
+        one that cannot be read is taken for the longest default, at least. A 429 also shows what the limit is, should
+        it be lower than the documented one, and lets only few requests be in flight again.
 
         :param date: the answer's own ``Date``, by which it means an end that is a date
         """

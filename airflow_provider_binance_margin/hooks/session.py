@@ -27,7 +27,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_binance_margin import __version__
-from airflow_provider_binance_margin.exchange.credentials import hides_frames
+from airflow_provider_binance_margin.exchange.credentials import bare, hides_frames
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.messages import Reply, Request
 
@@ -192,6 +192,9 @@ def send(session: requests.Session, request: Request, timeout: float) -> Reply:
             return Reply(response.status_code, response.headers, body)
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         return Reply(None, fault=type(error).__name__)
+    except BaseException as error:  # noqa: BLE001 - such as a timeout of the task
+        interruption = bare(error)  # frames of HTTP libraries show signature and key
+    raise interruption
 
 
 def _as_it_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -137,7 +137,7 @@ async def _open_settings(conn_id: str) -> Settings:
     """The checked connection; what may block, such as reading a key file, is done in a thread."""
     try:
         return await asyncio.to_thread(open_settings, await _fetch(conn_id))
-    except BinanceConfigError as error:
+    except (BinanceConfigError, asyncio.CancelledError) as error:
         refusal = bare(error)  # the frames of the thread hold the connection
     raise refusal
 

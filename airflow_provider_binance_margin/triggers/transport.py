@@ -12,6 +12,7 @@ from weakref import WeakSet
 import aiohttp
 from yarl import URL
 
+from airflow_provider_binance_margin.exchange.credentials import bare
 from airflow_provider_binance_margin.exchange.messages import Reply, Request
 from airflow_provider_binance_margin.hooks.session import (
     CONNECT_TIMEOUT,
@@ -65,6 +66,9 @@ class Transport:
                 return await self._exchange(request)
         except _FAULTS as error:
             return Reply(None, fault=type(error).__name__)
+        except asyncio.CancelledError as error:
+            interruption = bare(error)  # frames of HTTP libraries show signature and key
+        raise interruption
 
     async def _exchange(self, request: Request) -> Reply:
         url, proxy = URL(request.url, encoded=True), self._route.proxy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import socket
 import threading
 import time
@@ -12,6 +13,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import formatdate
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from frames import shown_in_frames
 
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceBannedError,
@@ -368,6 +371,29 @@ def test_connections_are_kept(hook, sandbox, day):
     hook().force_liquidations(day.start, day.end)
 
     assert (10 + 2, 1) == (len(sandbox.requests), sandbox.connections)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.2])
+def test_a_timeout_of_the_task_shows_no_secret_in_its_frames(hook, sandbox, seconds):
+    """As Airflow raises it, from a signal, in the middle of a request."""
+    sandbox.latency = 0.5
+    asked = hook()
+    conn = sandbox.connection()
+
+    def end(*_):
+        raise AirflowTaskTimeout
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        with pytest.raises(AirflowTaskTimeout) as ended:
+            asked.force_liquidation_page()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    shown = shown_in_frames(ended.value)
+    assert "_drive: {" in shown
+    assert [word for word in (conn["login"], conn["password"], "signature=") if word in shown] == []
 
 
 def test_a_closed_hook_says_no(hook, sandbox):

@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from frames import shown_in_frames
 from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
 from versions import import_string
 
@@ -148,15 +149,18 @@ def test_many_triggers_share_one_client(sandbox, make):
 
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.05, 0.2, 0.4])
 def test_cancelled_at_any_moment_it_leaves_nothing_open(sandbox, make, seconds):
-    """A trigger that is cancelled while it connects, asks or waits gives everything back."""
+    """A trigger that is cancelled while it connects, asks or waits gives everything back, and its frames no secret."""
     sandbox.latency = 0.15
 
     async def cancel():
         task = asyncio.create_task(first(make()))
         await asyncio.sleep(seconds)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(asyncio.CancelledError) as cancelled:
             await task
+        shown = shown_in_frames(cancelled.value)
+        conn = sandbox.connection()
+        assert [word for word in (conn["login"], conn["password"], "signature=") if word in shown] == []
         return dict(client._shared)
 
     assert {} == asyncio.run(cancel())

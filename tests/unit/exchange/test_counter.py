@@ -171,6 +171,8 @@ CONTRADICTIONS = {
     "none stated": b'{"rows":[{"updatedTime":1}],"total":0}',
     "fewer than none": b'{"rows":[],"total":-1}',
     "fewer than none, one shown": b'{"rows":[{"updatedTime":1}],"total":-1}',
+    "an error": b'{"rows":[],"total":0,"code":-1000,"msg":"m"}',
+    "an error in the middle": b'{"rows":[],"code":-1000,"total":0}',
     "fewer than shown": b'{"rows":[{"updatedTime":1},{"updatedTime":2}],"total":1}',
 }
 

@@ -149,11 +149,8 @@ FORMS = {
 def test_a_key_in_the_wrong_field_is_a_secret_all_the_same(place, write):
     """In whatever form a key is given."""
     text = write(private_key())
-    if place in ("host", "extra", "login", "password"):
-        given = conn(**{place: text})
-    else:
-        given = conn(extra={place: text})
-    assert text in secrets_of(given)
+    fields = {place: text} if place in ("host", "extra", "login", "password") else {"extra": {place: text}}
+    assert text in secrets_of(conn(**fields))
 
 
 @pytest.mark.parametrize("text", ["MAIN", "api.binance.com", "/opt/keys/binance", "MYKEYS/" + "a" * 25, "M" * 48])
