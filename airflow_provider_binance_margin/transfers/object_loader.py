@@ -161,11 +161,7 @@ class ObjectLoader:
         self, job: ObjectTask, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None
     ) -> ObjectResult:
         self._tell(job, spool, reading)
-        if (
-            not reading.records
-            and self._rules.on_empty != "write"
-            and not (existing and stated_records(existing.metadata))
-        ):
+        if not reading.records and self._rules.on_empty != "write" and not (existing and _is_at_stake(existing)):
             return ObjectResult(None, 0, reading.requests)
         suffix = suffix_of(job.key)
         first, last = spool.times()
@@ -219,6 +215,14 @@ class ObjectLoader:
                     "place.",
                 )
         elif known > records and not self._rules.allow_shrink:
+            if existing and not is_intact(existing.metadata, existing.size):
+                raise ObjectStaysError(
+                    f"s3://{self._store.bucket}/{job.key} is damaged: it has {existing.size} bytes instead of "
+                    f"{existing.metadata['body-size']}, and held {known} records, while the exchange now answers "
+                    f"{records}",
+                    "The exchange may not remember that far back any more, so what is there stays as it is: restore an "
+                    "earlier version of the object, or move it away to load what the exchange still answers.",
+                )
             raise ObjectStaysError(
                 seen,
                 "The exchange may not remember that far back any more, so what is there stays as it is: set "
@@ -249,3 +253,8 @@ class ObjectLoader:
                 "The answer without a pair holds isolated rows too; they are kept. Rows of a closed pair may appear "
                 "under its own filter alone: go on loading each pair too, and count each record once when querying."
             )
+
+
+def _is_at_stake(existing: Existing) -> bool:
+    """Whether an object must be replaced, or must not be, even by one without records."""
+    return bool(stated_records(existing.metadata)) or not is_intact(existing.metadata, existing.size)
