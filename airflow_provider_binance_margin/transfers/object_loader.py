@@ -11,6 +11,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, cast
 
 from airflow_provider_binance_margin import __version__
+from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, seconds_until_settled
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
@@ -71,7 +72,7 @@ class ObjectResult:
     records: int
     requests: int = 0
     size: int = 0
-    refused: ObjectStaysError | FieldError | None = None
+    refused: ObjectStaysError | FieldError | BinanceIncompleteError | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class ObjectLoader:
         """Load one object, unless it is there and done, or must stay as it is."""
         try:
             return self._make(job)
-        except (ObjectStaysError, FieldError) as error:
+        except (ObjectStaysError, FieldError, BinanceIncompleteError) as error:
             return ObjectResult(None, 0, refused=error)
 
     def _make(self, job: ObjectTask) -> ObjectResult:
