@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, TypeAlias, TypeVar
 
 from airflow_provider_binance_margin.exchange.endpoint import Page, Record
@@ -75,6 +76,7 @@ class Reading:
     :param requests: requests sent
     :param outside: rows whose time lies outside the window they were asked for
     :param proof: "total" when records and total agree, "pages" when two equal readings stand for it
+    :param looks: for each window, ascending: look once more, and tell whether its first page is the same
     """
 
     records: int = 0
@@ -83,6 +85,7 @@ class Reading:
     requests: int = 0
     outside: int = 0
     proof: str = "total"
+    looks: tuple[Callable[[], bool], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def conflicts(self) -> int:
@@ -98,6 +101,7 @@ class Reading:
             requests=self.requests + other.requests,
             outside=self.outside + other.outside,
             proof=self.proof if self.proof == other.proof else "pages",
+            looks=self.looks + other.looks,
         )
 
 
@@ -140,19 +144,27 @@ class Reader:
         """Put the complete records of ``[start, end)`` (ms) into the sink.
 
         Windows are read in ascending order, so that a record that moves to a later one meanwhile is seen twice rather
-        than never. Then all are read again; what windows share at each reading is kept once.
+        than never. Whether one has moved to an earlier one, that one's first page tells in the end. After either, all
+        are read again; what windows share at each reading is kept once.
 
         :raises BinanceIncompleteError: when a window's pages never agree with its total, or no reading is confirmed
         """
         requests = 0
-        for _ in range(READINGS):
+        for attempt in range(1, READINGS + 1):
             sink.clear()
             windows = self._windows(start, end, lambda first, last: _Window(self, first, last).read(sink))
             reading = sum(windows, Reading())
             requests += reading.requests
-            if sink.records() == reading.records:
-                break
-        return replace(reading, records=sink.records(), rows=sink.rows(), requests=requests)
+            if sink.records() != reading.records and attempt < READINGS:
+                continue
+            looks = [is_unchanged() for is_unchanged in reading.looks[:-1]]
+            requests += len(looks)
+            if all(looks):
+                return replace(reading, records=sink.records(), rows=sink.rows(), requests=requests, looks=())
+        raise BinanceIncompleteError(
+            f"the interval [{start}, {end}) ms was read {READINGS} times, and records moved between its windows each "
+            "time: try later"
+        )
 
     def count(self, start: int, end: int) -> int:
         """What the exchange states for ``[start, end)`` (ms), with one call per window whose total is no likely limit.
@@ -241,11 +253,14 @@ class _Window:
                 if not agrees and _is_likely_cap(found):
                     raise _CappedError
                 proof = "total" if is_taken else "pages"
-                return Reading(found, rows, read.total or 0, self.requests, read.outside, proof)
+                looks = (partial(self._is_unchanged, read, counted=is_taken),)
+                return Reading(found, rows, read.total or 0, self.requests, read.outside, proof, looks)
             if agrees or not self.reader.require_total:
                 known.add(sink.fingerprint())
             agreed = agreed or agrees
             seen = f"{found} distinct records seen, total stated as {_stated(read.totals)}"
+        if not agreed and _is_likely_cap(found):
+            raise _CappedError
         alike = " twice alike" if agreed else ""
         raise BinanceIncompleteError(
             f"the window [{self.start}, {self.end}) ms was read {READINGS} times and never agreed with its total{alike}"
@@ -261,6 +276,12 @@ class _Window:
         for _ in self._fetch((1, read.last), again):
             pass
         return (again.first, again.final) == (read.first, read.final)
+
+    def _is_unchanged(self, read: _Pages, *, counted: bool) -> bool:
+        """Whether the first page still holds the same rows and, where it is to be relied on, states the same total."""
+        again = _Pages()
+        again.remember(1, self._page())
+        return again.first == read.first if counted else (again.first or ())[:1] == (read.first or ())[:1]
 
     def _read_pages(self, sink: Sink) -> _Pages:
         read = _Pages()

@@ -104,7 +104,7 @@ class RecordsAuditOperator(LakeOperator):
             expect_empty=self.on_empty == "write",
             fresh_ms=int(seconds(self.fresh) * 1000),
         )
-        if existing and self.verify_content and verdict not in ("foreign", "missing"):
+        if existing and self.verify_content and verdict not in ("foreign", "missing", "corrupt"):
             intact = store.sha256(job.key, existing.etag) == existing.metadata.get("body-sha256")
             verdict = verdict if intact else "corrupt"
         records = None if metadata is None else stated_records(metadata)

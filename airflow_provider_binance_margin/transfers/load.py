@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
 from airflow_provider_binance_margin.lake.fields import FieldError
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 OBJECTS_AT_ONCE = 4
 _MOST_KEYS = 100
 _MOST_REFUSED = 10
+#: with more windows that do not agree with their totals, the exchange is in trouble, and is left alone
+_MOST_INCOMPLETE = 5
 #: objects that are remembered one by one; of more, only the sums are
 MOST_NAMED = 1000
 _PROGRESS_SECONDS = 10.0
@@ -83,7 +86,7 @@ class Progress:
     requests: int = 0
     bytes: int = 0
     named: list[ObjectResult] = field(default_factory=list)
-    refused: list[ObjectStaysError | FieldError] = field(default_factory=list)
+    refused: list[ObjectStaysError | FieldError | BinanceIncompleteError] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _told_at: float = field(default_factory=time.monotonic)
 
@@ -96,6 +99,8 @@ class Progress:
             self.refused.append(made.refused)
             if self.expected > 1 and len(self.refused) <= _MOST_KEYS:
                 log.error("Not loaded, the others are: %s", made.refused)
+            if sum(isinstance(error, BinanceIncompleteError) for error in self.refused) > _MOST_INCOMPLETE:
+                self.check()
         elif made.key is not None:
             self.objects += 1
             self.bytes += made.size
@@ -114,9 +119,10 @@ class Progress:
         )
 
     def check(self) -> None:
-        """Fail for good if objects were refused, each way out once.
+        """Fail if objects were refused, each way out once.
 
         :raises LakeError: naming the first of them
+        :raises BinanceIncompleteError: the same, where another try may load some of them
         """
         if not self.refused:
             return
@@ -125,8 +131,10 @@ class Progress:
         stay = sorted(e.seen if isinstance(e, ObjectStaysError) else str(e) for e in self.refused)
         more = f"; and {len(stay) - _MOST_REFUSED} more" if len(stay) > _MOST_REFUSED else ""
         cures = dict.fromkeys(error.cure for error in self.refused if isinstance(error, ObjectStaysError))
-        raise LakeError(
-            f"{len(stay)} of {self.expected} objects could not be loaded, the others are. {' '.join(cures)}"
+        others = "the others are" if self.done == self.expected else "and the run was given up"
+        may_pass = any(isinstance(error, BinanceIncompleteError) for error in self.refused)
+        raise (BinanceIncompleteError if may_pass else LakeError)(
+            f"{len(stay)} of {self.expected} objects could not be loaded, {others}. {' '.join(cures)}"
             f" Not loaded: {'; '.join(stay[:_MOST_REFUSED])}{more}"
         )
 

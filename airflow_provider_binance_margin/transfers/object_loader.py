@@ -11,6 +11,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, cast
 
 from airflow_provider_binance_margin import __version__
+from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, seconds_until_settled
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
@@ -71,7 +72,7 @@ class ObjectResult:
     records: int
     requests: int = 0
     size: int = 0
-    refused: ObjectStaysError | FieldError | None = None
+    refused: ObjectStaysError | FieldError | BinanceIncompleteError | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class ObjectLoader:
         """Load one object, unless it is there and done, or must stay as it is."""
         try:
             return self._make(job)
-        except (ObjectStaysError, FieldError) as error:
+        except (ObjectStaysError, FieldError, BinanceIncompleteError) as error:
             return ObjectResult(None, 0, refused=error)
 
     def _make(self, job: ObjectTask) -> ObjectResult:
@@ -161,11 +162,7 @@ class ObjectLoader:
         self, job: ObjectTask, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None
     ) -> ObjectResult:
         self._tell(job, spool, reading)
-        if (
-            not reading.records
-            and self._rules.on_empty != "write"
-            and not (existing and stated_records(existing.metadata))
-        ):
+        if not reading.records and self._rules.on_empty != "write" and not (existing and _is_at_stake(existing)):
             return ObjectResult(None, 0, reading.requests)
         suffix = suffix_of(job.key)
         first, last = spool.times()
@@ -219,6 +216,14 @@ class ObjectLoader:
                     "place.",
                 )
         elif known > records and not self._rules.allow_shrink:
+            if existing and not is_intact(existing.metadata, existing.size):
+                raise ObjectStaysError(
+                    f"s3://{self._store.bucket}/{job.key} is damaged: it has {existing.size} bytes instead of "
+                    f"{existing.metadata['body-size']}, and held {known} records, while the exchange now answers "
+                    f"{records}",
+                    "The exchange may not remember that far back any more, so what is there stays as it is: restore an "
+                    "earlier version of the object, or move it away to load what the exchange still answers.",
+                )
             raise ObjectStaysError(
                 seen,
                 "The exchange may not remember that far back any more, so what is there stays as it is: set "
@@ -249,3 +254,8 @@ class ObjectLoader:
                 "The answer without a pair holds isolated rows too; they are kept. Rows of a closed pair may appear "
                 "under its own filter alone: go on loading each pair too, and count each record once when querying."
             )
+
+
+def _is_at_stake(existing: Existing) -> bool:
+    """Whether an object must be replaced, or must not be, even by one without records."""
+    return bool(stated_records(existing.metadata)) or not is_intact(existing.metadata, existing.size)

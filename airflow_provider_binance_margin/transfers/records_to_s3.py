@@ -152,13 +152,14 @@ def _run_of(context: Context, *, is_resumed: bool) -> Run:
 
     dag_run, task = context.get("dag_run"), context.get("ti")
     number = getattr(dag_run, "clear_number", None)
+    began, made = (getattr(dag_run, name, None) for name in ("start_date", "run_after"))
     return Run(
         str(context.get("run_id", "")),
         number if isinstance(number, int) else None,
         dag_id=str(getattr(context.get("dag"), "dag_id", "")),
         task_id=str(getattr(task, "task_id", "")),
         map_index=int(getattr(task, "map_index", -1)),
-        started=str(getattr(dag_run, "start_date", None) or ""),
+        started=f"{began} {made}" if began else "",  # of a run of `dag.test()`, the first is its logical date
         max_tries=int(getattr(task, "max_tries", 0)),
         is_first_try=getattr(task, "try_number", 0) == 1 and not is_resumed,
     )

@@ -216,6 +216,22 @@ def test_a_row_that_was_edited_is_found(filled, audit, run_task, s3):
     assert done.result["counts"] == counts(complete=5, corrupt=1)
 
 
+def test_a_body_that_is_not_what_the_store_took_in_is_corrupt(filled, audit, run_task, s3, s3_proxy):
+    """The S3 client refuses it by the store's own checksum: that is no failure of the way there."""
+
+    def spoil(handler):
+        if handler.command == "GET" and key(1) in handler.path:
+            status, headers, body = s3_proxy.forward(handler)
+            return status, {**headers, "x-amz-checksum-crc32": "AAAAAA=="}, body
+        return None
+
+    s3_proxy(spoil)
+
+    done = run_task(audit(verify_content=True, on_gap="report"), interval=INTERVAL, retries=3)
+
+    assert (done.state, done.result and done.result["counts"]) == ("success", counts(complete=5, corrupt=1)), done.error
+
+
 def test_an_object_that_is_replaced_meanwhile_is_not_taken_for_corrupt(filled, audit, run_task, s3, s3_proxy):
     """Its new bytes are not those that the metadata spoke of: the audit looks again, with the next try."""
 

@@ -156,6 +156,7 @@ def test_an_object_that_does_not_state_its_account_never_shrinks(operator, run_t
     "other",
     [
         {"started": "2026-11-22T00:00:00.000001Z"},
+        {"run_after": "2026-11-22T00:00:00.000001Z"},
         {"run_id": "scheduled__2"},
         {"clear_number": 1},
         {"retries": 7},
@@ -163,7 +164,7 @@ def test_an_object_that_does_not_state_its_account_never_shrinks(operator, run_t
         {"task_id": "another"},
         {"try_number": 1},
     ],
-    ids=["made again", "another run", "cleared", "task cleared", "mapped", "another task", "first try"],
+    ids=["made again", "dag.test", "another run", "cleared", "task cleared", "mapped", "another task", "first try"],
 )
 def test_what_another_wrote_is_not_this_runs(operator, run_task, sandbox, s3, day, other):
     """A run that was deleted and made again, or a fresh metadata database, loads again what has come since."""
@@ -209,14 +210,35 @@ def test_rows_and_records_are_stated_apart(operator, run_task, sandbox, s3, day,
     assert (clean.state, s3.metadata("x.jsonl")["rows"]) == ("success", "10"), clean.error
 
 
-@pytest.mark.parametrize("replace", [True, False])
-def test_an_object_of_another_size_than_it_states_is_not_done(operator, run_task, sandbox, s3, day, rows, replace):
+@pytest.mark.parametrize("more", [{}, {"replace": False}, {"on_empty": "none"}], ids=str)
+@pytest.mark.parametrize("n", [0, 3])
+def test_an_object_of_another_size_than_it_states_is_not_done(operator, run_task, sandbox, s3, day, rows, more, n):
     """It was damaged, or the store keeps its own marks among the bytes."""
-    sandbox.add(n=3, at=day.ms[0])
+    sandbox.add(n=n, at=day.ms[0])
     run_task(operator(s3_key="x.jsonl"), interval=day.interval)
     s3.put("x.jsonl", b"1f;chunk-signature=", **s3.metadata("x.jsonl"))
 
-    done = run_task(operator(s3_key="x.jsonl", replace=replace), interval=day.interval, try_number=2)
+    done = run_task(operator(s3_key="x.jsonl", **more), interval=day.interval, try_number=2)
 
     assert (done.state, done.result["requests"]) == ("success", 1), done.error
     assert sandbox.records(*day.ms) == rows(s3.get("x.jsonl"))
+
+
+@pytest.mark.parametrize("more", [{}, {"replace": False}, {"on_empty": "none"}, {"grain": "day"}], ids=str)
+@pytest.mark.parametrize("n", [0, 2])
+def test_a_damaged_object_that_cannot_be_made_again_stays(operator, run_task, sandbox, s3, day, more, n):
+    """What is left of it may be all there is; the way out is none that would take it for done or destroy it."""
+    sandbox.add(n=3, at=day.ms[0])
+    run_task(operator(s3_key="x.jsonl"), interval=day.interval)
+    s3.put("x.jsonl", s3.get("x.jsonl")[:-9], **s3.metadata("x.jsonl"))
+    before = snapshot(s3)
+    sandbox.clear()
+    sandbox.add(n=n, at=day.ms[0])
+
+    done = run_task(operator(s3_key="x.jsonl", **more), interval=day.interval, try_number=2, retries=3)
+
+    assert (done.state, snapshot(s3)) == ("failed", before)
+    assert all(
+        said in str(done.error) for said in ("is damaged", "3 records", f"answers {n}", "restore", "move it away")
+    )
+    assert not any(said in str(done.error) for said in ("replace=False", "allow_shrink"))

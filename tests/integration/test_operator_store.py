@@ -817,6 +817,42 @@ def test_any_run_id_can_stand_in_the_metadata(operator, run_task, s3, day, run_i
     assert unquote(s3.metadata(day.key)["run-id"]).strip() == run_id.strip()
 
 
+def test_a_window_that_never_agrees_with_its_total_keeps_no_others_away(month, sandbox, s3):
+    """All others are loaded; the task is tried again, and then asks for what is missing alone."""
+    before = snapshot(s3)
+    month.hold(**{f"day{day}": 3 for day in range(1, 32)} | {"day5": 150, "day30": 1})
+    sandbox.fault("repeat", current=2, times=None)
+
+    done = month.load(clear_number=1)
+    after = snapshot(s3)
+    sandbox.clear_faults()
+    sandbox.clear_log()
+    again = month.load(clear_number=1, try_number=2)
+
+    assert (done.state, {key for key in after if after[key] == before[key]}) == (
+        "up_for_retry",
+        {"05.jsonl", "30.jsonl"},
+    )
+    assert "2 of 31 objects could not be loaded, the others are" in str(done.error)
+    assert "total stated as 150" in str(done.error)
+    assert 0 < str(done.error).index("replace=False") < str(done.error).index("allow_shrink=True")
+    assert (again.state, s3.metadata("05.jsonl")["records"]) == ("failed", "150")
+    assert "2 records, and the exchange now answers 1" in str(again.error)
+    assert len(sandbox.requests) == 2 + 2 + 1
+
+
+def test_an_exchange_that_never_agrees_with_its_totals_is_left_alone(month, sandbox, s3):
+    """Soon, and not asked for each object of a long run."""
+    month.hold(**{f"day{day}": 150 for day in range(1, 32)})
+    sandbox.fault("repeat", current=2, times=None)
+
+    done = month.load(clear_number=1)
+
+    assert done.state == "up_for_retry"
+    assert "of 31 objects could not be loaded, and the run was given up" in str(done.error)
+    assert len(sandbox.requests) <= 4 * 2 * (6 + 4)
+
+
 def test_the_bucket_may_be_the_connections(operator, run_task, connect, s3, day):
     """Without a bucket, the one that the AWS connection names for S3 is taken."""
     extra = {**json.loads(s3.connection()["extra"]), "service_config": {"s3": {"bucket_name": s3.name}}}

@@ -219,7 +219,8 @@ def test_windows_cover_an_interval_once_to_the_millisecond(rows, size, span, len
     assert [a[1] - b[0] for a, b in pairwise(windows)] == [0] * (len(windows) - 1)
     assert (windows[0][0], windows[-1][1], max(b - a for a, b in windows)) == (START, START + length, min(span, length))
     needed = [pages_of(len(exchange.matching(*window)), size) for window in windows]
-    assert reading.requests == len(exchange.asked) == sum(n if n == 1 else 2 * n for n in needed)
+    once_more = len(windows) - 1
+    assert reading.requests == len(exchange.asked) == sum(n if n == 1 else 2 * n for n in needed) + once_more
 
 
 def test_an_empty_interval_asks_for_nothing():
@@ -543,14 +544,52 @@ def test_a_record_that_moves_to_a_later_window_is_in_the_interval_once(make_sink
     assert reading.requests == sum(1 for _ in exchange.asked) - 2
 
 
+THIRD = (END - START) // 3 + 1
+
+
 @SINKS
-def test_records_that_move_at_each_reading_are_kept_in_their_latest_version(make_sink):
-    """The last reading counts, and states what the exchange stated."""
-    rows = [row(i, START + i) for i in range(50)]
-    moves = {call: updated(0, END - 100 + call) for call in (1, 3, 5, 7)}
-    reading, got = read(Exchange(rows, moves), make_sink(), span=HALF)
-    assert (len(got), len({r[1:4] for r in got}), max(r[0] for r in got)) == (50, 50, END - 100 + 7)
-    assert (reading.records, reading.rows, reading.total, reading.requests) == (50, 50, 51, 2 * READINGS)
+@MODES
+@pytest.mark.parametrize("now", [old, recent])
+@pytest.mark.parametrize("n", [0, 150], ids="{} in the window it moves to".format)
+@pytest.mark.parametrize(("source", "target"), [(1, 0), (2, 0), (2, 1)])
+def test_a_record_that_moves_to_an_earlier_window_is_not_lost(make_sink, require_total, now, n, source, target):
+    """Whenever it moves while the interval is read, the result is a state the account was in."""
+    starts = [START + window * THIRD for window in range(3)]
+    moved = row(1_000, starts[source] + 7)
+    there = [row(i, starts[target] + 1 + i) for i in range(n)]
+
+    def moves(rows):
+        return [each for each in rows if each != moved] + [row(1_000, starts[target])]
+
+    calls = 3 + 2 * (n > 0) * (2 + 1)
+    for call in range(1, calls):
+        exchange = Exchange([*there, moved], {call: moves})
+        reading, got = read(exchange, make_sink(), span=THIRD, require_total=require_total, now=now)
+        assert got in [sorted(state) for state in exchange.states]
+        assert (reading.records, reading.requests) == (n + 1, len(exchange.asked))
+
+
+@SINKS
+@pytest.mark.parametrize(
+    ("first", "to", "calls"), [(START, END - 100, (1, 3, 5, 7)), (START + HALF, START, (1, 4, 7, 10))]
+)
+def test_records_that_move_between_windows_at_each_reading_are_an_error(make_sink, first, to, calls):
+    """None of the readings can be told to be a state the account was in."""
+    rows = [row(i, first + i) for i in range(50)]
+    moves = {call: updated(0, to + call) for call in calls}
+    with pytest.raises(BinanceIncompleteError, match=r"\[1000000, 2000000\) ms was read 4 times.*between its windows"):
+        read(Exchange(rows, moves), make_sink(), span=HALF)
+
+
+@SINKS
+@pytest.mark.parametrize("n", [5, 150])
+def test_without_the_total_one_that_never_stays_is_not_held_against_a_window(make_sink, n):
+    """Its rows are."""
+    rows = [row(i, START + 1 + i) for i in range(n)] + [row(1_000 + i, START + HALF + i) for i in range(n)]
+    exchange, totals = Exchange(rows), iter(range(5_001, 6_000))
+    fetch = lambda *asked: exchange(*asked)._replace(total=next(totals))  # noqa: E731
+    reading, got = read(fetch, make_sink(), span=HALF, require_total=False)
+    assert (got, reading.proof) == (sorted(rows), "pages")
 
 
 @SINKS
