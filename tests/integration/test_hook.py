@@ -13,6 +13,7 @@ from email.utils import formatdate
 
 import pytest
 
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceBannedError,
     BinanceCredentialError,
@@ -20,7 +21,6 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceRequestError,
     BinanceTransientError,
 )
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.paging import Span
 from airflow_provider_binance_margin.lake.spool import Spool
 
