@@ -43,10 +43,11 @@ CONN_FIELDS = {
 def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a type would have to be imported
     """The provider's metadata, in the form of Airflow's provider.yaml."""
     package = "airflow_provider_binance_margin"
+    names = ("margin_history", "force_liquidation")
     return {
         "package-name": "airflow-provider-binance-margin",
         "name": "Binance Margin",
-        "description": "Every forced liquidation of your Binance margin account, once and exact, in S3.",
+        "description": "The history of your Binance margin account, each record once and exact, in S3.",
         "integrations": [
             {
                 "integration-name": "Binance",
@@ -59,13 +60,14 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
             {
                 "source-integration-name": "Binance",
                 "target-integration-name": "Amazon Simple Storage Service (S3)",
-                "python-module": f"{package}.transfers.force_liquidation_to_s3",
+                "python-module": f"{package}.transfers.{name}_to_s3",
             }
+            for name in names
         ],
-        "sensors": [{"integration-name": "Binance", "python-modules": [f"{package}.sensors.force_liquidation"]}],
-        "triggers": [{"integration-name": "Binance", "python-modules": [f"{package}.triggers.force_liquidation"]}],
+        "sensors": [{"integration-name": "Binance", "python-modules": [f"{package}.sensors.{n}" for n in names]}],
+        "triggers": [{"integration-name": "Binance", "python-modules": [f"{package}.triggers.{n}" for n in names]}],
         "operators": [
-            {"integration-name": "Binance", "python-modules": [f"{package}.operators.force_liquidation_audit"]}
+            {"integration-name": "Binance", "python-modules": [f"{package}.operators.{name}_audit" for name in names]}
         ],
         "connection-types": [
             {
@@ -76,5 +78,5 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
                 "conn-fields": CONN_FIELDS,
             }
         ],
-        "extra-links": [f"{package}.transfers.records_to_s3.S3ConsoleLink"],
+        "extra-links": [f"{package}.transfers.margin_history_to_s3.S3ConsoleLink"],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_binance_margin.lake.interval import (
     Grain,
@@ -22,6 +22,9 @@ from airflow_provider_binance_margin.lake.interval import (
     utc,
     widen,
 )
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.dataset import Dataset
 
 _KEY_FORMATS: dict[Grain, str] = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
 _KEY_FORMS: dict[Grain, str] = {
@@ -264,3 +267,24 @@ def check_against(now: float, choice: LoadPlan, *, ahead: float = 300.0) -> None
                 f"the interval {interval} from {choice.source} ends in the future (the exchange's clock says "
                 f"{iso(int(now * 1000))}): load it after its end, or give an end that has passed"
             )
+
+
+def check_memory(now: float, choice: LoadPlan, dataset: Dataset) -> None:
+    """Refuse what begins before the exchange remembers: what it answers then proves nothing, since it says no word.
+
+    :param now: the exchange's time, seconds since 1970
+    :raises IntervalError: with the first day that can be proved, and the cure
+    """
+    first = choice.intervals[0]
+    if dataset.memory is not None and is_beyond_memory(now, first.start, dataset):
+        provable = next_grain(floor(int((now - dataset.memory.total_seconds()) * 1000), "day"), "day")
+        raise IntervalError(
+            f"the exchange remembers {dataset.name} for {dataset.memory.days} days, and {first} begins before that: it "
+            f"can be proved complete from {iso(provable)} on. Begin there, or load what is left as a claim with "
+            'beyond_memory="claim"'
+        )
+
+
+def is_beyond_memory(now: float, start: int, dataset: Dataset) -> bool:
+    """Whether an interval begins (ms) before what the exchange remembers, where that is documented."""
+    return dataset.memory is not None and start < (now - dataset.memory.total_seconds()) * 1000

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_binance_margin import __version__
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceError, BinanceTransientError
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
 MOST_REQUESTS = 39

@@ -1,25 +1,29 @@
-"""Counter of records: one request of one row a poll, as a generator, the same for pokes and for triggers."""
+"""Counter of records: one request of one row a poll, as a generator, the same for pokes and for triggers.
+
+A ledger states no total: there it is one request of as many rows as it shows, and more only where those are too few.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from airflow_provider_binance_margin.exchange.endpoint import Page, Record
+from airflow_provider_binance_margin.exchange.dataset import Dataset, Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError, BinanceSpanError
+from airflow_provider_binance_margin.exchange.ledger import middle_of
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
+from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.exchange.settling import seconds_until_settled
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.call import Caller
     from airflow_provider_binance_margin.exchange.messages import Call
 
-#: rows that a poll asks for: the newest
-ROWS_ASKED = 1
 #: by how much our clock may differ from the exchange's before a request is refused for it
 _SKEW_MS = 5000
 
@@ -65,12 +69,13 @@ class _Closed(msgspec.Struct, frozen=True):
 class RecordCounter:
     """Count of the records from a moment on; totals of settled windows are kept, not asked for again.
 
-    :param caller: signed calls of the endpoint, decoding answers of `ROWS_ASKED` rows
+    :param caller: signed calls of the dataset's endpoint, decoding answers of `rows_asked` rows
     :param start: first millisecond of the window
     :param end: first millisecond after it; None for a window that stays open
     :param span: the longest window asked for at once
     :param settle: seconds after its end, by the exchange's clock, at which a window counts as closed
-    :param isolated_symbol: the endpoint's own filter
+    :param dataset: what is counted
+    :param scope: of which part of the account
     """
 
     def __init__(
@@ -81,16 +86,18 @@ class RecordCounter:
         *,
         span: Span,
         settle: float,
-        isolated_symbol: str | None = None,
+        dataset: Dataset,
+        scope: Scope,
     ) -> None:
         self._caller = caller
         self._start = start
         self._end = end
         self._span = span
         self._settle = settle
-        self._symbol = isolated_symbol
+        self._dataset = dataset
+        self._scope = scope
         account = (caller.host.base_url, caller.path, caller.credentials.api_key)
-        question = json.dumps([*account, isolated_symbol, start, end, settle])
+        question = json.dumps([*account, dataset.name, str(scope), start, end, settle])
         self._first = self._closed = _Closed(hashlib.sha256(question.encode()).hexdigest(), start, 0, None, span.ms)
 
     @property
@@ -103,7 +110,7 @@ class RecordCounter:
         try:
             closed = msgspec.convert(memory, _Closed)
             self._record(closed.newest)
-        except (msgspec.MsgspecError, ValueError, IndexError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return
         if closed.asked == self._first.asked and self._start <= closed.until < self._present_end() + 24 * HOUR_MS:
             self._closed = closed
@@ -116,13 +123,13 @@ class RecordCounter:
         while start < end:
             stop, asked_at = self._cut(start, end), clock.monotonic()
             try:
-                page = yield from self._ask(start, stop)
+                number, last = yield from self._ask(start, stop)
             except BinanceSpanError:
                 if not self._span.halve(stop - start):
                     raise
                 continue
-            total += page.total or 0
-            newest = page.records[0] if page.records else newest
+            total += number
+            newest = last or newest
             start = stop
             if self._had_settled(stop, asked_at):
                 line = newest.line.decode() if newest else None
@@ -151,15 +158,35 @@ class RecordCounter:
         settled = self._present_end() - int(self._settle * 1000) - _SKEW_MS
         return start + self._span.ms if settled <= start else min(start + self._span.ms, settled)
 
-    def _ask(self, start: int, stop: int) -> Call[Page]:
-        page = yield from self._caller.call(
-            {"startTime": start, "endTime": stop - 1, "isolatedSymbol": self._symbol, "current": 1, "size": ROWS_ASKED}
-        )
+    def _ask(self, start: int, stop: int) -> Call[tuple[int, Record | None]]:
+        """How many records one window has, and the newest of them."""
+        page = yield from self._page(start, stop)
+        if self._dataset.is_ledger:
+            if len(page.records) < self._dataset.max_size:
+                return len(page.records), _newest(page.records)
+            middle = middle_of(start, stop, self._dataset.max_size)
+            older, oldest = yield from self._ask(start, middle)
+            newer, newest = yield from self._ask(middle, stop)
+            return older + newer, newest or oldest
         if page.total is None:
             raise BinanceIncompleteError("the exchange states no total")
         if page.total and not page.records:
             raise BinanceIncompleteError(f"the exchange states {page.total} records and shows none of them")
-        return page
+        if page.total > 1 and not self._dataset.newest_first:  # then it is the first row or the last
+            page.records.extend((yield from self._page(start, stop, page.total)).records)
+        return page.total, _newest(page.records)
+
+    def _page(self, start: int, stop: int, at: int | None = None) -> Call[Page]:
+        return self._caller.call(self._dataset.request(self._scope, start, stop, size=rows_asked(self._dataset), at=at))
 
     def _record(self, line: str | None) -> Record | None:
-        return None if line is None else self._caller.decode(b'{"rows":[%b],"total":1}' % line.encode()).records[0]
+        return None if line is None else self._dataset.record(line.encode())
+
+
+def rows_asked(dataset: Dataset) -> int:
+    """Rows that a poll asks for: one beside a total, as many as there are without one."""
+    return dataset.max_size if dataset.is_ledger else 1
+
+
+def _newest(records: Sequence[Record]) -> Record | None:
+    return max(records, key=lambda record: record.time or 0, default=None)

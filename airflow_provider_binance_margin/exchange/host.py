@@ -164,7 +164,7 @@ class Host:
         now = self.clock.monotonic()
         accepted = status == 200 if accepted is None else accepted  # noqa: PLR2004
         date = _http_date(header("date")) if accepted else None
-        used = header("x-sapi-used-ip-weight-1m") or ""
+        used = header("x-sapi-used-ip-weight-1m") or header("x-sapi-used-uid-weight-1m") or ""
         with self._lock:
             if date is not None:
                 self._date = (date, now)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
-from airflow_provider_binance_margin.exchange.endpoint import Page, Record
+from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
-from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, Reading, Sink
+from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, Reader, Reading, Sink
 
 _SECOND_MS = 1_000
 
@@ -58,12 +59,7 @@ class Ledger:
             records, rows = sink.distinct(), sink.distinct() + sink.conflicts()
             return Reading(records, rows, records, requests, proof="exhausted")
         sink.restart_window()
-        middle = (start + end) // 2 // _SECOND_MS * _SECOND_MS
-        if not start < middle < end:
-            raise BinanceIncompleteError(
-                f"the window [{start}, {end}) ms holds {self.limit} rows or more, and one answer shows no more: a "
-                "second this full cannot be read completely"
-            )
+        middle = middle_of(start, end, self.limit)
         return (
             Reading(requests=requests, proof="exhausted")
             + self.read(start, middle, sink)
@@ -79,6 +75,45 @@ class Ledger:
             if len(page) < self.limit:
                 break
         return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerReader(Reader):
+    """Reader of intervals of a ledger.
+
+    :param fetch: (start, end, from_id) -> page
+    :param limit: the most rows of one page
+    :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
+    """
+
+    limit: int
+    make_sink: Callable[[], AbstractContextManager[Sink]]
+
+    def read_window(self, start: int, end: int, sink: Sink) -> Reading:
+        """Put the complete records of one window into the sink."""
+        return Ledger(self.fetch, self.limit).read(start, end, sink)
+
+    def count(self, start: int, end: int) -> int:
+        """The records of ``[start, end)`` (ms), read and forgotten.
+
+        :raises BinanceIncompleteError: as for a reading
+        """
+        with self.make_sink() as sink:
+            return self.read(start, end, sink).records
+
+
+def middle_of(start: int, end: int, limit: int) -> int:
+    """The whole second at which a window too full for one answer is cut.
+
+    :raises BinanceIncompleteError: when there is none
+    """
+    middle = (start + end) // 2 // _SECOND_MS * _SECOND_MS
+    if not start < middle < end:
+        raise BinanceIncompleteError(
+            f"the window [{start}, {end}) ms holds {limit} rows or more, and one answer shows no more: a second this "
+            "full cannot be read completely"
+        )
+    return middle
 
 
 @dataclass

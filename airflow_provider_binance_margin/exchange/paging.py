@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeAlias, TypeVar
 
-from airflow_provider_binance_margin.exchange.endpoint import Page, Record
+from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError, BinanceSpanError
 
 T = TypeVar("T")
@@ -29,8 +29,8 @@ _STALE_PAGES = 2
 #: Servers' limits of a list or a count are multiples of this, from twice as many on.
 _CAP_STEP = 500
 
-#: (start, end, current) -> page; the window is half-open, in ms
-Fetch: TypeAlias = Callable[[int, int, int], Page]
+#: (start, end, current) -> page; the window is half-open, in ms. A ledger is asked for its newest rows, or from an id
+Fetch: TypeAlias = Callable[[int, int, "int | None"], Page]
 #: fetches the pages of these numbers, in any way, and yields them in any order
 FetchPages: TypeAlias = Callable[[Callable[[int], Page], Iterable[int]], Iterable[Page]]
 
@@ -75,7 +75,8 @@ class Reading:
     :param total: what the exchange stated, summed over windows: more than records where windows share one
     :param requests: requests sent
     :param outside: rows whose time lies outside the window they were asked for
-    :param proof: "total" when records and total agree, "pages" when two equal readings stand for it
+    :param proof: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where
+        no total is stated and every page was read
     :param looks: for each window, ascending: look once more, and tell whether its first page is the same
     """
 
@@ -100,7 +101,7 @@ class Reading:
             total=self.total + other.total,
             requests=self.requests + other.requests,
             outside=self.outside + other.outside,
-            proof=self.proof if self.proof == other.proof else "pages",
+            proof=other.proof if self.proof in ("", other.proof) else "pages",
             looks=self.looks + other.looks,
         )
 
@@ -152,8 +153,8 @@ class Reader:
         requests = 0
         for attempt in range(1, READINGS + 1):
             sink.clear()
-            windows = self._windows(start, end, lambda first, last: _Window(self, first, last).read(sink))
-            reading = sum(windows, Reading())
+            windows = self._windows(start, end, lambda first, last: self.read_window(first, last, sink))
+            reading = sum(windows, Reading(proof=""))
             requests += reading.requests
             if sink.records() != reading.records and attempt < READINGS:
                 continue
@@ -172,6 +173,10 @@ class Reader:
         :raises BinanceIncompleteError: when it states nothing
         """
         return sum(self._windows(start, end, lambda first, last: _Window(self, first, last).count()))
+
+    def read_window(self, start: int, end: int, sink: Sink) -> Reading:
+        """Put the complete records of one window into the sink."""
+        return _Window(self, start, end).read(sink)
 
     def _windows(self, start: int, end: int, do: Callable[[int, int], T]) -> Iterator[T]:
         """Do something for each window, ascending; one that is refused for its length is tried again shorter."""

@@ -8,23 +8,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_binance_margin.exchange.endpoint import Endpoint, Page
+from airflow_provider_binance_margin.exchange.dataset import Dataset, Page
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION, dataset_of
 from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.scope import checked_symbol, scope_of
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, SETTLE, seconds_until_settled
-from airflow_provider_binance_margin.exchange.symbol import checked_symbol
 from airflow_provider_binance_margin.hooks.base import BinanceBaseHook, json_object
 from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, ms, parse
-from airflow_provider_binance_margin.load_plan import LoadPlan, check_against
+from airflow_provider_binance_margin.load_plan import LoadPlan, check_against, check_memory
 from airflow_provider_binance_margin.options import seconds
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.counter import Count, RecordCounter
     from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Span
 
-_MAX_SPAN_MS = 7 * 24 * 3_600_000
 _READINGS = 3
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
 
@@ -75,18 +75,15 @@ class BinanceHook(BinanceBaseHook):
         :param recv_window: ``recvWindow`` in ms, the connection's if not given
         :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them
         """
-        page = self._page(
-            FORCE_LIQUIDATION,
-            {
-                "startTime": _ms(start_time),
-                "endTime": _ms(end_time),
-                "isolatedSymbol": checked_symbol(isolated_symbol),
-                "current": current,
-                "size": size,
-                "recvWindow": recv_window,
-            },
+        return self.page(
+            FORCE_LIQUIDATION.name,
+            startTime=start_time,
+            endTime=end_time,
+            isolatedSymbol=checked_symbol(isolated_symbol),
+            current=current,
+            size=size,
+            recvWindow=recv_window,
         )
-        return {"rows": [_row(record.line) for record in page.records], "total": page.total}
 
     def force_liquidations(
         self,
@@ -108,7 +105,7 @@ class BinanceHook(BinanceBaseHook):
         :raises BinanceIncompleteError: when the exchange's pages do not agree with its total
         :raises IntervalError: when the interval is none, or ends in the future
         """
-        return self._records(FORCE_LIQUIDATION, start, end, isolated_symbol, seconds(settle))
+        return self.records(FORCE_LIQUIDATION.name, start, end, isolated_symbol=isolated_symbol, settle=settle)
 
     # -- the account ---------------------------------------------------------------------------------------------
 
@@ -119,23 +116,52 @@ class BinanceHook(BinanceBaseHook):
         """
         return sorted(self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols))
 
-    # -- any endpoint --------------------------------------------------------------------------------------------
+    # -- any dataset -----------------------------------------------------------------------------------------------
 
-    def _page(self, endpoint: Endpoint, params: Mapping[str, Any]) -> Page:
-        decode = endpoint.reader_of(params["size"])
-        return self._get(endpoint.path, params, weight=endpoint.weight, decode=decode)
+    def page(self, dataset: str, **params: Any) -> dict[str, Any]:
+        """One page of a dataset.
 
-    def _records(
+        :param dataset: one of `exchange.datasets.DATASETS`
+        :param params: the endpoint's own parameters by their own names, such as ``startTime`` (a datetime or ms since
+            1970), ``isolatedSymbol``, ``current`` and ``size``, or ``limit`` and ``fromId``; None is not sent
+        :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them, in its order; ``total`` is None for a
+            dataset that has none
+        """
+        known = dataset_of(dataset)
+        sent = {name: _ms(value) if isinstance(value, datetime) else value for name, value in params.items()}
+        page = self._page(known, {**sent, **known.params})
+        return {"rows": [_row(record.line) for record in page.records], "total": page.total}
+
+    def records(
         self,
-        endpoint: Endpoint,
+        dataset: str,
         start: datetime | str,
         end: datetime | str,
-        isolated_symbol: str | None,
-        settle: float,
+        *,
+        isolated_symbol: str | None = None,
+        filters: Mapping[str, str] | None = None,
+        settle: timedelta | float = SETTLE,
     ) -> list[dict[str, Any]]:
+        """All records of a dataset in the half-open interval ``[start, end)``: complete and checked, or an error.
+
+        An interval that has ended but not settled is waited for, by the exchange's clock.
+
+        :param dataset: one of `exchange.datasets.DATASETS`
+        :param start: first instant in the interval; a datetime or ISO 8601 text, UTC if it names no zone
+        :param end: first instant after it
+        :param isolated_symbol: the pair of an isolated account; None asks for no pair
+        :param filters: the endpoint's own further filters, such as ``{"asset": "BTC"}``
+        :param settle: seconds after its end from which on an interval counts as closed
+        :return: rows as the exchange sent them (numbers stay text), oldest first
+        :raises BinanceIncompleteError: when the exchange's pages do not agree with each other or with its total
+        :raises IntervalError: when the interval is none, ends in the future, or begins before what the exchange
+            remembers
+        """
         from airflow_provider_binance_margin.exchange.paging import Span
         from airflow_provider_binance_margin.lake.spool import Spool
 
+        known, settle = dataset_of(dataset), seconds(settle)
+        reader = self.reader(known, Span(known.span_ms(None)), isolated_symbol=isolated_symbol, filters=filters)
         first, last = parse(start), parse(end)
         if first is None or last is None or first >= last:
             raise IntervalError("start must be before end, and both must be given")
@@ -143,12 +169,12 @@ class BinanceHook(BinanceBaseHook):
             raise ValueError("settle must not be negative")
         interval = Interval(ms(first), ms(last))
         choice = LoadPlan((interval,), "arguments")
-        reader = self.reader(endpoint, Span(_MAX_SPAN_MS), isolated_symbol=isolated_symbol)
+        self.check_memory(choice, known)
         for _ in range(_READINGS):
             if left := self.unsettled(choice, settle):
                 self.wait(left, f"{interval} counts as closed {settle:.0f} s after its end")
             began = time.monotonic()
-            with Spool(len(endpoint.record_key)) as spool:
+            with Spool(len(known.record_key)) as spool:
                 reader.read(interval.start, interval.end, spool)
                 if not self.seconds_until_settled(choice, settle, began):
                     return [_row(line) for line in spool.lines()]
@@ -181,57 +207,76 @@ class BinanceHook(BinanceBaseHook):
         check_against(now, choice)
         return seconds_until_settled(choice.intervals[-1].end, settle, now)
 
+    def check_memory(self, choice: LoadPlan, dataset: Dataset) -> None:
+        """Refuse what begins before the exchange remembers, by its clock.
+
+        :raises IntervalError: with the cure
+        """
+        if dataset.memory is not None:
+            check_memory(self.ask_exchange_time(), choice, dataset)
+
     def reader(
         self,
-        endpoint: Endpoint,
+        dataset: Dataset,
         span: Span,
         *,
-        isolated_symbol: str | None = None,
+        isolated_symbol: object = None,
+        filters: object = None,
         require_total: bool = True,
         fetch_pages: FetchPages = map,
         size: int | None = None,
     ) -> Reader:
-        """What reads whole intervals of an endpoint; see `exchange.paging.Reader`.
+        """What reads whole intervals of a dataset; see `exchange.paging.Reader` and `exchange.ledger.LedgerReader`.
 
-        :param size: rows on a page; the endpoint's most if not given
+        :param size: rows on a page that has a total; the endpoint's most if not given
         """
+        from airflow_provider_binance_margin.exchange.ledger import LedgerReader
         from airflow_provider_binance_margin.exchange.paging import Reader
+        from airflow_provider_binance_margin.lake.spool import Spool
 
-        symbol = checked_symbol(isolated_symbol)
+        scope = scope_of(dataset, isolated_symbol, filters)
+        size = dataset.max_size if dataset.is_ledger else size
 
-        def fetch(start: int, end: int, current: int) -> Page:
-            window = {"startTime": start, "endTime": end - 1, "isolatedSymbol": symbol}
-            return self._page(endpoint, {**window, "current": current, "size": size or endpoint.max_size})
+        def fetch(start: int, end: int, at: int | None) -> Page:
+            return self._page(dataset, dataset.request(scope, start, end, size=size, at=at))
 
-        return Reader(fetch, span, require_total, fetch_pages, self.exchange_time)
+        common = (fetch, span, require_total, fetch_pages, self.exchange_time)
+        if dataset.is_ledger:
+            make_sink = partial(Spool, len(dataset.record_key))
+            return LedgerReader(*common, limit=dataset.max_size, make_sink=make_sink)
+        return Reader(*common)
+
+    def _page(self, dataset: Dataset, params: Mapping[str, Any]) -> Page:
+        decode = dataset.reader_of(params.get("limit" if dataset.is_ledger else "size"))
+        return self._get(dataset.path, params, weight=dataset.weight, decode=decode)
 
     def watch(
         self,
-        endpoint: Endpoint,
+        dataset: Dataset,
         start: int,
         end: int | None,
         *,
         settle: float,
-        max_span: float,
-        isolated_symbol: str | None = None,
+        max_span: float | None = None,
+        isolated_symbol: object = None,
+        filters: object = None,
     ) -> RecordCounter:
-        """What counts the records that appear in an endpoint's window (ms); see `exchange.counter.RecordCounter`."""
-        from airflow_provider_binance_margin.exchange.counter import ROWS_ASKED, RecordCounter
+        """What counts the records that appear in a window (ms); see `exchange.counter.RecordCounter`."""
+        from airflow_provider_binance_margin.exchange.counter import RecordCounter, rows_asked
         from airflow_provider_binance_margin.exchange.paging import Span
 
-        symbol = checked_symbol(isolated_symbol)
-        caller = replace(self._caller(endpoint.path, endpoint.weight, endpoint.reader_of(ROWS_ASKED)), attempts=1)
-        span = Span(int(max_span * 1000))
-        return RecordCounter(caller, start, end, span=span, settle=settle, isolated_symbol=symbol)
+        scope = scope_of(dataset, isolated_symbol, filters)
+        decode = dataset.reader_of(rows_asked(dataset))
+        caller = replace(self._caller(dataset.path, dataset.weight, decode), attempts=1)
+        span = Span(dataset.span_ms(max_span))
+        return RecordCounter(caller, start, end, span=span, settle=settle, dataset=dataset, scope=scope)
 
     def look(self, watch: RecordCounter) -> Count:
         """Look once: one request of one row. A failure is raised, not retried: the next look is the next try."""
         return self._drive(watch.poll())
 
 
-def _ms(when: datetime | int | None) -> int | None:
-    if not isinstance(when, datetime):
-        return when
+def _ms(when: datetime) -> int | None:
     known = parse(when)  # which takes one without a zone as UTC
     return None if known is None else ms(known)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
 from airflow_provider_binance_margin.lake.object_metadata import (
@@ -16,10 +16,11 @@ from airflow_provider_binance_margin.lake.object_metadata import (
 
 #: "complete": as many records as the exchange states. "missing", "short" and "corrupt": to be loaded again, as is what
 #: does not state its account, which is missing since nobody knows whose it is. "foreign":
-#: another's object is in the way. "long": more than the exchange states, which it may have forgotten. "claim": empty,
-#: and fetched so long after its end that the exchange may have forgotten what there was.
-Verdict: TypeAlias = Literal["complete", "missing", "short", "long", "foreign", "corrupt", "claim"]
-TO_BE_LOADED: tuple[Verdict, ...] = ("missing", "short", "corrupt")
+#: another's object is in the way. "long": more than the exchange states, which it may have forgotten. "claim": loaded
+#: from beyond the exchange's memory, or empty and fetched so long after its end that it may have forgotten what there
+#: was. "unfinished": with rows in a state that may still change, to be loaded again.
+Verdict: TypeAlias = Literal["complete", "missing", "short", "long", "foreign", "corrupt", "claim", "unfinished"]
+TO_BE_LOADED: tuple[Verdict, ...] = ("missing", "short", "corrupt", "unfinished")
 FAULTS: tuple[Verdict, ...] = (*TO_BE_LOADED, "foreign")
 _MOST_LISTED = 100
 #: more would be too many for one mapped task; the next audit finds what these leave
@@ -54,7 +55,7 @@ class Finding:
         }
 
 
-def judge(
+def judge(  # noqa: PLR0911 - one for each verdict
     subject: ObjectIdentity,
     metadata: Mapping[str, str] | None,
     total: int,
@@ -80,12 +81,16 @@ def judge(
     records = stated_records(metadata)
     # what the exchange counted twice when the object was proved, it may go on counting twice
     proved = stated_number(metadata, "total") if records else 0
-    if total not in (records, proved or records):
-        return "short" if records < total else "long"
+    differs = total not in (records, proved or records)
+    if differs and records < total:
+        return "short"
+    if stated_number(metadata, "not-final"):
+        return "unfinished"
     fetched = _fetched_at(metadata)
-    if not records and (fetched is None or fetched - subject.interval.end > fresh_ms):
+    is_late = fetched is None or fetched - subject.interval.end > fresh_ms
+    if metadata.get("proof") == "claim" or (is_late and not records):
         return "claim"
-    return "complete"
+    return "long" if differs else "complete"
 
 
 def _fetched_at(metadata: Mapping[str, str]) -> int | None:
@@ -101,7 +106,7 @@ def report(findings: Iterable[Finding]) -> dict[str, Any]:
 
     :return: ``gaps`` is a list of at most `MOST_GAPS` ``{"start": ..., "end": ...}``, touching ones joined
     """
-    counts: dict[str, int] = dict.fromkeys(("complete", "missing", "short", "long", "foreign", "corrupt", "claim"), 0)
+    counts: dict[str, int] = dict.fromkeys(get_args(Verdict), 0)
     listed: dict[str, list[dict[str, Any]]] = {verdict: [] for verdict in counts if verdict != "complete"}
     gaps: list[Interval] = []
     for finding in findings:

@@ -20,6 +20,7 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,38}")
 _EXACT = Context(prec=PRECISION, traps=[Inexact, InvalidOperation, Overflow])
 _UNIT = Decimal(1).scaleb(-SCALE)
 _INT64 = range(-(2**63), 2**63)
+_SECONDS_BELOW = 10**10  # of an "epoch": seconds or ms since 1970
 _TO_BE_QUOTED = re.compile(r'[",\r\n]|^$|^\s|\s$')
 
 
@@ -106,6 +107,11 @@ def _integer(value: Any) -> int:
     return int(value)
 
 
+def _epoch(value: Any) -> int:
+    number = _integer(value)
+    return number * 1000 if abs(number) < _SECONDS_BELOW else number
+
+
 def _string(value: Any) -> str:
     if not isinstance(value, str) or isinstance(value, _Number):
         raise ValueError("is not a string")
@@ -124,4 +130,5 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "string": _string,
     "boolean": _boolean,
     "timestamp": _integer,
+    "epoch": _epoch,
 }

@@ -23,9 +23,9 @@ _CROSS_BEFORE = "account"
 class ObjectIdentity:
     """Identity of an object: two objects are one and the same exactly if this is equal.
 
-    :param dataset: the endpoint's name
+    :param dataset: its name
     :param interval: what it covers
-    :param scope: the isolated symbol, or `CROSS`
+    :param scope: the isolated symbol, or `CROSS`, then the filters
     :param account: the user's name of the exchange's account
     """
 
@@ -116,6 +116,7 @@ def object_metadata(
     first: int | None,
     last: int | None,
     fetched_at: int,
+    not_final: int | None = None,
     provider_version: str,
 ) -> dict[str, str]:
     """The metadata of an object: ASCII, what is not is percent-encoded; times as ISO 8601 in UTC.
@@ -123,13 +124,15 @@ def object_metadata(
     :param records: distinct ones, by their key
     :param rows: lines; more than the records where rows differ under one key
     :param total: what the exchange stated
-    :param proof: "total" when records and total agree, "pages" when two equal readings stand for it
+    :param proof: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where
+        no total is stated and all was read, "claim" for what the exchange may have forgotten in part
     :param sha256: of the uncompressed JSON lines with their newlines
     :param body_sha256: of the object's own bytes
     :param body_size: their number
     :param first: the earliest record's time in ms
     :param last: the latest record's time in ms
     :param fetched_at: ms, by the exchange's clock
+    :param not_final: rows in a state that may still change; None where a dataset has no such states
     """
     return {
         **subject.as_metadata(),
@@ -144,6 +147,7 @@ def object_metadata(
         "first-updated-time": "" if first is None else iso(first),
         "last-updated-time": "" if last is None else iso(last),
         "fetched-at": iso(fetched_at),
+        **({} if not_final is None else {"not-final": str(not_final)}),
         "provider-version": provider_version,
     }
 

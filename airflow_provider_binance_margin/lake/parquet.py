@@ -44,6 +44,7 @@ def write_parquet(rows: Iterator[Row], columns: Mapping[str, str], file: Any) ->
         "string": pa.string(),
         "boolean": pa.bool_(),
         "timestamp": pa.timestamp("ms", tz="UTC"),
+        "epoch": pa.timestamp("ms", tz="UTC"),
     }
     names = [snake_case(name) for name in columns]
     schema = pa.schema(
@@ -87,7 +88,7 @@ def _value(row: Row, name: str, columns: Mapping[str, str]) -> Any:
 
 
 def _misfit(row: Row, name: str, what: str, columns: Mapping[str, str]) -> FieldError:
-    shown = [key for key, kind in columns.items() if key == name or kind in ("integer", "string", "timestamp")]
+    shown = [key for key, kind in columns.items() if key == name or kind in ("integer", "string", "timestamp", "epoch")]
     record = ", ".join(f"{key} {bytes(row[key])[:80].decode(errors='replace')}" for key in shown if key in row)
     return FieldError(
         f"{name} {what}, so Parquet cannot hold it, in the record with {record}. Use .jsonl.gz or .csv.gz, which hold "

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_binance_margin.exchange.endpoint import Endpoint
-from airflow_provider_binance_margin.exchange.errors import BinanceRequestError, BinanceThrottledError
-from airflow_provider_binance_margin.exchange.symbol import checked_symbol
+from airflow_provider_binance_margin.exchange.datasets import dataset_of
+from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
+from airflow_provider_binance_margin.exchange.scope import scope_of
 from airflow_provider_binance_margin.failures import in_airflow_terms
 from airflow_provider_binance_margin.lake.interval import Grain, iso
 from airflow_provider_binance_margin.lake.layout import (
-    CROSS,
     DEFAULT_KEY,
     LayoutError,
     check_bucket,
@@ -25,14 +24,14 @@ from airflow_provider_binance_margin.lake.layout import (
     suffix_of,
 )
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.options import check_windows, seconds
+from airflow_provider_binance_margin.options import check_dataset, check_windows, is_plain, seconds, seconds_or_none
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_binance_margin.exchange.dataset import Dataset
+    from airflow_provider_binance_margin.exchange.paging import Span
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
@@ -55,19 +54,16 @@ class NotYetError(Exception):
 
 
 class LakeOperator(BaseOperator):
-    """What of the exchange is meant, and where its objects are.
-
-    Subclasses name the endpoint and describe the parameters.
-    """
-
-    endpoint: ClassVar[Endpoint]
+    """What of the exchange is meant, and where its objects are; subclasses describe the parameters."""
 
     template_fields: Sequence[str] = (
         "s3_bucket",
         "s3_key",
         "start",
         "end",
+        "dataset",
         "isolated_symbol",
+        "filters",
         "account",
         "binance_conn_id",
         "aws_conn_id",
@@ -77,14 +73,16 @@ class LakeOperator(BaseOperator):
     def __init__(
         self,
         *,
+        dataset: str,
         s3_bucket: str | None = None,
         s3_key: str | None = None,
         start: Any = None,
         end: Any = None,
         grain: Grain | None = None,
         isolated_symbol: str | None = None,
+        filters: Mapping[str, str] | None = None,
         account: str | None = None,
-        max_span: timedelta | float = timedelta(days=7),
+        max_span: timedelta | float | None = None,
         max_workers: int = 16,
         s3_extra_args: Mapping[str, Any] | None = None,
         binance_conn_id: str = "binance_default",
@@ -95,12 +93,14 @@ class LakeOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.dataset = dataset
         self.s3_bucket = s3_bucket
         self.s3_key = s3_key if s3_key is not None else DEFAULT_KEY
         self.start = start
         self.end = end
         self.grain = grain
         self.isolated_symbol = isolated_symbol
+        self.filters = filters
         self.account = account
         self.max_span = max_span
         self.max_workers = max_workers
@@ -122,18 +122,14 @@ class LakeOperator(BaseOperator):
 
     def _check_fields(self) -> None:
         """Refuse, while the DAG is parsed, what could never work; templates and other tasks' values come later."""
-        if isinstance(self.s3_key, str) and _is_plain(self.s3_key):
+        if isinstance(self.s3_key, str) and is_plain(self.s3_key):
             _check_key(self.s3_key)
-        if isinstance(self.s3_bucket, str) and _is_plain(self.s3_bucket):
+        if isinstance(self.s3_bucket, str) and is_plain(self.s3_bucket):
             check_bucket(self.s3_bucket)
         account = self.binance_conn_id if self.account is None else self.account
-        if _is_plain(account):
+        if is_plain(account):
             checked_account(account)
-        if _is_plain(self.isolated_symbol):
-            try:
-                checked_symbol(self.isolated_symbol)
-            except BinanceRequestError as error:
-                raise ValueError(str(error)) from None
+        check_dataset(self.dataset, self.isolated_symbol, self.filters)
 
     # -- doing it, now or when it can be done ----------------------------------------------------------------------
 
@@ -207,14 +203,22 @@ class LakeOperator(BaseOperator):
         _check_key(key)
         return bucket, key
 
-    def scope(self) -> str:
-        """The isolated symbol, or "cross"."""
-        return checked_symbol(self.isolated_symbol) or CROSS
+    @property
+    def known_dataset(self) -> Dataset:
+        """The dataset that is named."""
+        return dataset_of(self.dataset)
+
+    def span(self) -> Span:
+        """The longest window to be asked for."""
+        from airflow_provider_binance_margin.exchange.paging import Span
+
+        return Span(self.known_dataset.span_ms(seconds_or_none(self.max_span)))
 
     def identity(self) -> dict[str, str]:
         """What the identities of all the task's objects have in common."""
         account = checked_account(self.binance_conn_id if self.account is None else self.account)
-        return {"dataset": self.endpoint.name, "account": account, "scope": self.scope()}
+        scope = str(scope_of(self.known_dataset, self.isolated_symbol, self.filters))
+        return {"dataset": self.known_dataset.name, "account": account, "scope": scope}
 
     def summary(self, choice: LoadPlan, bucket: str) -> dict[str, Any]:
         """What the result says of the task itself."""
@@ -237,13 +241,6 @@ class LakeOperator(BaseOperator):
         store = ObjectStore(s3, bucket, self.s3_extra_args or {})
         store.check_bucket()
         return hook, store
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value stands in the DAG file, and is not left to a template or to another task."""
-    if isinstance(value, str):
-        return not any(mark in value for mark in ("{{", "{%", "{#"))
-    return isinstance(value, (int, float, bytes, list, tuple, set, dict))
 
 
 def _check_key(key: str) -> None:

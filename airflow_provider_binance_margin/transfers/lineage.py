@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_margin.exchange.endpoint import Endpoint
     from airflow_provider_binance_margin.transfers.load import Progress
 
 _NAMESPACE = "binance://api.binance.com"
 
 
-def lineage_of(endpoint: Endpoint, tally: Progress | None) -> Any:
+def lineage_of(path: str, tally: Progress | None) -> Any:
     """The endpoint as input, the objects written (at most `load.MOST_NAMED`) with rows and size as outputs.
 
     :return: an `OperatorLineage`; it imports OpenLineage, which costs most of a second
@@ -24,7 +23,7 @@ def lineage_of(endpoint: Endpoint, tally: Progress | None) -> Any:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     return OperatorLineage(
-        inputs=[Dataset(namespace=_NAMESPACE, name=endpoint.path.lstrip("/"))],
+        inputs=[Dataset(namespace=_NAMESPACE, name=path.lstrip("/"))],
         outputs=[
             OutputDataset(
                 namespace=f"s3://{tally.bucket}",

@@ -27,11 +27,11 @@ from airflow_provider_binance_margin.lake.object_metadata import (
     whose,
 )
 from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
-from airflow_provider_binance_margin.load_plan import LoadPlan, check_against
+from airflow_provider_binance_margin.load_plan import LoadPlan, check_against, is_beyond_memory
 from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore, Payload
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_margin.exchange.endpoint import Endpoint
+    from airflow_provider_binance_margin.exchange.dataset import Dataset
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ObjectLoader:
     """Makes objects of one run. Safe to share between threads.
 
     :param hook: what is asked
-    :param endpoint: of which endpoint
+    :param dataset: of which dataset
     :param reader: reads its intervals
     :param store: where objects go
     :param choice: what the run loads, for what is checked against the exchange's clock
@@ -101,14 +101,14 @@ class ObjectLoader:
         self,
         *,
         hook: BinanceHook,
-        endpoint: Endpoint,
+        dataset: Dataset,
         reader: Reader,
         store: ObjectStore,
         choice: LoadPlan,
         rules: WriteOptions,
     ) -> None:
         self._hook = hook
-        self._endpoint = endpoint
+        self._dataset = dataset
         self._reader = reader
         self._store = store
         self._choice = choice
@@ -129,7 +129,7 @@ class ObjectLoader:
             return ObjectResult(job.key, stated_records(existing.metadata), size=existing.size)
         for _ in range(_READINGS):
             began = time.monotonic()
-            with Spool(len(self._endpoint.record_key)) as spool:
+            with Spool(len(self._dataset.record_key)) as spool:
                 reading = self._reader.read(job.subject.interval.start, job.subject.interval.end, spool)
                 asked_at = self._hook.exchange_time(began)
                 left = self._unsettled(job, asked_at)
@@ -166,9 +166,10 @@ class ObjectLoader:
             return ObjectResult(None, 0, reading.requests)
         suffix = suffix_of(job.key)
         first, last = spool.times()
+        is_claim = is_beyond_memory(asked_at, job.subject.interval.start, self._dataset)
         with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             body = cast("IO[bytes]", file)
-            written = write_rows(spool.lines(), suffix, self._endpoint.columns, body)
+            written = write_rows(spool.lines(), suffix, self._dataset.columns, body)
             records, size = reading.records, file.tell()
             file.seek(0)
             metadata = object_metadata(
@@ -177,18 +178,24 @@ class ObjectLoader:
                 records=records,
                 rows=written.records,
                 total=reading.total,
-                proof=reading.proof,
+                proof="claim" if is_claim else reading.proof,
                 sha256=written.sha256,
                 body_sha256=hashlib.file_digest(file, "sha256").hexdigest(),
                 body_size=size,
                 first=first,
                 last=last,
                 fetched_at=int(asked_at * 1000),
+                not_final=self._not_final(spool),
                 provider_version=__version__,
             )
             payload = Payload(body, FORMATS[suffix].content_type, metadata)
             self._store.put(job.key, payload, lambda now: self._refuse_to_replace(job, now, records, written.records))
         return ObjectResult(job.key, records, reading.requests, size)
+
+    def _not_final(self, spool: Spool) -> int | None:
+        if not self._dataset.not_final:
+            return None
+        return sum(not self._dataset.is_final(line) for line in spool.lines())
 
     def _refuse_foreign(self, job: ObjectTask, existing: Existing | None) -> None:
         if existing is None or job.subject.may_describe(existing.metadata):
@@ -240,14 +247,14 @@ class ObjectLoader:
             log.warning(
                 "%d rows of %s differ from another under the same id; all are kept.", reading.conflicts, interval
             )
-        if reading.proof != "total":
+        if reading.proof == "pages":
             log.warning("%s stays at odds with the exchange's total; two equal readings stand for it.", interval)
-        name = self._endpoint.isolated_field
-        unfiltered = job.subject.scope == CROSS and name in self._endpoint.record_key
+        name = self._dataset.isolated_field
         if (
-            unfiltered
+            name is not None
+            and job.subject.scope == CROSS
             and not self._isolated_told.locked()
-            and spool.holds(list(self._endpoint.record_key).index(name), 1)
+            and spool.holds(list(self._dataset.record_key).index(name), 1)
             and self._isolated_told.acquire(blocking=False)
         ):
             log.warning(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_margin.exchange.call import Caller
-from airflow_provider_binance_margin.exchange.counter import ROWS_ASKED
+from airflow_provider_binance_margin.exchange.counter import rows_asked
 from airflow_provider_binance_margin.exchange.credentials import bare
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Wait
@@ -19,7 +19,7 @@ from airflow_provider_binance_margin.hooks.settings import Settings, open_settin
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-    from airflow_provider_binance_margin.exchange.endpoint import Endpoint, Page
+    from airflow_provider_binance_margin.exchange.dataset import Dataset, Page
     from airflow_provider_binance_margin.exchange.host import Host
     from airflow_provider_binance_margin.triggers.transport import Transport
 
@@ -44,14 +44,14 @@ class AsyncClient:
         """What this process knows of the connection's host."""
         return shared_host(self.settings.base_url)
 
-    def caller(self, endpoint: Endpoint) -> Caller[Page]:
-        """How an endpoint is called, once a poll: a failure is told, and the next poll is the next try."""
+    def caller(self, dataset: Dataset) -> Caller[Page]:
+        """How a dataset's endpoint is called, once a poll: a failure is told, and the next poll is the next try."""
         return Caller(
             self.host,
             self.settings.credentials,
-            endpoint.path,
-            endpoint.weight,
-            endpoint.reader_of(ROWS_ASKED),
+            dataset.path,
+            dataset.weight,
+            dataset.reader_of(rows_asked(dataset)),
             self.settings.recv_window,
             attempts=1,
         )

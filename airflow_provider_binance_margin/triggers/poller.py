@@ -1,4 +1,4 @@
-"""Poller of an endpoint, one request a poll, shared by event triggers however many they are.
+"""Poller of a dataset, one request a poll, shared by event triggers however many they are.
 
 Each result counts the records since one moment, the base. As long as the base stays, a changed count or a newer record
 is news. The base moves on after news and once a day, and only when two counts agree that nothing slipped in between.
@@ -25,7 +25,8 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_margin.exchange.endpoint import Endpoint
+    from airflow_provider_binance_margin.exchange.dataset import Dataset
+    from airflow_provider_binance_margin.exchange.scope import Scope
     from airflow_provider_binance_margin.triggers.client import AsyncClient
 
 log = logging.getLogger(__name__)
@@ -89,17 +90,18 @@ def read_state(state: object, now: PollResult) -> PollResult:
 
 @dataclass(frozen=True)
 class RecordPoller:
-    """Poller of one endpoint over one connection.
+    """Poller of one dataset over one connection.
 
+    :param scope: the part of the account
     :param poll_interval: seconds
-    :param max_span: seconds; the longest window asked for at once
+    :param max_span: seconds; the longest window asked for at once, the dataset's own if None
     """
 
-    endpoint: Endpoint
+    dataset: Dataset
     conn_id: str
-    isolated_symbol: str | None
+    scope: Scope
     poll_interval: float
-    max_span: float
+    max_span: float | None = None
 
     async def results(self) -> AsyncGenerator[PollResult, None]:
         """One result a poll, for ever. Errors are logged once, in words, and waited out."""
@@ -141,12 +143,13 @@ class RecordPoller:
     def counter(self, connection: AsyncClient, base: int) -> RecordCounter:
         """Make the counter of a base."""
         return RecordCounter(
-            connection.caller(self.endpoint),
+            connection.caller(self.dataset),
             base,
             None,
-            span=Span(int(self.max_span * 1000)),
+            span=Span(self.dataset.span_ms(self.max_span)),
             settle=LATE_MS / 1000,  # what is closed is not counted again: late-comers would go unnoticed
-            isolated_symbol=self.isolated_symbol,
+            dataset=self.dataset,
+            scope=self.scope,
         )
 
 

@@ -14,7 +14,7 @@ DAY = 86_400_000
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 6
 INTERVAL = FIRST, FIRST + timedelta(days=DAYS)
-VERDICTS = ("complete", "missing", "short", "long", "foreign", "corrupt", "claim")
+VERDICTS = ("complete", "missing", "short", "long", "foreign", "corrupt", "claim", "unfinished")
 FOREVER = timedelta(days=10_000)
 
 

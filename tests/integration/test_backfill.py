@@ -12,7 +12,7 @@ from decimal import Decimal
 import pytest
 from pyarrow import parquet
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 
 SUFFIXES = [".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet"]
 TYPES = {

@@ -90,7 +90,7 @@ def test_the_connection_type_is_known(shown):
 
 def test_the_link_is_known(shown):
     """`airflow providers links` names the operator's link."""
-    assert "airflow_provider_binance_margin.transfers.records_to_s3.S3ConsoleLink" in shown["links"]["output"]
+    assert "airflow_provider_binance_margin.transfers.margin_history_to_s3.S3ConsoleLink" in shown["links"]["output"]
 
 
 def test_nothing_warns_of_the_provider(shown):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.formats import write_rows
 
 ROOT = Path(__file__).parents[2]

@@ -113,7 +113,7 @@ def test_a_record_wakes_all_who_watch(watch, sandbox):
 def test_a_thousand_watchers_make_one_request_a_poll(watch, sandbox, known):  # noqa: F811
     """However many watch one connection: one poll; and to catch up after a restart, one request more for all."""
     store = Store()
-    store["binance/force_liquidation/binance_default/account"] = json.dumps(
+    store["binance/force_liquidation/binance_default/cross"] = json.dumps(
         {"since": sandbox.now_ms() - 5 * HOUR, "total": 0, "newest": None}
     )
 
@@ -159,7 +159,7 @@ def test_what_slips_in_between_requests_is_announced(watch, sandbox, skip, optio
     """A record that enters at the very moment of a request, while the base moves, is announced."""
     sandbox.add(n=1, at=sandbox.now_ms() - 30_000)
     store = Store()
-    store["binance/force_liquidation/binance_default/account"] = json.dumps(
+    store["binance/force_liquidation/binance_default/cross"] = json.dumps(
         {"since": sandbox.now_ms() - 3 * HOUR, "total": 0, "newest": None}
     )
     sandbox.fault("enter", skip=skip, **options)

@@ -27,6 +27,7 @@ RUNS = {
     "binance_force_liquidation_sensor": {},
     "binance_force_liquidation_query": {},
     "binance_force_liquidation_audit": {},
+    "binance_margin_history": {},
 }
 #: these need what `dag.test()` has not, events or partitions: they are run by the task runner below
 BY_TASK = {

@@ -16,6 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from frames import shown_in_frames
 
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceBannedError,
     BinanceCredentialError,
@@ -23,7 +24,6 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceRequestError,
     BinanceTransientError,
 )
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.paging import Span
 from airflow_provider_binance_margin.lake.spool import Spool
 

@@ -16,7 +16,7 @@ from frames import shown_in_frames
 from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
 from versions import import_string
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.triggers import client
 from airflow_provider_binance_margin.triggers.client import open_client
 from airflow_provider_binance_margin.triggers.force_liquidation import (

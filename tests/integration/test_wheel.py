@@ -109,7 +109,7 @@ def test_a_plain_airflow_finds_it(plain, tmp_path):
     assert found["provider"]
     assert found["hook"] == f"{NAME}.hooks.binance.BinanceHook"
     assert any(link.startswith("Documentation, https://") for link in found["links"])
-    assert found["links_of_tasks"] == [f"{NAME}.transfers.records_to_s3.S3ConsoleLink"]
+    assert found["links_of_tasks"] == [f"{NAME}.transfers.margin_history_to_s3.S3ConsoleLink"]
 
 
 def test_the_examples_parse_there(plain, tmp_path):

@@ -14,13 +14,14 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.exchange.errors import ERRORS
 from airflow_provider_binance_margin.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
+from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.sandbox.mishaps import KINDS
-from airflow_provider_binance_margin.sensors.force_liquidation import ForceLiquidationSensor
-from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
-from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
+from airflow_provider_binance_margin.sensors.margin_history import MarginHistorySensor
+from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
+from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryEventTrigger
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -170,10 +171,10 @@ def test_no_error_code_is_invented():
 @pytest.mark.parametrize(
     ("page", "kind"),
     [
-        ("operator.md", ForceLiquidationToS3Operator),
-        ("audit.md", ForceLiquidationAuditOperator),
-        ("sensor.md", ForceLiquidationSensor),
-        ("events.md", ForceLiquidationEventTrigger),
+        ("operator.md", MarginHistoryToS3Operator),
+        ("audit.md", MarginHistoryAuditOperator),
+        ("sensor.md", MarginHistorySensor),
+        ("events.md", MarginHistoryEventTrigger),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -185,6 +186,25 @@ def test_every_parameter_is_documented(page, kind):
 
     assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == parameters(kind)
     assert sorted(re.findall(r":param (\w+):", kind.__doc__)) == parameters(kind)
+
+
+def test_every_dataset_is_documented():
+    """In a table of what its declaration says."""
+    text = (DOCS / "data.md").read_text()
+
+    for dataset in DATASETS.values():
+        [row] = re.findall(rf"^\| `{dataset.name}` \|(.*)\|$", text, re.MULTILINE)
+        said = [cell.strip() for cell in row.split("|")]
+        assert said == [
+            f"`{dataset.path.removeprefix('/sapi/v1/margin/')}`",
+            ", ".join(f"`{name}`" for name in dataset.record_key),
+            "exhausted" if dataset.is_ledger else "total",
+            f"{dataset.max_span.days} days",
+            f"{dataset.memory.days} days" if dataset.memory else "not documented",
+            f"{dataset.weight} {dataset.weight_kind}",
+            f"`{dataset.pair_param}`" if dataset.pair_param else "cross account only",
+            ", ".join(f"`{name}`" for name in dataset.filters) or "none",
+        ]
 
 
 def test_the_connection_form_is_documented():

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.counter import RecordCounter
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import ERRORS, BinanceConfigError, BinanceError
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.messages import Reply, drive
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Reader, Span

@@ -78,13 +78,17 @@ def test_listed_modules_hold_what_they_are_listed_for(kind, module):
 
 
 @pytest.mark.parametrize("kind", ["operators", "sensors", "triggers", "transfers"])
-def test_every_endpoints_module_is_listed(kind):
-    """No module of an endpoint is forgotten."""
+def test_every_public_module_is_listed(kind):
+    """None is forgotten."""
     try:
         folder = importlib.import_module(f"{NAME}.{kind}")
     except ModuleNotFoundError:
         pytest.skip("there is no such folder")
-    named = {m.name for m in pkgutil.iter_modules(folder.__path__) if m.name.startswith("force_liquidation")}
+    named = {
+        m.name
+        for m in pkgutil.iter_modules(folder.__path__)
+        if m.name.startswith(("force_liquidation", "margin_history"))
+    }
 
     assert {f"{NAME}.{kind}.{name}" for name in named} == {module for k, module in listed() if k == kind}
 

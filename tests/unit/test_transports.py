@@ -35,8 +35,8 @@ from frames import shown_in_frames
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceTransientError
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.messages import Reply, Request, drive
 from airflow_provider_binance_margin.hooks.session import make_session, send

@@ -10,14 +10,15 @@ import pytest
 
 from airflow_provider_binance_margin.exchange.counter import RecordCounter
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
+from airflow_provider_binance_margin.exchange.datasets import BORROW, FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceIncompleteError,
     BinanceSpanError,
     BinanceTransientError,
 )
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.messages import Reply
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
+from airflow_provider_binance_margin.exchange.scope import Scope
 
 NOW = 1_760_000_000_000
 SETTLE = 60_000
@@ -41,7 +42,8 @@ class Room:
                 "end": end,
                 "span": Span(span),
                 "settle": settle,
-                "isolated_symbol": symbol,
+                "dataset": FORCE_LIQUIDATION,
+                "scope": Scope(symbol),
                 **changes,
             }
         )
@@ -322,7 +324,9 @@ def test_nothing_is_remembered_of_a_window_that_is_open(rig):
 OTHER = {
     "start": {"start": NOW - 11 * HOUR_MS},
     "end": {"end": NOW + HOUR_MS},
-    "pair": {"isolated_symbol": "BTCUSDT"},
+    "pair": {"scope": Scope("BTCUSDT")},
+    "filter": {"scope": Scope(None, (("asset", "BTC"),))},
+    "dataset": {"dataset": BORROW},
     "settle": {"settle": 61.0},
 }
 

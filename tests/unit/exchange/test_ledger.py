@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_binance_margin.exchange.endpoint import Page, Record
+from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.exchange.ledger import Ledger
 from airflow_provider_binance_margin.lake.spool import Spool

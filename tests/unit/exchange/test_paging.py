@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange import paging
-from airflow_provider_binance_margin.exchange.endpoint import Page
+from airflow_provider_binance_margin.exchange.dataset import Page
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceIncompleteError,
     BinanceSpanError,
     BinanceTransientError,
 )
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, MOST_PAGES, READINGS, Reader, Reading, Span
 from airflow_provider_binance_margin.lake.spool import Spool
 

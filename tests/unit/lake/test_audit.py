@@ -153,7 +153,7 @@ def test_an_empty_object_that_does_not_say_when_it_was_fetched_is_a_claim(stated
 
 # -- the report ------------------------------------------------------------------------------------------------------
 
-VERDICTS = ["complete", "missing", "short", "long", "foreign", "corrupt", "claim"]
+VERDICTS = ["complete", "missing", "short", "long", "foreign", "corrupt", "claim", "unfinished"]
 
 
 def found(number, verdict, records=1, total=1):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from unit.lake.written import body, written
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.fields import FieldError, extra_of, python_value, snake_case
 
 COLUMNS = FORCE_LIQUIDATION.columns

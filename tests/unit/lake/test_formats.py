@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 from unit.lake.written import body, unpacked, written
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.fields import FieldError
 from airflow_provider_binance_margin.lake.layout import SUFFIXES
 

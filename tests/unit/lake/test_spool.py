@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.paging import Sink
 from airflow_provider_binance_margin.lake.spool import Spool, TemporaryFolderError, temporary_storage
 

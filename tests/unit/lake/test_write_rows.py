@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.lake.written import unpacked, written
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.formats import FORMATS, Written, write_rows
 
 LINES = [b'{"orderId":1}', '{"symbol":"币安人生USDT"}'.encode(), b'{"price":"0.10000000"}']

@@ -3,7 +3,7 @@
 import gzip
 import io
 
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.formats import write_rows
 
 

@@ -13,9 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.messages import Reply
+from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.lake.interval import ms, parse
 from airflow_provider_binance_margin.triggers.client import AsyncClient
 from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
@@ -128,8 +129,8 @@ class ModelConnection:
     def host(self):
         return self.model.host
 
-    def caller(self, endpoint):
-        return Caller(self.host, self.model.credentials, endpoint.path, endpoint.weight, endpoint.read_page, attempts=1)
+    def caller(self, dataset):
+        return Caller(self.host, self.model.credentials, dataset.path, dataset.weight, dataset.read_page, attempts=1)
 
     @property
     def transport(self):
@@ -182,7 +183,7 @@ class Watcher:
 
         class Trigger(ForceLiquidationEventTrigger):
             def poller(self):
-                return ModelPoller(FORCE_LIQUIDATION, "c", None, self.poll_interval, self.max_span, model)
+                return ModelPoller(FORCE_LIQUIDATION, "c", Scope(), self.poll_interval, self.max_span, model)
 
         trigger = Trigger(**{"poll_interval": 5, **self.options})
         trigger.asset_state_store = self.store

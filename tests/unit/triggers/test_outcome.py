@@ -7,7 +7,7 @@ import json
 import pytest
 
 from airflow_provider_binance_margin.exchange.counter import Count
-from airflow_provider_binance_margin.exchange.endpoint import Record
+from airflow_provider_binance_margin.exchange.dataset import Record
 from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
 
 ODD = {

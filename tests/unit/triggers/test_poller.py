@@ -13,7 +13,7 @@ from versions import needs
 
 from airflow_provider_binance_margin.exchange.messages import Reply
 
-STATE = "binance/force_liquidation/binance_default/account"
+STATE = "binance/force_liquidation/binance_default/cross"
 NOW = int(START * 1000)
 
 
@@ -72,7 +72,7 @@ def test_a_record_is_announced_within_a_poll():
 
     assert 31 <= event.at <= 31 + 5.3
     assert event.holds(NOW + 31_000)
-    assert {"start", "end", "total", "newest", "binance_conn_id", "isolated_symbol"} == set(event.payload)
+    assert {"start", "end", "total", "newest", "binance_conn_id", "isolated_symbol", "dataset"} == set(event.payload)
 
 
 def test_ties_and_late_comers_are_news():

@@ -4,14 +4,15 @@ import contextlib
 import json
 import time
 import tracemalloc
+from datetime import timedelta
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_binance_margin.exchange import endpoint
-from airflow_provider_binance_margin.exchange.endpoint import Endpoint, UnreadableAnswerError
-from airflow_provider_binance_margin.exchange.force_liquidation import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange import dataset as dataset_module
+from airflow_provider_binance_margin.exchange.dataset import Dataset, UnreadableAnswerError
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 
 read = FORCE_LIQUIDATION.read_page
 SAMPLE = (
@@ -53,8 +54,8 @@ def test_the_rows_keep_their_order():
 @pytest.mark.parametrize("frame", [b'{"rows":[%b],"total":7}', b'{"total":7,"rows":[%b]}'])
 def test_what_the_exchange_usually_sends_is_not_looked_at_value_by_value(frame, monkeypatch):
     """Rows that are compact, complete and in order are taken as they are: a hundred thousand of them are read a day."""
-    monkeypatch.setattr(Endpoint, "_unusual", None)
-    monkeypatch.setattr(endpoint, "_STRICT", None)
+    monkeypatch.setattr(Dataset, "_unusual", None)
+    monkeypatch.setattr(dataset_module, "_STRICT", None)
     none_used = SAMPLE.replace(b"180015097", b"0").replace(b"1558941374745", b"0").replace(b"true", b"false")
     got = read(frame % b",".join([SAMPLE, none_used]))
     assert (got.total, [r.line for r in got.records]) == (7, [SAMPLE, none_used])
@@ -222,13 +223,12 @@ def test_two_accounts_orders_of_one_number_are_two_records():
         assert [record(blank + row).key for row in variants] == expected
 
 
-def test_another_endpoint_of_the_same_shape_is_read_by_its_own_data():
+def test_another_dataset_of_the_same_shape_is_read_by_its_own_data():
     """Which fields make key and time is data."""
-    interest = Endpoint(
+    interest = Dataset(
         name="interest",
         path="/p",
-        weight=1,
-        max_size=100,
+        max_span=timedelta(days=1),
         columns={"txId": "integer", "asset": "string", "interest": "decimal", "accuredTime": "timestamp"},
         time_field="accuredTime",
         record_key=("txId",),
@@ -237,7 +237,6 @@ def test_another_endpoint_of_the_same_shape_is_read_by_its_own_data():
     shuffled = b'{"accuredTime":1672160400000,"asset":"USDT","interest":"0.02","txId":1352286576452864727}'
     expected = (1672160400000, (1352286576452864727,), row)
     assert interest.read_page(page(row, shuffled)).records == [expected, expected]
-    assert interest.isolated_field == "isIsolated"
 
 
 # -- the fast way and the slow way -----------------------------------------------------------------------------------

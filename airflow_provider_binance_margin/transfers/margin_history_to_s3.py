@@ -1,10 +1,10 @@
-"""Whole intervals of an endpoint to S3: what every such operator does, whatever the endpoint."""
+"""History of the margin account to S3, one dataset a task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from posixpath import commonpath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
@@ -32,10 +32,50 @@ class S3ConsoleLink(BaseOperatorLink):
         return str(getattr(operator, "console_url", ""))
 
 
-class RecordsToS3Operator(LakeOperator):
-    """Load all records of the run's interval from an endpoint to S3: each once, exact, or the task fails.
+class MarginHistoryToS3Operator(LakeOperator):
+    """Load all records of the run's interval from a dataset to S3: each once, exact, or the task fails.
 
-    Subclasses name the endpoint and describe the parameters.
+    One object is written per run, or per `grain`. It appears whole or not at all, holds the same bytes whenever the
+    same interval is loaded, and states in its metadata what it holds and what the exchange said there was. An object is
+    never replaced by one with fewer records, nor by one of another dataset, account, scope or interval. One that must
+    stay keeps no others away: they are loaded, then the task fails.
+
+    Which interval: `start` and `end`; else the run's partition; else its data interval; else the windows of the asset
+    events that triggered it; else, with a `grain`, the last whole grain. A run with none of these fails at once.
+
+    An account with isolated pairs needs one mapped task per pair beside the one without ``isolated_symbol``.
+
+    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
+    :param s3_bucket: the bucket; the AWS connection's own if neither this nor a full URL is given (templated)
+    :param s3_key: the key, or a full ``s3://`` URL. ``{start}``, ``{end}`` (each may have a strftime format),
+        ``{scope}``, ``{account}`` and ``{dataset}`` are filled; the suffix is the format: ``.jsonl``, ``.jsonl.gz``,
+        ``.csv``, ``.csv.gz`` or ``.parquet`` (templated)
+    :param start: explicit start of the interval, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
+    :param end: explicit end, exclusive (templated)
+    :param grain: the length of one object, in UTC: ``"hour"``, ``"day"`` or ``"month"``; None for one object per run
+    :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT`` (templated)
+    :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}``; a part of the scope (templated)
+    :param account: the account's name, part of each object's identity; the connection's id if not given (templated)
+    :param on_empty: ``"write"`` an object without rows, write ``"none"``, or ``"skip"`` the task when the run is empty
+    :param allow_shrink: whether an object may be replaced by one with fewer records (templated)
+    :param require_total: whether only an answer that agrees with the exchange's own total is accepted; if not, two
+        equal readings up to an empty page are, and the metadata say ``proof: pages``
+    :param beyond_memory: an interval that begins before what the exchange remembers: ``"refuse"`` it, or load what is
+        left as a ``"claim"``, which the metadata then state as its proof
+    :param settle: how long after its end, by the exchange's clock, an interval counts as closed; timedelta or seconds
+    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer;
+        timedelta or seconds
+    :param replace: False leaves an existing object of the same identity alone and counts it as done
+    :param max_workers: calls in flight at most; objects are finished four side by side
+    :param emit_partitions: whether the outlets' events carry one partition key per grain (``2026-01``, ``2026-01-15``,
+        ``2026-01-15T07``; Airflow 3.3). Such events do not wake DAGs that are scheduled plainly on the asset
+    :param s3_extra_args: handed to S3 with each put: encryption, ACL, storage class. Templates in it are rendered where
+        the task runs, and stored nowhere: the way for a customer key, which ``partial`` would put into the database
+    :param binance_conn_id: the connection to the exchange (templated)
+    :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
+    :param verify: as for `S3Hook`
+    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end; Airflow's
+        ``[operators] default_deferrable`` if not given
     """
 
     template_fields: Sequence[str] = (*LakeOperator.template_fields, "allow_shrink")
@@ -47,6 +87,7 @@ class RecordsToS3Operator(LakeOperator):
         on_empty: OnEmpty = "write",
         allow_shrink: bool | str = False,
         require_total: bool = True,
+        beyond_memory: Literal["refuse", "claim"] = "refuse",
         replace: bool = True,
         emit_partitions: bool = False,
         **kwargs: Any,
@@ -55,6 +96,7 @@ class RecordsToS3Operator(LakeOperator):
         self.on_empty = on_empty
         self.allow_shrink = allow_shrink
         self.require_total = require_total
+        self.beyond_memory = beyond_memory
         self.replace = replace
         self.emit_partitions = emit_partitions
         self.console_url = ""
@@ -63,6 +105,8 @@ class RecordsToS3Operator(LakeOperator):
         self._run: Run | None = None
         if on_empty not in ("write", "none", "skip"):
             raise ValueError(f'on_empty must be "write", "none" or "skip", not {on_empty!r}')
+        if beyond_memory not in ("refuse", "claim"):
+            raise ValueError(f'beyond_memory must be "refuse" or "claim", not {beyond_memory!r}')
         if emit_partitions and self.grain is None:
             raise ValueError("emit_partitions needs a grain: one partition is one hour, day or month")
 
@@ -89,7 +133,6 @@ class RecordsToS3Operator(LakeOperator):
         return result
 
     def _load(self, choice: LoadPlan, run: Run) -> dict[str, Any]:
-        from airflow_provider_binance_margin.exchange.paging import Span
         from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, bounded_pages
         from airflow_provider_binance_margin.transfers.load import OBJECTS_AT_ONCE, Progress, object_tasks, pools
         from airflow_provider_binance_margin.transfers.object_loader import ObjectLoader, WriteOptions
@@ -98,17 +141,20 @@ class RecordsToS3Operator(LakeOperator):
         bucket, template = self.target()
         jobs = object_tasks(choice, template, **self.identity())
         hook, store = self.connect(bucket)
+        if self.beyond_memory == "refuse":
+            hook.check_memory(choice, self.known_dataset)
         with pools(hook, self.max_workers) as (calls, objects):
             self.await_settled(hook, choice)
             reader = hook.reader(
-                self.endpoint,
-                Span(int(seconds(self.max_span) * 1000)),
+                self.known_dataset,
+                self.span(),
                 isolated_symbol=self.isolated_symbol,
+                filters=self.filters,
                 require_total=self.require_total,
                 fetch_pages=bounded_pages(calls, self.max_workers),
             )
             loader = ObjectLoader(
-                hook=hook, endpoint=self.endpoint, reader=reader, store=store, choice=choice, rules=rules
+                hook=hook, dataset=self.known_dataset, reader=reader, store=store, choice=choice, rules=rules
             )
             tally = self._tally = Progress(store.bucket, sum(1 for _ in choice.objects()))
             for made in bounded_map(objects, OBJECTS_AT_ONCE, loader.make, jobs):
@@ -143,7 +189,7 @@ class RecordsToS3Operator(LakeOperator):
         """The endpoint as input, the objects with their rows and sizes as outputs."""
         from airflow_provider_binance_margin.transfers.lineage import lineage_of
 
-        return lineage_of(self.endpoint, self._tally)
+        return lineage_of(self.known_dataset.path, self._tally)
 
 
 def _run_of(context: Context, *, is_resumed: bool) -> Run:

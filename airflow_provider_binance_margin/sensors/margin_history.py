@@ -1,4 +1,4 @@
-"""Sensors of records: the part that is the same for every endpoint."""
+"""Sensor of records of the margin account."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -19,17 +19,13 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_binance_margin.exchange.endpoint import Endpoint
-from airflow_provider_binance_margin.exchange.errors import (
-    BinanceRequestError,
-    BinanceThrottledError,
-    BinanceTransientError,
-)
-from airflow_provider_binance_margin.exchange.symbol import checked_symbol
+from airflow_provider_binance_margin.exchange.datasets import dataset_of
+from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError, BinanceTransientError
+from airflow_provider_binance_margin.exchange.scope import scope_of
 from airflow_provider_binance_margin.failures import in_airflow_terms
 from airflow_provider_binance_margin.lake.interval import Grain, IntervalError, ms, parse
 from airflow_provider_binance_margin.load_plan import resolve_plan
-from airflow_provider_binance_margin.options import check_windows, seconds
+from airflow_provider_binance_margin.options import check_dataset, check_windows, seconds, seconds_or_none
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
 
 if TYPE_CHECKING:
@@ -37,44 +33,64 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.counter import RecordCounter
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
-    from airflow_provider_binance_margin.triggers.records import RecordsTrigger
 
 
 #: windows of `max_span` that a rescheduled sensor may ask for at each poke where nothing can be remembered
 _FEW = 4
 
 
-class RecordsSensor(BaseSensorOperator):
-    """Wait until records have appeared in a window.
+class MarginHistorySensor(BaseSensorOperator):
+    """Wait until records of a dataset have appeared in a window.
 
-    Subclasses name endpoint and trigger, and describe the parameters.
+    The window is the run's interval (chosen as by `MarginHistoryToS3Operator`), `start` to `end`, or with `start`
+    alone from there on. Each poke is one request: of one row, or, of a ledger that states no
+    total, of a page. A window that has ended and settled with too few records
+    ends the wait at once, by `on_empty`. What may pass (network, 5xx, 429, a ban) is logged and tried again, a ban not
+    before its end; what cannot (a rejected key) fails the task without retries, under `soft_fail` and `never_fail` too.
+    Poke, reschedule and deferrable behave alike. Returns ``{"total", "newest", "start", "end", "binance_conn_id",
+    "isolated_symbol"}``: the exchange's total and the newest row of what was asked.
+
+    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
+    :param start: start of the window, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
+    :param end: its end, exclusive (templated)
+    :param grain: for runs with an interval of no length: the last whole hour, day or month is watched
+    :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT`` (templated)
+    :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}`` (templated)
+    :param min_records: how many records must have appeared
+    :param on_empty: what a closed window with too few records means: ``"skip"``, ``"fail"`` or ``"pass"``
+    :param settle: how long after its end, by the exchange's clock, a window counts as closed; timedelta or seconds
+    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer
+    :param binance_conn_id: the connection to the exchange (templated)
+    :param deferrable: whether to wait in the triggerer; Airflow's ``[operators] default_deferrable`` if not given
     """
 
-    endpoint: ClassVar[Endpoint]
-
-    template_fields: Sequence[str] = ("start", "end", "isolated_symbol", "binance_conn_id")
+    template_fields: Sequence[str] = ("start", "end", "dataset", "isolated_symbol", "filters", "binance_conn_id")
     ui_color = "#f3ba2f"
 
     def __init__(
         self,
         *,
+        dataset: str,
         start: Any = None,
         end: Any = None,
         grain: Grain | None = None,
         isolated_symbol: str | None = None,
+        filters: Mapping[str, str] | None = None,
         min_records: int = 1,
         on_empty: Literal["skip", "fail", "pass"] = "skip",
         settle: timedelta | float = 60.0,
-        max_span: timedelta | float = timedelta(days=7),
+        max_span: timedelta | float | None = None,
         binance_conn_id: str = "binance_default",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.dataset = dataset
         self.start = start
         self.end = end
         self.grain = grain
         self.isolated_symbol = isolated_symbol
+        self.filters = filters
         self.min_records = min_records
         self.on_empty = on_empty
         self.settle = settle
@@ -94,12 +110,8 @@ class RecordsSensor(BaseSensorOperator):
         if min_records < 1:
             raise ValueError(f"min_records must be 1 or more, not {min_records!r}")
         # a mapped task is made again where it runs, which checks what it was given, and fails for good
-        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
-        if not is_mapped and not hasattr(isolated_symbol, "resolve") and "{" not in str(isolated_symbol):
-            try:
-                checked_symbol(isolated_symbol)
-            except BinanceRequestError as error:
-                raise ValueError(str(error)) from None
+        if not getattr(self, "_BaseOperator__from_mapped", False):
+            check_dataset(dataset, isolated_symbol, filters)
 
     # -- a worker looks ------------------------------------------------------------------------------------------
 
@@ -152,16 +164,18 @@ class RecordsSensor(BaseSensorOperator):
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
         if self._hook is None or self._watch is None:
-            checked_symbol(self.isolated_symbol)
+            dataset = dataset_of(self.dataset)
+            scope_of(dataset, self.isolated_symbol, self.filters)
             self._check_reach(context, start, end)
             self._hook = BinanceHook(self.binance_conn_id)
             self._watch = self._hook.watch(
-                self.endpoint,
+                dataset,
                 start,
                 end,
                 settle=seconds(self.settle),
-                max_span=seconds(self.max_span),
+                max_span=seconds_or_none(self.max_span),
                 isolated_symbol=self.isolated_symbol,
+                filters=self.filters,
             )
             self._recall(context, self._watch)
         return self._hook, self._watch
@@ -170,7 +184,8 @@ class RecordsSensor(BaseSensorOperator):
 
     def _check_reach(self, context: Context, start: int, end: int | None) -> None:
         """Refuse a window whose settled part would be counted anew at each poke, for want of a memory."""
-        now, span = time.time(), seconds(self.max_span)
+        now = time.time()
+        span = dataset_of(self.dataset).span_ms(seconds_or_none(self.max_span)) / 1000
         will_close = end is None or end / 1000 + seconds(self.settle) > now
         if not self._is_rescheduled or "task_state_store" in context or not will_close:
             return
@@ -235,24 +250,25 @@ class RecordsSensor(BaseSensorOperator):
     # -- the triggerer looks -------------------------------------------------------------------------------------
 
     def _wait_in_triggerer(self, interval: float) -> NoReturn:
-        trigger = self._trigger(**self._trigger_options(), not_before=time.time() + interval)
+        from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryTrigger
+
+        trigger = MarginHistoryTrigger(**self._trigger_options(), not_before=time.time() + interval)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self._time_left())
         raise AssertionError("defer raises")
-
-    def _trigger(self, **options: Any) -> RecordsTrigger:
-        raise NotImplementedError
 
     def _trigger_options(self) -> dict[str, Any]:
         """Options of the trigger."""
         assert self._bounds is not None
         return {
+            "dataset": self.dataset,
             "start": self._bounds[0],
             "end": self._bounds[1],
             "binance_conn_id": self.binance_conn_id,
             "isolated_symbol": self.isolated_symbol,
+            "filters": self.filters,
             "min_records": self.min_records,
             "settle": seconds(self.settle),
-            "max_span": seconds(self.max_span),
+            "max_span": seconds_or_none(self.max_span),
             "poke_interval": self.poke_interval,
             "exponential_backoff": bool(self.exponential_backoff),
             "max_wait": None if self.max_wait is None else seconds(self.max_wait),

@@ -1,4 +1,4 @@
-"""Is the lake complete? What every such operator does, whatever the endpoint."""
+"""Audit of the lake, one dataset a task."""
 
 from __future__ import annotations
 
@@ -23,10 +23,40 @@ if TYPE_CHECKING:
 _LOOKS = 2
 
 
-class RecordsAuditOperator(LakeOperator):
-    """Hold a lake's objects against what the exchange states for their intervals.
+class MarginHistoryAuditOperator(LakeOperator):
+    """Walk a range of intervals and hold what the lake's objects state against the exchange's totals.
 
-    Subclasses name the endpoint and describe the parameters.
+    Each interval costs one look at its object and one request of one row (several where it is longer than `max_span`).
+    The result counts and lists (at most 100 of each) what is ``missing``, ``short`` of records, ``corrupt`` (of another
+    size than it states, or, with `verify_content`, of other bytes) or
+    ``foreign``; ``long`` objects hold more than the exchange states today, which is normal past the exchange's memory;
+    a ``claim`` was loaded as one, or is empty and was fetched long after its interval's end: the exchange may have
+    forgotten; ``unfinished`` objects hold rows in a state that may still change. Where no total is stated, the
+    rows are read and counted. ``gaps`` are the intervals to load again, for
+    ``MarginHistoryToS3Operator.partial(...).expand_kwargs(...)``.
+
+    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
+    :param s3_bucket: as it was for loading (templated)
+    :param s3_key: as it was for loading (templated)
+    :param start: start of the range, inclusive; the run's interval if neither it nor `end` is given (templated)
+    :param end: end of the range, exclusive (templated)
+    :param grain: the length of one object, as it was for loading
+    :param isolated_symbol: as it was for loading (templated)
+    :param filters: as it was for loading (templated)
+    :param account: as it was for loading (templated)
+    :param on_gap: ``"fail"`` the task when something is missing, short, corrupt, unfinished or foreign, or only
+        ``"report"`` it
+    :param on_empty: as it was for loading: with ``"none"`` or ``"skip"``, an interval without records has no object
+    :param verify_content: also read each object and hold its bytes against the checksum in its metadata
+    :param fresh: an empty object fetched later than this after its interval's end is a claim; timedelta or seconds
+    :param settle: how long after its end an interval counts as closed; timedelta or seconds
+    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer
+    :param max_workers: intervals looked at side by side
+    :param s3_extra_args: of these, what a HEAD needs (customer keys, requester pays)
+    :param binance_conn_id: the connection to the exchange (templated)
+    :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
+    :param verify: as for `S3Hook`
+    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end
     """
 
     def __init__(
@@ -67,7 +97,6 @@ class RecordsAuditOperator(LakeOperator):
         return result
 
     def _audit(self, choice: LoadPlan) -> dict[str, Any]:
-        from airflow_provider_binance_margin.exchange.paging import Span
         from airflow_provider_binance_margin.lake.audit import report
         from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
         from airflow_provider_binance_margin.transfers.load import object_tasks, pools
@@ -75,8 +104,9 @@ class RecordsAuditOperator(LakeOperator):
         bucket, template = self.target()
         identity = self.identity()
         hook, store = self.connect(bucket)
-        span = Span(int(seconds(self.max_span) * 1000))
-        reader = hook.reader(self.endpoint, span, isolated_symbol=self.isolated_symbol, size=1)
+        reader = hook.reader(
+            self.known_dataset, self.span(), isolated_symbol=self.isolated_symbol, filters=self.filters, size=1
+        )
         with pools(hook, self.max_workers) as (calls, _):
             self.await_settled(hook, choice)
             for _ in range(_LOOKS):

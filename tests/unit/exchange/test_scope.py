@@ -3,7 +3,7 @@
 import pytest
 
 from airflow_provider_binance_margin.exchange.errors import BinanceRequestError
-from airflow_provider_binance_margin.exchange.symbol import checked_symbol
+from airflow_provider_binance_margin.exchange.scope import checked_symbol
 
 
 @pytest.mark.parametrize("symbol", [None, "BTCUSDT", "1000SATSUSDT", "币安人生USDT", "BTC-USDT", "A", "BTC_USDT.P"])

@@ -1,20 +1,27 @@
-"""Event triggers that announce records: the part that is the same for every endpoint."""
+"""Triggers of records of the margin account: one that waits, one that announces."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
-from airflow_provider_binance_margin.exchange.endpoint import Endpoint
-from airflow_provider_binance_margin.exchange.errors import BinanceError, BinanceRequestError
-from airflow_provider_binance_margin.exchange.symbol import checked_symbol
+from airflow_provider_binance_margin.exchange.datasets import dataset_of
+from airflow_provider_binance_margin.exchange.errors import (
+    BinanceError,
+    BinanceRequestError,
+    BinanceThrottledError,
+    BinanceTransientError,
+)
+from airflow_provider_binance_margin.exchange.scope import scope_of
 from airflow_provider_binance_margin.lake.interval import iso, ms, parse
+from airflow_provider_binance_margin.sensors.outcome import describe, failure_of, outcome_of
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.triggers.poller import PollResult, RecordPoller
@@ -26,32 +33,155 @@ _SAVE_AFTER = 5.0
 _READ_TRIES = 20
 
 
-class RecordsEventTrigger(BaseEventTrigger):
-    """Announcement of records as they appear; subclasses name the endpoint.
+class MarginHistoryTrigger(BaseTrigger):
+    """Poll once every poke interval and fire one event: found, closed, or failed for good.
 
+    What may pass (network, 5xx, 429, a ban) is logged and waited out, a ban until its end.
+
+    :param dataset: the dataset's name
     :param binance_conn_id: the connection
-    :param isolated_symbol: the endpoint's own filter
-    :param poll_interval: seconds between polls
-    :param since: announce what has appeared since then, at the first start: datetime or ISO 8601 text
-    :param name: tells triggers apart that watch for several assets with the same options: give each its own
-    :param max_span: seconds; the longest window asked for at once
+    :param start: first millisecond of the window
+    :param end: first millisecond after it; None for a window that stays open
+    :param isolated_symbol: the pair of one isolated margin account
+    :param filters: the endpoint's own further filters
+    :param min_records: number of records that must have appeared
+    :param settle: seconds after its end at which the window counts as closed
+    :param max_span: seconds; the longest window asked for at once, the dataset's own if None
+    :param poke_interval: seconds between polls
+    :param exponential_backoff: True doubles the interval with each poll
+    :param max_wait: seconds; the longest interval
+    :param not_before: the first poll is not before this moment, in seconds since 1970
+    :param memory: the count of another process to go on from; see `exchange.counter.RecordCounter.memory`
     """
-
-    endpoint: ClassVar[Endpoint]
 
     def __init__(
         self,
         *,
-        binance_conn_id: str = "binance_default",
-        isolated_symbol: str | None = None,
-        poll_interval: float = 60.0,
-        since: datetime | str | None = None,
-        name: str | None = None,
-        max_span: float = 7 * 24 * 3600.0,
+        dataset: str,
+        binance_conn_id: str,
+        start: int,
+        end: int | None,
+        isolated_symbol: str | None,
+        filters: Mapping[str, str] | None = None,
+        min_records: int,
+        settle: float,
+        max_span: float | None,
+        poke_interval: float,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
+        not_before: float = 0.0,
+        memory: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's triggers are untyped
         self.binance_conn_id = binance_conn_id
-        self.isolated_symbol = checked_symbol(isolated_symbol)
+        self.start = start
+        self.end = end
+        self.dataset = dataset
+        self.isolated_symbol = isolated_symbol
+        self.filters = filters
+        scope_of(dataset_of(dataset), isolated_symbol, filters)
+        self.min_records = min_records
+        self.settle = settle
+        self.max_span = max_span
+        self.poke_interval = poke_interval
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
+        self.not_before = not_before
+        self.memory = memory
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments of an equal trigger; no secrets."""
+        names = (
+            *("dataset", "binance_conn_id", "start", "end", "isolated_symbol", "filters", "min_records", "settle"),
+            "max_span",
+            *("poke_interval", "exponential_backoff", "max_wait", "not_before", "memory"),
+        )
+        kind = type(self)
+        return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Poll until there is something to tell."""
+        from airflow_provider_binance_margin.exchange.counter import RecordCounter
+        from airflow_provider_binance_margin.exchange.paging import Span
+        from airflow_provider_binance_margin.triggers.client import open_client
+
+        dataset = dataset_of(self.dataset)
+        await asyncio.sleep(self.not_before - time.time())
+        try:
+            async with open_client(self.binance_conn_id) as connection:
+                counter = RecordCounter(
+                    connection.caller(dataset),
+                    self.start,
+                    self.end,
+                    span=Span(dataset.span_ms(self.max_span)),
+                    settle=self.settle,
+                    dataset=dataset,
+                    scope=scope_of(dataset, self.isolated_symbol, self.filters),
+                )
+                counter.recall(self.memory)
+                asked = {"binance_conn_id": self.binance_conn_id, "isolated_symbol": self.isolated_symbol}
+                polls = 0
+                while True:
+                    try:
+                        count = await connection.drive(counter.poll())
+                        outcome = outcome_of(count, self.start, self.min_records, **asked)
+                    except BinanceTransientError as error:
+                        self.log.warning("Poll failed, will retry: %s", error)
+                        await asyncio.sleep(max(self._interval(polls), _retry_after(error)))
+                    else:
+                        self.log.info(describe(outcome, self.min_records))
+                        if outcome["status"] != "waiting":
+                            break
+                        await asyncio.sleep(self._interval(polls))
+                    polls += 1
+        except BinanceError as error:
+            outcome = failure_of(error)
+        yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
+
+    def _interval(self, polls: int) -> float:
+        interval = self.poke_interval * (2 ** min(polls, 30) if self.exponential_backoff else 1)
+        return interval if self.max_wait is None else min(interval, self.max_wait)
+
+
+class MarginHistoryEventTrigger(BaseEventTrigger):
+    """For an `AssetWatcher`: wakes a DAG within one poll of a new record.
+
+    Its event carries the half-open window to load, which `MarginHistoryToS3Operator` takes as its interval (with
+    ``settle=0`` and no grain, into a prefix of its own), and the number of records in it. Every record is announced at
+    least once: windows reach an hour back before the record announced last, so that late-comers and records of one
+    millisecond are not lost. What was announced is kept in the asset's state (Airflow 3.3), so that a restart of the
+    triggerer neither repeats nor misses; what appeared meanwhile is caught up. A first start announces nothing old,
+    unless `since` asks for it.
+
+    :param dataset: the dataset's name
+    :param binance_conn_id: the connection
+    :param isolated_symbol: the pair of one isolated margin account
+    :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}``
+    :param poll_interval: seconds between polls; one request of one row each, shared by all triggers of the same
+        connection, dataset and scope
+    :param since: announce what has appeared since then, at the first start: datetime or ISO 8601 text
+    :param name: tells triggers apart that watch for several assets with the same options: give each its own
+    :param max_span: seconds; the longest window asked of the exchange at once, the dataset's own if None or longer
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        binance_conn_id: str = "binance_default",
+        isolated_symbol: str | None = None,
+        filters: Mapping[str, str] | None = None,
+        poll_interval: float = 60.0,
+        since: datetime | str | None = None,
+        name: str | None = None,
+        max_span: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's triggers are untyped
+        self.binance_conn_id = binance_conn_id
+        self.dataset = dataset
+        self.isolated_symbol = isolated_symbol
+        self.filters = filters
+        self._scope = scope_of(dataset_of(dataset), isolated_symbol, filters)
         self.poll_interval = poll_interval
         start = parse(since)
         self.since = None if start is None else iso(ms(start))
@@ -63,12 +193,21 @@ class RecordsEventTrigger(BaseEventTrigger):
         self._unread = 0
         if poll_interval < 1:
             raise ValueError(f"poll_interval must be a second or more, not {poll_interval!r}")
-        if max_span < _HOUR:
+        if max_span is not None and max_span < _HOUR:
             raise ValueError(f"max_span must be an hour or more in seconds, not {max_span!r}")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments of an equal trigger; no secrets."""
-        names = ("binance_conn_id", "isolated_symbol", "poll_interval", "since", "name", "max_span")
+        names = (
+            "dataset",
+            "binance_conn_id",
+            "isolated_symbol",
+            "filters",
+            "poll_interval",
+            "since",
+            "name",
+            "max_span",
+        )
         kind = type(self)
         return f"{kind.__module__}.{kind.__qualname__}", {name: getattr(self, name) for name in names}
 
@@ -77,7 +216,7 @@ class RecordsEventTrigger(BaseEventTrigger):
     def shared_stream_key(self) -> Hashable | None:
         """Key of the shared poll: one per connection and filter, however many triggers watch."""
         kind = type(self)
-        own = (self.binance_conn_id, self.isolated_symbol, self.poll_interval, self.max_span)
+        own = (self.dataset, self.binance_conn_id, str(self._scope), self.poll_interval, self.max_span)
         return ("binance", f"{kind.__module__}.{kind.__qualname__}", *own)
 
     @classmethod
@@ -100,9 +239,8 @@ class RecordsEventTrigger(BaseEventTrigger):
         """The poller of this trigger's connection and filter."""
         from airflow_provider_binance_margin.triggers.poller import RecordPoller
 
-        return RecordPoller(
-            self.endpoint, self.binance_conn_id, self.isolated_symbol, self.poll_interval, self.max_span
-        )
+        dataset = dataset_of(self.dataset)
+        return RecordPoller(dataset, self.binance_conn_id, self._scope, self.poll_interval, self.max_span)
 
     # -- what is news to this trigger ----------------------------------------------------------------------------
 
@@ -161,6 +299,7 @@ class RecordsEventTrigger(BaseEventTrigger):
             "newest": iso(now.newest),
             "binance_conn_id": self.binance_conn_id,
             "isolated_symbol": self.isolated_symbol,
+            "dataset": self.dataset,
         }
         self.log.info("New records: %s", window)
         return TriggerEvent(window)  # type: ignore[no-untyped-call]
@@ -205,7 +344,7 @@ class RecordsEventTrigger(BaseEventTrigger):
 
     def _state_key(self) -> str:
         """Of its own for each connection and filter: watchers of several may tell of one asset."""
-        watched = (self.endpoint.name, self.binance_conn_id, self.isolated_symbol or "account")
+        watched = (self.dataset, self.binance_conn_id, str(self._scope))
         return "/".join(("binance", *(quote(name, safe="") for name in watched)))
 
     def _say_once(self, message: str, error: Exception) -> None:
@@ -241,3 +380,7 @@ class RecordsEventTrigger(BaseEventTrigger):
 
 def _words(error: Exception) -> str:
     return str(error) if isinstance(error, BinanceError) or type(error) is ValueError else type(error).__name__
+
+
+def _retry_after(error: BinanceTransientError) -> float:
+    return error.retry_after if isinstance(error, BinanceThrottledError) else 0.0

@@ -1,19 +1,30 @@
-"""An endpoint that answers ``{"rows": [...], "total": n}``: what must be known of it, and how its pages are read."""
+"""Dataset of the margin account: its endpoint as data, the requests for it, and the decoder of their answers.
+
+The body is ``{"rows": [...], "total": n}`` or, of a ledger, a bare list.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, lru_cache, partial
 from operator import attrgetter
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-#: What a column holds: "decimal" is a decimal number in a string, "timestamp" is milliseconds since 1970 in UTC.
-ColumnType: TypeAlias = Literal["decimal", "integer", "string", "boolean", "timestamp"]
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.scope import Scope
+
+log = logging.getLogger(__name__)
+
+#: What a column holds: "decimal" is a decimal number in a string, "timestamp" is milliseconds since 1970 in UTC,
+#: "epoch" is the same, or seconds where it has no more than ten digits.
+ColumnType: TypeAlias = Literal["decimal", "integer", "string", "boolean", "timestamp", "epoch"]
 KeyValue: TypeAlias = int | str | None
 
 
@@ -71,44 +82,112 @@ _STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_number)
 
 
 @lru_cache(maxsize=256)
-def _decoder(row: Any, size: int, *, needs_total: bool) -> msgspec.json.Decoder[Any]:
+def _decoder(row: Any, size: int, *, is_list: bool, needs_total: bool = False) -> msgspec.json.Decoder[Any]:
     """Decoder of a page of at most so many rows: one more is refused before it is decoded."""
     fields = [(f"row{number}", row, msgspec.UNSET) for number in range(size)]
     rows = msgspec.defstruct("Rows", fields, array_like=True, forbid_unknown_fields=True, gc=False)
+    if is_list:
+        return msgspec.json.Decoder(rows)
     total: Any = ("total", _TOTAL) if needs_total else ("total", _TOTAL | None, None)
     return msgspec.json.Decoder(msgspec.defstruct("Body", [("rows", rows), total]))
 
 
-def _rows(body: Any) -> list[Any]:
-    return [row for row in msgspec.structs.astuple(body.rows) if row is not msgspec.UNSET]
+def _rows(rows: Any) -> list[Any]:
+    return [row for row in msgspec.structs.astuple(rows) if row is not msgspec.UNSET]
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """One paged, signed endpoint of the margin API.
+@lru_cache
+def _tell_of_seconds(name: str) -> None:
+    log.warning("%s has times in seconds (ten digits): taken for what they are, and left as sent in JSON lines.", name)
 
-    :param name: the dataset's name in keys of objects
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """One dataset of the margin account and the paged, signed endpoint that serves it.
+
+    :param name: the dataset's name in options, keys and metadata
     :param path: the path below the base URL
-    :param weight: request weight of one call, per address
-    :param max_size: rows on a full page
     :param columns: documented fields in documented order, with their types
+    :param optional: fields that a row may lack
     :param time_field: the field that a record's time is taken from
-    :param record_key: the fields that identify a record, whatever its time
+    :param record_key: the fields that identify a record, whatever its time; none of them is optional
+    :param weight: request weight of one call
+    :param weight_kind: whose weight it is: the address's or the account's
+    :param params: fixed parameters of each request
+    :param pair_param: the parameter that names an isolated pair; None where all is of the cross account
+    :param filters: further filters that the endpoint offers
+    :param pager: "total" for ``rows`` and ``total`` by ``current`` and ``size``; "ledger" for a bare list by ``fromId``
+        and ``limit``
+    :param max_size: rows on a full page
+    :param newest_first: whether that order is documented
+    :param max_span: the longest window of one request
+    :param memory: how far back the exchange remembers, where that is documented
+    :param not_final: field -> values with which a row may still change
     :param isolated_field: the field that says whether a record is of an isolated account
     """
 
     name: str
     path: str
-    weight: int
-    max_size: int
     columns: Mapping[str, ColumnType]
+    optional: Collection[str] = ()
     time_field: str
     record_key: Sequence[str]
-    isolated_field: str = "isIsolated"
+    weight: int = 1
+    weight_kind: Literal["IP", "UID"] = "IP"
+    params: Mapping[str, str] = field(default_factory=dict)
+    pair_param: str | None = "isolatedSymbol"
+    filters: Sequence[str] = ()
+    pager: Literal["total", "ledger"] = "total"
+    max_size: int = 100
+    newest_first: bool = True
+    max_span: timedelta
+    memory: timedelta | None = None
+    not_final: Mapping[str, Collection[str]] = field(default_factory=dict)
+    isolated_field: str | None = None
+
+    @property
+    def is_ledger(self) -> bool:
+        """True for a bare list, which states no total."""
+        return self.pager == "ledger"
+
+    def span_ms(self, seconds: float | None) -> int:
+        """The longest window to ask for at once, in ms: the dataset's own, or a shorter one that was given."""
+        own = self.max_span.total_seconds()
+        return int(min(own, seconds or own) * 1000)
+
+    def request(
+        self, scope: Scope, start: int, end: int, *, size: int | None = None, at: int | None = None
+    ) -> dict[str, Any]:
+        """Parameters of one request.
+
+        :param start: first millisecond of the window
+        :param end: first millisecond after it
+        :param size: rows on the page, the endpoint's most if None
+        :param at: the page's number, or a ledger's ``fromId``
+        """
+        pair = {} if self.pair_param is None else {self.pair_param: scope.isolated_symbol}
+        size = size or self.max_size
+        place = {"limit": size, "fromId": at} if self.is_ledger else {"current": at or 1, "size": size}
+        return {"startTime": start, "endTime": end - 1, **pair, **self.params, **dict(scope.filters), **place}
 
     def reader_of(self, size: int | None) -> Callable[[bytes], Page]:
         """Decoder of answers to a request of `size` rows, the endpoint's most if None."""
         return partial(self.read_page, size=size)
+
+    def record(self, line: bytes) -> Record:
+        """A record from its own line.
+
+        :raises UnreadableAnswerError: when it is none
+        """
+        page = self.read_page(b"[%b]" % line if self.is_ledger else b'{"rows":[%b],"total":1}' % line)
+        if len(page.records) != 1:
+            raise UnreadableAnswerError("not one row")
+        return page.records[0]
+
+    def is_final(self, line: bytes) -> bool:
+        """False for a row in a state that may still change."""
+        row = self._states.decode(line)
+        return all(getattr(row, name) not in states for name, states in self.not_final.items())
 
     def read_page(self, body: bytes, size: int | None = None) -> Page:
         """Decode one answer.
@@ -122,10 +201,11 @@ class Endpoint:
             text = body.decode()
             page = self._usual_page(body, size)
             if page is None:
-                decoded = _decoder(msgspec.Raw, size, needs_total=False).decode(body)
-                if "code" in _STRICT.decode(text):
+                decoded = _decoder(msgspec.Raw, size, is_list=self.is_ledger).decode(body)
+                if isinstance(read := _STRICT.decode(text), dict) and "code" in read:
                     raise ValueError("an error beside rows")  # noqa: TRY301 - told as all that cannot be read
-                page = Page([self._unusual(_ROW.decode(row)) for row in _rows(decoded)], decoded.total)
+                rows, total = (decoded, None) if self.is_ledger else (decoded.rows, decoded.total)
+                page = Page([self._unusual(_ROW.decode(row)) for row in _rows(rows)], total)
         except (msgspec.MsgspecError, ValueError, InvalidOperation, RecursionError):
             raise UnreadableAnswerError("the answer is not a page of rows") from None
         if page.total is not None and page.total < len(page.records) and page.total < _distinct(page.records):
@@ -139,25 +219,49 @@ class Endpoint:
         line already, and its values need no second look.
         """
         try:
-            decoded = _decoder(self._usual_row, size, needs_total=True).decode(body)
+            decoded = _decoder(self._usual_row, size, is_list=self.is_ledger, needs_total=True).decode(body)
         except msgspec.MsgspecError:
             return None
-        decoded_rows, total = _rows(decoded), decoded.total
+        total: Any = None if self.is_ledger else decoded.total
+        decoded_rows = _rows(decoded if self.is_ledger else decoded.rows)
         lines = _ENCODER.encode_lines(decoded_rows).split(b"\n")
         del lines[-1]  # what follows the last line's end
         rows = b",".join(lines)
-        if body not in (b'{"rows":[%b],"total":%d}' % (rows, total), b'{"total":%d,"rows":[%b]}' % (total, rows)):
+        if self.is_ledger:
+            same = body == b"[%b]" % rows
+        else:
+            same = body in (b'{"rows":[%b],"total":%d}' % (rows, total), b'{"total":%d,"rows":[%b]}' % (total, rows))
+        if not same:
             return None
         times = map(attrgetter(self.time_field), decoded_rows)
+        if self.columns[self.time_field] == "epoch":
+            times = map(self._in_ms, times)
         keys = zip(*(map(attrgetter(name), decoded_rows) for name in self.record_key), strict=True)
         return Page(list(map(Record, times, keys, lines)), total)
 
+    def _in_ms(self, time: int) -> int:
+        if time >= _SECONDS_BELOW:
+            return time
+        _tell_of_seconds(self.name)
+        return time * 1000
+
     @cached_property
     def _usual_row(self) -> Any:
-        return msgspec.defstruct("Row", [(name, _USUAL[kind]) for name, kind in self.columns.items()], gc=False)
+        fields: list[Any] = list({name: _USUAL[kind] for name, kind in self.columns.items()}.items())
+        for place, (name, usual) in enumerate(fields):
+            if name in self.optional:
+                fields[place] = (name, usual | None | msgspec.UnsetType, msgspec.UNSET)
+        return msgspec.defstruct("Row", fields, kw_only=True, gc=False)
+
+    @cached_property
+    def _states(self) -> msgspec.json.Decoder[Any]:
+        return msgspec.json.Decoder(msgspec.defstruct("States", [(name, Any, None) for name in self.not_final]))
 
     def _unusual(self, row: dict[str, msgspec.Raw]) -> Record:
-        time = _value(bytes(row.get(self.time_field, b"null")), "timestamp")
+        kind = self.columns[self.time_field]
+        time = _value(bytes(row.get(self.time_field, b"null")), kind)
+        if kind == "epoch" and isinstance(time, int):
+            time = self._in_ms(time)
         return Record(
             time=time if isinstance(time, int) and time <= _LATEST else None,
             key=tuple(_value(bytes(row.get(name, b"null")), self.columns[name]) for name in self.record_key),
@@ -184,12 +288,15 @@ def _distinct(records: list[Record]) -> int:
 
 _INT64_MAX = 2**63 - 1
 _LATEST = 10**14 - 1  # ms: in the year 5138
+_SECONDS_BELOW = 10**10  # of an "epoch"
+_TIME = Annotated[int, msgspec.Meta(ge=0, le=_LATEST)]
 #: what a column holds on nearly every row
 _USUAL: dict[ColumnType, Any] = {
     "decimal": str,
     "string": str,
     "integer": Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)],
-    "timestamp": Annotated[int, msgspec.Meta(ge=0, le=_LATEST)],
+    "timestamp": _TIME,
+    "epoch": _TIME,
     "boolean": bool,
 }
 _BOOLEANS: dict[bytes, KeyValue] = {b"true": 1, b"false": 0}
@@ -204,7 +311,7 @@ def _value(literal: bytes, kind: ColumnType) -> KeyValue:
     text = literal.decode()
     if text.startswith('"'):
         text = text[1:-1] if "\\" not in text else json.loads(text)
-    if kind in ("integer", "timestamp") and text.isascii() and text.isdigit():
+    if kind in ("integer", "timestamp", "epoch") and text.isascii() and text.isdigit():
         return _integer(text)
     return text
 

@@ -1,0 +1,79 @@
+"""Scope of a call: the cross account or one isolated pair, and the endpoint's own further filters.
+
+One check for all that ask: a scope stands in requests, object keys and metadata.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_provider_binance_margin.exchange.errors import BinanceRequestError
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.dataset import Dataset
+
+CROSS = "cross"
+#: Upper-case letters, digits and letters without case (币安人生USDT); a dot, dash or underscore only between them.
+_SYMBOL = re.compile(r"[^\W_](?:[\w.-]{0,38}[^\W_])?")
+_VALUE = re.compile(r"[A-Z0-9](?:[A-Z0-9_]{0,38}[A-Z0-9])?")
+_SHOWN = 60
+
+
+class Scope(NamedTuple):
+    """Part of a dataset that one call covers; its text stands in keys and metadata.
+
+    :param isolated_symbol: the pair of an isolated account, None for the cross account
+    :param filters: the endpoint's own further filters, as sorted (parameter, value) pairs
+    """
+
+    isolated_symbol: str | None = None
+    filters: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """As ``cross``, ``BTCUSDT`` or ``cross.asset-BTC``: what no pair can be called, since names are lower case."""
+        return ".".join([self.isolated_symbol or CROSS, *(f"{name}-{value}" for name, value in self.filters)])
+
+
+def scope_of(dataset: Dataset, isolated_symbol: object = None, filters: object = None) -> Scope:
+    """Check what a user gave, or what templates rendered, against what the endpoint offers.
+
+    :raises BinanceRequestError: with the cure
+    """
+    symbol = checked_symbol(isolated_symbol)
+    if symbol is not None and dataset.pair_param is None:
+        raise BinanceRequestError(f"{dataset.name} is of the cross account only: leave isolated_symbol out")
+    if filters is None or filters == {}:
+        return Scope(symbol)
+    offered = f"{dataset.name} can be filtered by {' and '.join(dataset.filters) or 'nothing further'}"
+    if not isinstance(filters, Mapping):
+        raise BinanceRequestError(f"filters must be a mapping such as {{'asset': 'BTC'}}: {offered}")
+    unknown = sorted(ascii(name) for name in filters if name not in dataset.filters)
+    if unknown:
+        raise BinanceRequestError(f"filters has {', '.join(unknown)[:_SHOWN]}: {offered}")
+    for name, value in filters.items():
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise BinanceRequestError(f"the filter {name} must be upper-case letters and digits, such as BTC")
+    return Scope(symbol, tuple(sorted(filters.items())))
+
+
+def checked_symbol(value: object) -> str | None:
+    """Return the pair as the exchange spells it, or None for the account itself.
+
+    :raises BinanceRequestError: for anything that no pair is called, an empty text and the text ``None`` included
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and _SYMBOL.fullmatch(value) and ".." not in value and value == value.upper():
+        return value
+    shown = ascii(value)[:_SHOWN] if not isinstance(value, str) or not value.isprintable() else repr(value[:_SHOWN])
+    raise BinanceRequestError(f"isolated_symbol must be a pair such as BTCUSDT, not {shown}: {_cure(value)}")
+
+
+def _cure(value: object) -> str:
+    if isinstance(value, str) and value.strip() in ("", "None"):
+        return "for the account itself leave it out, or pass None (a template needs render_template_as_native_obj=True)"
+    if isinstance(value, str) and value.isascii() and _SYMBOL.fullmatch(value.strip().upper()):
+        return f"the exchange spells it {value.strip().upper()}"
+    return "pass one pair in upper case, and map over several with .expand(isolated_symbol=[...])"
