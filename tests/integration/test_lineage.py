@@ -145,7 +145,7 @@ def test_a_run_of_many_objects_names_a_thousand(operator):
     for number in range(1500):
         tally.add(ObjectResult(f"{number}.jsonl", 1, 1, 10))
 
-    found = lineage_of(operator().endpoint, tally)
+    found = lineage_of(operator().known_dataset.path, tally)
 
     assert (len(found.outputs), tally.result()["objects"], tally.result()["records"]) == (1000, 1500, 1500)
     assert {output.namespace for output in found.outputs} == {"s3://lake"}
