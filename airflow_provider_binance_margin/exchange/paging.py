@@ -161,7 +161,14 @@ class Reader:
             looks = [is_unchanged() for is_unchanged in reading.looks[:-1]]
             requests += len(looks)
             if all(looks):
-                return replace(reading, records=sink.records(), rows=sink.rows(), requests=requests, looks=())
+                return replace(
+                    reading,
+                    records=sink.records(),
+                    rows=sink.rows(),
+                    requests=requests,
+                    proof=reading.proof or "total",
+                    looks=(),
+                )
         raise BinanceIncompleteError(
             f"the interval [{start}, {end}) ms was read {READINGS} times, and records moved between its windows each "
             "time: try later"
