@@ -20,6 +20,7 @@ from airflow_provider_binance_margin.exchange.errors import ERRORS, BinanceConfi
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.messages import Reply, drive
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Reader, Span
+from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
 from airflow_provider_binance_margin.lake.spool import Spool
 from airflow_provider_binance_margin.sensors.outcome import error_of, failure_of, outcome_of
@@ -127,7 +128,8 @@ def test_looks(answers, open_end):
     exchange = Exchange(answers)
     start = int(NOW * 1000) - 3 * HOUR_MS
     end = None if open_end else start + HOUR_MS
-    watch = RecordCounter(exchange.caller(attempts=1), start, end, span=Span(2 * HOUR_MS), settle=60.0)
+    asked = {"dataset": FORCE_LIQUIDATION, "scope": Scope()}
+    watch = RecordCounter(exchange.caller(attempts=1), start, end, span=Span(2 * HOUR_MS), settle=60.0, **asked)
     for _ in range(4):
         sent = exchange.sent
         try:
