@@ -1,10 +1,10 @@
 """Pager of a bare list with a limit and no total (``capital-flow``): a window is exhausted, or an error is raised.
 
-A window with fewer rows than the limit is whole in one answer. A fuller one is read by cursor: ``fromId`` is the
-greatest id seen, itself, since ``id > fromId`` is documented and ``>=`` was seen; a row that comes again is taken once.
-The oldest page comes first, newest first inside. The rows read are confirmed by the window's newest rows. Where
-anything disagrees (ids that are not in the order of time, an id that comes twice, an ignored cursor), the window is
-halved until each answer is shorter than the limit, which assumes nothing about order.
+A window with fewer rows than the limit is whole in one answer, which must come twice. A fuller one is read by cursor:
+``fromId`` is the greatest id seen, itself, since ``id > fromId`` is documented and ``>=`` was seen; a row that comes
+again is taken once. The oldest page comes first, newest first inside. The rows read are confirmed by the window's
+newest rows. Where anything disagrees (ids that are not in the order of time, an id that comes twice, an ignored
+cursor), the window is halved until each answer is shorter than the limit, which assumes nothing about order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
-from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, Reader, Reading, Sink
+from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Reader, Reading, Sink
 
 _SECOND_MS = 1_000
 
@@ -43,21 +43,25 @@ class Ledger:
         :raises BinanceIncompleteError: when one second holds as many rows as one page
         """
         sink.start_window()
-        newest = self.fetch(start, end, None).records
-        requests, agrees = 1, True
-        if len(newest) < self.limit:
-            sink.add(newest)
-        else:
-            run = self._run(start, end, sink)
-            requests += run.pages
-            agrees = run.agrees and run.ends_with(newest)
-            if run.agrees and not agrees:  # rows may have entered since
-                requests += 1
-                agrees = run.ends_with(self.fetch(start, end, None).records)
-            agrees = agrees and not sink.conflicts()
-        if agrees:
-            records, rows = sink.distinct(), sink.distinct() + sink.conflicts()
-            return Reading(records, rows, records, requests, proof="exhausted")
+        newest, requests = self.fetch(start, end, None).records, 1
+        while len(newest) < self.limit:  # nothing states how many there are: two answers must be alike
+            again, requests = self.fetch(start, end, None).records, requests + 1
+            if {record.line for record in again} == {record.line for record in newest}:
+                sink.add(newest)
+                return self._reading(sink, requests)
+            if requests > READINGS:
+                raise BinanceIncompleteError(
+                    f"the window [{start}, {end}) ms was answered {requests} times and never twice alike: try later"
+                )
+            newest = again
+        run = self._run(start, end, sink)
+        requests += run.pages
+        agrees = run.agrees and run.ends_with(newest)
+        if run.agrees and not agrees:  # rows may have entered since
+            requests += 1
+            agrees = run.ends_with(self.fetch(start, end, None).records)
+        if agrees and not sink.conflicts():
+            return self._reading(sink, requests)
         sink.restart_window()
         middle = middle_of(start, end, self.limit)
         return (
@@ -65,6 +69,11 @@ class Ledger:
             + self.read(start, middle, sink)
             + self.read(middle, end, sink)
         )
+
+    @staticmethod
+    def _reading(sink: Sink, requests: int) -> Reading:
+        records, rows = sink.distinct(), sink.distinct() + sink.conflicts()
+        return Reading(records, rows, records, requests, proof="exhausted")
 
     def _run(self, start: int, end: int, sink: Sink) -> _CursorRun:
         """Read a window by cursor, as long as its pages agree with each other."""

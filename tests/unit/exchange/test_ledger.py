@@ -60,7 +60,7 @@ def ascending(count, *, per_second=3, first=10):
 
 @pytest.mark.parametrize("inclusive", [False, True])
 @pytest.mark.parametrize("newest_first", [False, True])
-@pytest.mark.parametrize(("count", "requests"), [(0, 1), (1, 1), (999, 1), (1000, 3), (1001, 3), (2500, 4), (2999, 4)])
+@pytest.mark.parametrize(("count", "requests"), [(0, 2), (1, 2), (999, 2), (1000, 3), (1001, 3), (2500, 4), (2999, 4)])
 def test_a_window_takes_one_request_for_each_page_and_one_that_confirms(inclusive, newest_first, count, requests):
     book = Book(ascending(count), 1000, inclusive=inclusive, newest_first=newest_first)
     assert book.read() == book.truth()
@@ -126,3 +126,26 @@ def test_a_cursor_in_the_middle_of_the_ids_loses_nothing():
     """Ids far apart, and beyond 2**53."""
     book = Book([record(2**53 + 7 * n, 100 + n) for n in range(35)], 10, inclusive=True)
     assert book.read() == book.truth()
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 25])
+@pytest.mark.parametrize("at", range(1, 5))
+@pytest.mark.parametrize("kept", [0, 1, 5])
+def test_an_answer_that_is_cut_short_once_loses_nothing(count, at, kept):
+    """No total tells: what is alike twice, or confirmed, is believed."""
+    book = Book(ascending(count), 10)
+    fetch = book.fetch
+
+    def cut(*window):
+        page = fetch(*window)
+        return Page(page.records[:kept], None) if book.requests == at else page
+
+    book.fetch = cut
+    assert book.read() == book.truth()
+
+
+def test_a_window_that_is_never_answered_twice_alike_is_an_error():
+    book = Book([], 10)
+    book.before = lambda request: book.rows.append(record(request, request)) if request < 9 else None
+    with pytest.raises(BinanceIncompleteError, match="never twice alike"):
+        book.read()
