@@ -118,7 +118,7 @@ def test_a_ban_stops_each_process_until_its_end(sandbox, all_at_once):
     ban = 4
     sandbox.settings.change(limit=60, minute=MINUTE, strikes=0, ban_seconds=ban)
 
-    rows, _ = all_at_once(pages=8, used=44, threads=4)
+    rows, _ = all_at_once(pages=6, used=44, threads=4)
 
     assert ids(sandbox) == rows
     logs = by_process(sandbox)
