@@ -292,7 +292,7 @@ def test_a_pair_that_is_none_fails_its_mapped_task_alone(connect, run_task, sand
     sandbox.add(n=1, at=sandbox.now_ms(), symbol="BTCUSDT", isolated=True)
     options = {"mode": "reschedule"} if mode == "reschedule" else {"deferrable": mode == "deferrable"}
     with DAG("a_dag", schedule=None, start_date=ago(days=1)):
-        task = ForceLiquidationSensor.partial(task_id="wait", start="2026-01-01", retries=2, **options, **lenient)
+        task = ForceLiquidationSensor.partial(task_id="wait", start=ago(days=1), retries=2, **options, **lenient)
         mapped = task.expand(isolated_symbol=["BTCUSDT", symbol])
 
     done = run_task(mapped, map_index=1, retries=2)
