@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -70,7 +71,7 @@ class Settings:
         name = urlsplit(self.base_url).hostname or ""
         return not (self.is_loopback or name == "binance.com" or name.endswith(".binance.com"))
 
-    @property
+    @cached_property
     def host(self) -> Host:
         """Clock, pace and bans of the host, shared by this process."""
         return shared_host(self.base_url)

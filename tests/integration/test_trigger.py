@@ -137,7 +137,7 @@ def test_many_triggers_share_one_client(sandbox, make):
     async def all_of_them():
         start = sandbox.now_ms() - 3_600_000
         waiting = [asyncio.create_task(first(make(start=start - n))) for n in range(50)]
-        await asyncio.sleep(1.5)
+        await joined(50)
         users = [stream.users for (_, key), stream in shared_stream._streams.items() if key[0] == "transport"]
         sandbox.add(n=1)
         await asyncio.gather(*waiting)
@@ -348,9 +348,11 @@ def test_a_missing_connection_is_told_in_words(monkeypatch):
 # -- triggers that ask the same ----------------------------------------------------------------------------------------
 
 
-async def side_by_side(*triggers):
-    """First event of each."""
-    return await asyncio.gather(*(first(trigger) for trigger in triggers))
+async def joined(number):
+    """Wait until so many share one poll."""
+    async with asyncio.timeout(60):
+        while not any(stream.users == number for stream in shared_stream._streams.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 def test_a_thousand_sensors_that_ask_the_same_make_one_request_a_poll(sandbox, make):
@@ -359,7 +361,8 @@ def test_a_thousand_sensors_that_ask_the_same_make_one_request_a_poll(sandbox, m
 
     async def wait():
         waiting = asyncio.gather(*(first(make(start=start, poke_interval=1.0)) for _ in range(1000)))
-        await asyncio.sleep(3)
+        await joined(1000)
+        await asyncio.sleep(2.5)
         (record,) = sandbox.add(n=1)
         return record, await waiting, len(shared_stream._streams)
 
@@ -408,12 +411,17 @@ def test_one_that_comes_later_hears_of_the_last_poll_at_once(sandbox, make):
 def test_an_error_reaches_each_of_them(sandbox, make):
     """A refusal for good is one request, and an event for each that asked."""
     start = sandbox.now_ms() - 3_600_000
-    sandbox.fault("error", code=-2015, status=401, times=None)
 
-    events = asyncio.run(side_by_side(*(make(start=start) for _ in range(5))))
+    async def wait():
+        waiting = asyncio.gather(*(first(make(start=start)) for _ in range(5)))
+        await joined(5)
+        sandbox.fault("error", code=-2015, status=401, times=None)
+        return await waiting
+
+    events = asyncio.run(wait())
 
     assert ["BinanceCredentialError"] * 5 == [event["kind"] for event in events]
-    assert 1 == len(sandbox.requests)
+    assert 1 == [entry.status for entry in sandbox.requests].count(401)
 
 
 @pytest.mark.parametrize("cancelled", [0, 1], ids=["the first", "a later one"])
@@ -423,7 +431,7 @@ def test_one_that_is_cancelled_stops_no_other(sandbox, make, cancelled):
 
     async def wait():
         waiting = [asyncio.create_task(first(make(start=start))) for _ in range(3)]
-        await asyncio.sleep(0.8)
+        await joined(3)
         waiting[cancelled].cancel()
         await asyncio.sleep(0.1)
         sandbox.add(n=1)
@@ -485,7 +493,7 @@ def test_a_connection_that_was_corrected_is_used_by_the_next(sandbox, make, know
     async def wait():
         known({**sandbox.connection(), "host": "http://127.0.0.1:1"})
         waiting = asyncio.create_task(first(make(start=start)))
-        await asyncio.sleep(0.5)
+        await joined(1)
         known(sandbox.connection())
         async with asyncio.timeout(20):
             event = await first(make(start=start))
