@@ -1,4 +1,4 @@
-"""What Airflow shall do about an error: fail for good where trying again cannot help, else as the task says."""
+"""Errors in Airflow's terms: final ones become AirflowFailException."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from airflow_provider_binance_margin.lake.layout import LayoutError
 
 
 class LakeError(Exception):
-    """The store of the lake refuses for good, or what is there must not be replaced; trying again cannot help."""
+    """The object store refuses for good, or an object must not be replaced."""
 
 
 class ObjectStaysError(LakeError):
-    """One object must stay as it is, which concerns no other object of the run.
+    """One object must not be replaced; others of the run may be.
 
-    :param seen: what is under the key and what it cannot be replaced by
-    :param cure: what to do about it
+    :param seen: the object and its replacement
+    :param cure: advice to the user
     """
 
     def __init__(self, seen: str, cure: str) -> None:
@@ -35,9 +35,9 @@ _FINAL = (BinanceConfigError, BinanceRequestError, IntervalError, LayoutError, F
 
 @contextmanager
 def in_airflow_terms(*, ban_is_final: bool = True) -> Iterator[None]:
-    """Raise what cannot be helped by trying again as AirflowFailException, which is not retried.
+    """Raise final errors as AirflowFailException, which is not retried.
 
-    :param ban_is_final: whether that holds for a ban too, since nothing would keep the retries until its end
+    :param ban_is_final: False where a retry policy waits for the end of a ban
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What Airflow discovers. It is called in every Airflow process, so it imports nothing."""
+"""Provider metadata. Every Airflow process calls it, so it imports nothing."""
 
 UI_FIELD_BEHAVIOUR = {
     "hidden-fields": ["schema", "extra"],
@@ -41,7 +41,7 @@ CONN_FIELDS = {
 
 
 def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a type would have to be imported
-    """The provider's metadata, in the form of Airflow's provider.yaml."""
+    """Return the metadata in the form of Airflow's provider.yaml."""
     package = "airflow_provider_binance_margin"
     names = ("margin_history", "force_liquidation")
     return {

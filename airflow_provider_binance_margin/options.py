@@ -1,4 +1,4 @@
-"""What operators and sensors are told alike, and what of it could never work."""
+"""Options that operators and sensors share, and their checks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _HOUR = 3600.0
 
 
 def seconds(value: timedelta | float) -> float:
-    """A length of time, given either way."""
+    """Convert a duration to seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
 def seconds_or_none(value: timedelta | float | None) -> float | None:
-    """The same, where it may be left out."""
+    """Convert an optional duration to seconds."""
     return None if value is None else seconds(value)
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value stands in the DAG file, and is not left to a template or to another task."""
+    """True for a literal; False for a template or another task's output."""
     if isinstance(value, str):
         return not any(mark in value for mark in ("{{", "{%", "{#"))
     if isinstance(value, Mapping):
@@ -34,7 +34,10 @@ def is_plain(value: Any) -> bool:
 
 
 def check_dataset(dataset: Any, isolated_symbol: Any, filters: Any) -> None:
-    """Refuse, while the DAG is parsed, what no endpoint offers; templates and other tasks' values come later."""
+    """Check literal options while the DAG is parsed; all others are checked where the task runs.
+
+    :raises ValueError: for a pair or filter that the endpoint does not offer
+    """
     try:
         if is_plain(isolated_symbol):
             checked_symbol(isolated_symbol)
@@ -46,7 +49,10 @@ def check_dataset(dataset: Any, isolated_symbol: Any, filters: Any) -> None:
 
 
 def check_windows(*, grain: Grain | None, settle: timedelta | float, max_span: timedelta | float | None) -> None:
-    """Refuse, while the DAG is parsed, windows that could never be asked for."""
+    """Check the options of intervals and windows.
+
+    :raises ValueError: naming the option
+    """
     if grain is not None and grain not in GRAINS:
         raise ValueError(f"grain must be one of {', '.join(GRAINS)} or None, not {grain!r}")
     if seconds(settle) < 0:

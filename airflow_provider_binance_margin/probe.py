@@ -1,7 +1,7 @@
-"""`python -m airflow_provider_binance_margin.probe`: settles with a real account what the exchange does not document.
+"""`python -m airflow_provider_binance_margin.probe`: asks a real account what the exchange does not document.
 
 It sends fewer than 40 requests, slowly, and prints a table to paste into an issue. The table holds days, error codes,
-yes and no: no key, amount, pair, number of records or identifier of one.
+yes and no: no key, amount, pair, number of records or record id.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceError, BinanceTransientError
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+T = TypeVar("T")
 
 MOST_REQUESTS = 39
 DAY = 86_400_000
@@ -35,24 +37,24 @@ class OutOfRequestsError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What one request came to.
-
-    :param rows: its rows
-    :param total: how many the exchange states
-    :param code: the error code of a refusal
-    """
+    """Answer to one request: a page, or the code of a refusal."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     total: int = 0
     code: int | None = None
 
     def has(self, row: dict[str, Any]) -> bool:
-        """Whether this very record is among the rows."""
+        """True if this very record is among the rows."""
         return any(all(each.get(name) == row.get(name) for name in (*_KEY, _TIME)) for each in self.rows)
+
+    def __str__(self) -> str:
+        if self.code is not None:
+            return f"refused with code {self.code}"
+        return "rows" if self.rows else "no rows"
 
 
 class Probe:
-    """The questions, each asked with a few requests; answers are collected in `findings`.
+    """The questions, each asked with a few requests; the answers are in `findings`.
 
     :param hook: the account's connection
     :param pause: seconds before each request
@@ -62,75 +64,76 @@ class Probe:
         self.hook = hook
         self.pause = pause
         self.requests = 0
-        self.findings: list[tuple[str, str]] = []
+        self.findings: dict[str, str] = {}
         self.now = 0
         self._span = _SPANS[0]
         self._row: dict[str, Any] | None = None
 
     def run(self) -> None:
-        """Ask everything, as far as the requests go."""
+        """Ask everything that the number of requests allows."""
         try:
-            self.now = self._counted(lambda: int(self.hook.ask_exchange_time() * 1000))
+            self.now = self._send(lambda: int(self.hook.ask_exchange_time() * 1000))
             if not self.key():
                 return
             for question in (self.span, self.memory, self.bounds, self.beyond, self.size, self.unfiltered):
                 question()
             self.default_window()
         except OutOfRequestsError:
-            self._found("what is not listed here", f"not told: {MOST_REQUESTS} requests were not enough")
+            self.findings["what is not listed here"] = f"not told: {MOST_REQUESTS} requests were not enough"
 
     def ask(self, start: int | None, end: int | None, *, size: int = 1, **more: Any) -> Answer:
-        """One request of the endpoint; a refusal is an answer too."""
+        """Request one page; a refusal is an answer too."""
         try:
-            page = self._counted(
+            page = self._send(
                 lambda: self.hook.force_liquidation_page(start_time=start, end_time=end, size=size, **more)
             )
-        except BinanceTransientError:
-            raise
         except BinanceError as error:
-            if error.code is None:
+            if error.code is None or isinstance(error, BinanceTransientError):
                 raise
             return Answer(code=error.code)
         return Answer(page["rows"], page["total"] or 0)
 
+    def around(self, row: dict[str, Any], before: int = 1, after: int = 1, **more: Any) -> Answer:
+        """Request the milliseconds around a record."""
+        at = int(row[_TIME])
+        return self.ask(at - before, at + after, **more)
+
     # -- the questions ---------------------------------------------------------------------------------------------
 
     def key(self) -> bool:
-        """Is a key that may only read enough? Returns whether this key is."""
-        works, words = self._counted(self.hook.test_connection)
+        """Test the key; False if the endpoint refuses it."""
+        works, message = self._send(self.hook.test_connection)
         if not works:
-            raise BinanceConfigError(words)
+            raise BinanceConfigError(message)
         answer = self.ask(self._ago(1), self.now)
         if answer.code is not None:
             said = f"no answer: code {answer.code}"
-        elif _MAY_MORE not in words:
+        elif _MAY_MORE not in message:
             said = "yes: this key may do nothing else"
         else:
             said = "not told: this key may do more than read, or does not say"
-        self._found("is a read-only key enough?", said)
+        self.findings["is a read-only key enough?"] = said
         return answer.code is None
 
     def span(self) -> None:
-        """How long may a window be?"""
+        """Find the longest window, in days."""
         accepted, refused, code = 0, None, None
-        for days in _SPANS:
-            code = self.ask(self._ago(days), self.now).code
-            if code is not None:
-                refused = days
+        trials = iter(_SPANS)
+        for _ in range(len(_SPANS) + _HALVINGS):
+            days = next(trials, None) if refused is None else (accepted + refused) // 2
+            if days is None or days == accepted:
                 break
-            accepted = days
-        for _ in range(_HALVINGS):
-            if refused is None or refused - accepted <= 1:
-                break
-            days = (accepted + refused) // 2
             answer = self.ask(self._ago(days), self.now)
-            accepted, refused, code = (days, refused, code) if answer.code is None else (accepted, days, answer.code)
+            if answer.code is None:
+                accepted = days
+            else:
+                refused, code = days, answer.code
         self._span = max(accepted, 1)
         limit = f"; {refused} days are refused with code {code}" if refused else ", the longest tried"
-        self._found("how long may a window be?", f"{accepted} days are accepted{limit}")
+        self.findings["how long may a window be?"] = f"{accepted} days are accepted{limit}"
 
     def memory(self) -> None:
-        """How far back does the exchange remember?"""
+        """Find the age of the oldest record, and one to try the bounds with."""
         oldest, back, code = None, 0, None
         for _ in range(_LOOKS):
             window = self._ago(back + self._span), self._ago(back) - (1 if back else 0)
@@ -144,7 +147,7 @@ class Probe:
             back += self._span if self._span * _LOOKS >= _OLDEST else max(back, self._span)
             if back >= _OLDEST:
                 break
-        self._found("how far back does it remember?", self._remembered(oldest, back, code))
+        self.findings["how far back does it remember?"] = self._remembered(oldest, back, code)
 
     def _remembered(self, oldest: tuple[int, int, int] | None, back: int, code: int | None) -> str:
         beyond = f"; {back} days back is refused with code {code}" if code else f"; looked {back} days back"
@@ -156,73 +159,65 @@ class Probe:
         return f"the oldest record found is {(self.now - int(last.rows[0][_TIME])) // DAY} days old{beyond}"
 
     def bounds(self) -> None:
-        """Do startTime and endTime themselves belong to the window, and which field do they filter?"""
+        """Test if the bounds are inclusive, and if they filter the record's time."""
         names = "is startTime inclusive?", "is endTime inclusive?", f"is {_TIME} the field that is filtered?"
-        row = self._row
-        if row is None:
-            for name in names:
-                self._found(name, _NOT_TOLD)
+        if (row := self._row) is None:
+            self.findings |= dict.fromkeys(names, _NOT_TOLD)
             return
-        at = int(row[_TIME])
-        first = self.ask(at, at + 1, size=100).has(row)
-        last = self.ask(at - 1, at, size=100).has(row)
-        around = first or last or self.ask(at - 1, at + 1, size=100).has(row)
-        self._found(names[0], _yes(first))
-        self._found(names[1], _yes(last))
-        self._found(names[2], "yes: a window of its two milliseconds holds a record" if around else "no, another")
+        first, last = self.around(row, before=0, size=100).has(row), self.around(row, after=0, size=100).has(row)
+        filtered = first or last or self.around(row, size=100).has(row)
+        said = "yes: a window of its two milliseconds holds a record" if filtered else "no, another"
+        self.findings |= dict(zip(names, (_yes(first), _yes(last), said), strict=True))
 
     def beyond(self) -> None:
-        """What does a page after the last one hold?"""
-        if self._row is None:
-            self._found("what does a page beyond the last hold?", _NOT_TOLD)
-            return
-        at = int(self._row[_TIME])
-        total = self.ask(at - 1, at + 1).total
-        next_page, far = (self.ask(at - 1, at + 1, current=number) for number in (total + 1, total + 9999))
-        same = "" if next_page.total == far.total == total else ", with another total"
-        self._found("what does a page beyond the last hold?", f"{_held(next_page)}; far beyond: {_held(far)}{same}")
+        """Request pages beyond the last."""
+        said = _NOT_TOLD
+        if self._row is not None:
+            total = self.around(self._row).total
+            next_page, far = (self.around(self._row, current=number) for number in (total + 1, total + 9999))
+            same = "" if next_page.total == far.total == total else ", with another total"
+            said = f"{next_page}; far beyond: {far}{same}"
+        self.findings["what does a page beyond the last hold?"] = said
 
     def size(self) -> None:
-        """What does a page of 101 rows come to?"""
+        """Request a page longer than the documented maximum."""
         answer = self.ask(self._ago(self._span), self.now, size=101)
-        short = "no more than 100 rows" if answer.total > 100 else "rows, too few to tell"  # noqa: PLR2004
-        held = "101 rows" if len(answer.rows) > 100 else short  # noqa: PLR2004
-        self._found("what does size=101 come to?", held if answer.code is None else f"refused with code {answer.code}")
+        if answer.code is not None:
+            said = str(answer)
+        elif len(answer.rows) > 100:  # noqa: PLR2004 - documented as the most
+            said = "101 rows"
+        else:
+            said = "no more than 100 rows" if answer.total > 100 else "rows, too few to tell"  # noqa: PLR2004
+        self.findings["what does size=101 come to?"] = said
 
     def unfiltered(self) -> None:
-        """Does a call without isolatedSymbol hold the records of isolated pairs?"""
-        name = "does an unfiltered call hold isolated records?"
-        for symbol in self._counted(self.hook.isolated_symbols)[:_PAIRS]:
+        """Look for an isolated pair's record in a call without isolatedSymbol."""
+        said = "not told: no isolated pair with a record was found"
+        for symbol in self._send(self.hook.isolated_symbols)[:_PAIRS]:
             answer = self.ask(self._ago(self._span), self.now, isolated_symbol=symbol)
             if answer.rows:
-                at = int(answer.rows[0][_TIME])
-                self._found(name, _yes(self.ask(at - 1, at + 1, size=100).has(answer.rows[0])))
-                return
-        self._found(name, "not told: no isolated pair with a record was found")
+                said = _yes(self.around(answer.rows[0], size=100).has(answer.rows[0]))
+                break
+        self.findings["does an unfiltered call hold isolated records?"] = said
 
     def default_window(self) -> None:
-        """Which window is taken when none is given?"""
+        """Compare a call without a window to one of seven days."""
         bare, week = self.ask(None, None), self.ask(self._ago(7), self.now)
         said = "as many records as seven days" if bare.total == week.total else "another number than seven days"
-        self._found("what does a call without a window hold?", said if bare.code is None else f"code {bare.code}")
+        self.findings["what does a call without a window hold?"] = said if bare.code is None else f"code {bare.code}"
 
-    # -- small things ------------------------------------------------------------------------------------------------
-
-    def _counted(self, send: Any) -> Any:
+    def _send(self, request: Callable[[], T]) -> T:
         if self.requests >= MOST_REQUESTS:
             raise OutOfRequestsError
         self.requests += 1
         time.sleep(self.pause)
-        return send()
+        return request()
 
     def _ago(self, days: int) -> int:
         return self.now - days * DAY
 
-    def _found(self, question: str, answer: str) -> None:
-        self.findings.append((question, answer))
-
     def __str__(self) -> str:
-        lines = [f"| {question} | {answer} |" for question, answer in self.findings]
+        lines = [f"| {question} | {answer} |" for question, answer in self.findings.items()]
         head = f"`{FORCE_LIQUIDATION.path}`, {self.requests} requests, version {__version__}:"
         return "\n".join([head, "", "| question | answer |", "|---|---|", *lines])
 
@@ -231,26 +226,20 @@ def _yes(holds: bool) -> str:  # noqa: FBT001 - the answer itself
     return "yes" if holds else "no"
 
 
-def _held(answer: Answer) -> str:
-    if answer.code is not None:
-        return f"refused with code {answer.code}"
-    return "rows" if answer.rows else "no rows"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Probe and print; the exit status tells whether the exchange could be asked."""
+    """Probe and print; 1 if the exchange could not be asked."""
     parser = argparse.ArgumentParser(prog="python -m airflow_provider_binance_margin.probe", description=__doc__)
     parser.add_argument("--conn-id", default=BinanceHook.default_conn_name, help="default: %(default)s")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds before each request (default: %(default)s)")
     options = parser.parse_args(argv)
-    # else Airflow looks for connections in the environment only
+    # without it, Airflow looks for connections in the environment only
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     probe = Probe(BinanceHook(options.conn_id), pause=options.pause)
     try:
         probe.run()
-    except Exception as error:  # noqa: BLE001 - whose text may hold what is not ours to show
-        said = str(error) if isinstance(error, BinanceError) else type(error).__name__
-        print(f"The exchange could not be asked: {said}", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - the text of another's error may hold secrets
+        reason = str(error) if isinstance(error, BinanceError) else type(error).__name__
+        print(f"The exchange could not be asked: {reason}", file=sys.stderr)
         return 1
     finally:
         if probe.findings:

@@ -1,4 +1,4 @@
-"""A retry policy that does what the exchange says. Retry policies are Airflow 3.3's; before, there is none to use."""
+"""Retry policy that goes by the exchange's answers, for Airflow 3.3 and newer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ else:
 
 
 class BinanceRetryPolicy(RetryPolicy):
-    """Fail at once where trying again cannot help, retry when the exchange said so, and else as the task is configured.
+    """Fail at once on a final error, retry a throttled call when the exchange allows it, all else as the task says.
 
-    The package's operators and sensors use it by themselves unless they are given another; tasks that call the hook can
-    be given it: ``@task(retries=5, retry_policy=BinanceRetryPolicy())``.
+    It is the default of the package's operators and sensors; tasks that call the hook can be given it:
+    ``@task(retries=5, retry_policy=BinanceRetryPolicy())``.
     """
 
     def evaluate(
@@ -34,7 +34,7 @@ class BinanceRetryPolicy(RetryPolicy):
         max_tries: int,  # noqa: ARG002
         context: Any = None,  # noqa: ARG002
     ) -> RetryDecision:
-        """The decision for one failure."""
+        """Decide about one failure."""
         if isinstance(exception, (BinanceConfigError, BinanceRequestError)):
             return RetryDecision.fail("trying again cannot help")
         if isinstance(exception, BinanceThrottledError):
@@ -42,21 +42,21 @@ class BinanceRetryPolicy(RetryPolicy):
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
-        """It has no options."""
+        """Return no options: there are none."""
         return {}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> BinanceRetryPolicy:  # noqa: ARG003 - Airflow's signature
-        """The policy again."""
+        """Make the policy again."""
         return cls()
 
 
 def default_retry_policy(task: Any) -> None:
-    """Give a task the policy, where Airflow has policies and the task has none."""
+    """Set the policy of a task that has none, where Airflow has policies."""
     if RetryPolicy is not object and getattr(task, "retry_policy", False) is None:
         task.retry_policy = BinanceRetryPolicy()
 
 
 def obeys_policy(task: Any) -> bool:
-    """Whether a retry policy decides about the task's failures."""
+    """True if a retry policy decides about the task's failures."""
     return getattr(task, "retry_policy", None) is not None

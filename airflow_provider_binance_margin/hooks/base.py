@@ -1,4 +1,4 @@
-"""An Airflow connection of type ``binance``, and signed calls with it over `requests`."""
+"""Signed calls over an Airflow connection of type ``binance``, by way of `requests`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
+from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
 from airflow_provider_binance_margin.exchange.forking import renew_in_children
-from airflow_provider_binance_margin.hooks.hosts import shared_host
+from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait, drive
+from airflow_provider_binance_margin.hooks.diagnosis import diagnose
+from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
 
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_binance_margin.exchange.call import Caller
     from airflow_provider_binance_margin.exchange.host import Host
-    from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait
-    from airflow_provider_binance_margin.hooks.settings import Settings
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ _TEST_TIMEOUT = 5.0
 
 
 class BinanceBaseHook(BaseHook):
-    """A connection, checked, and what signs, sends, paces and repeats calls with it. Safe to share between threads.
+    """Signed, paced and retried calls over one connection. Safe to share between threads.
 
     :param binance_conn_id: the connection, of type ``binance``
     """
@@ -47,7 +47,7 @@ class BinanceBaseHook(BaseHook):
         renew_in_children(self)
 
     def renew(self) -> None:
-        """Begin anew in a forked child: over the parent's HTTP connections each would read the other's answers."""
+        """Drop the session in a forked child, which would read answers to its parent's requests."""
         self.__dict__.pop("_session", None)
         self._closed: Future[None] = Future()
         if self._is_closed:
@@ -55,18 +55,16 @@ class BinanceBaseHook(BaseHook):
 
     @cached_property
     def settings(self) -> Settings:
-        """The connection, checked. Its secrets are known to Airflow's masker from here on."""
-        from airflow_provider_binance_margin.hooks.settings import open_settings
-
+        """The connection, checked; from here on its secrets are masked in logs."""
         settings = open_settings(self.get_connection(self.binance_conn_id))
         if settings.is_foreign:
             self.log.warning("The connection's host is not one of binance.com: its owner will see the API key.")
         return settings
 
-    @cached_property
+    @property
     def host(self) -> Host:
-        """What this process knows of the connection's host."""
-        return shared_host(self.settings.base_url)
+        """Clock, pace and bans of the host, shared by this process."""
+        return self.settings.host
 
     @cached_property
     def _session(self) -> requests.Session:
@@ -88,31 +86,29 @@ class BinanceBaseHook(BaseHook):
             self._session.close()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Prove clock, key, signature and address with one signed call, and say in words what is wrong or unwise."""
-        from airflow_provider_binance_margin.hooks.diagnosis import diagnose
+        """Test clock, key, signature and address with one signed call.
 
-        works, words = diagnose(lambda: self._get(_RESTRICTIONS, weight=1, decode=json_object, patient=False))
-        if "Warning" in words:  # the command line shows nothing of a connection that works
-            self.log.warning(words)
-        return works, words
+        :return: whether they work, and what is wrong with them or unwise about the key
+        """
+        works, message = diagnose(lambda: self._get(_RESTRICTIONS, weight=1, decode=json_object, patient=False))
+        if "Warning" in message:  # the command line shows no message for a connection that works
+            self.log.warning(message)
+        return works, message
 
     # -- the exchange's clock ------------------------------------------------------------------------------------
 
     def exchange_time(self, at: float | None = None) -> float:
-        """The exchange's time in seconds since 1970, see `Host.exchange_time`; this machine's before it is known.
+        """Exchange's time in seconds since 1970, this machine's as long as no answer has told it.
 
-        :param at: the instant meant, by `time.monotonic`; now if not given
+        :param at: the instant meant, by `time.monotonic`; now by default
         """
         known = self.host.exchange_time(at)
         return known if known is not None else time.time() + (0.0 if at is None else at - time.monotonic())
 
     def ask_exchange_time(self) -> float:
-        """The exchange's time, asked for only if no answer has told it yet.
-
-        :raises BinanceTransientError: when it cannot be had, as of any call
-        """
+        """Exchange's time, requested only if no answer has told it yet."""
         if self.host.exchange_time() is None:
-            self._drive(self._caller("", 1, json_object).set_clock())
+            self._drive(self.settings.caller("", 1, json_object, width=self.max_connections).set_clock())
         return self.exchange_time()
 
     # -- calls ---------------------------------------------------------------------------------------------------
@@ -126,28 +122,18 @@ class BinanceBaseHook(BaseHook):
         decode: Callable[[bytes], T],
         patient: bool = True,
     ) -> T:
-        caller = self._caller(path, weight, decode)
+        caller = self.settings.caller(path, weight, decode, width=self.max_connections)
         if patient:
             return self._drive(caller.call(params or {}))
         hasty = replace(caller, attempts=2, longest_wait=_TEST_TIMEOUT)
         return self._drive(hasty.call(params or {}), min(self.settings.timeout, _TEST_TIMEOUT), patience=_TEST_TIMEOUT)
 
-    def _caller(self, path: str, weight: int, decode: Callable[[bytes], T]) -> Caller[T]:
-        from airflow_provider_binance_margin.exchange.call import Caller
-
-        settings = self.settings
-        return Caller(
-            self.host, settings.credentials, path, weight, decode, settings.recv_window, width=self.max_connections
-        )
-
     def _drive(self, call: Call[T], timeout: float | None = None, patience: float = math.inf) -> T:
-        """Do what a call asks for, until it returns.
+        """Run a call to its result.
 
-        :param timeout: seconds for one answer; the connection's if not given
+        :param timeout: seconds for one answer; the connection's by default
         :param patience: seconds; a longer wait is an error
         """
-        from airflow_provider_binance_margin.exchange.messages import drive
-
         return drive(
             call,
             send=lambda request: self._send(request, timeout or self.settings.timeout),
@@ -155,8 +141,6 @@ class BinanceBaseHook(BaseHook):
         )
 
     def _pause(self, pause: Wait, patience: float) -> None:
-        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
-
         if pause.until is None and pause.seconds <= patience:
             self.wait(pause.seconds, pause.reason)
         elif pause.until is None or not self._wait_for([pause.until], min(pause.seconds, patience)):
@@ -166,15 +150,16 @@ class BinanceBaseHook(BaseHook):
             )
 
     def wait(self, seconds: float, reason: str = "") -> None:
-        """Do nothing for a time, unless the hook is closed meanwhile."""
+        """Sleep until the hook is closed, at most so many seconds.
+
+        :raises BinanceTransientError: when it is closed
+        """
         if reason:
             self.log.info("Waiting %.1f s: %s.", seconds, reason)
         self._wait_for([], seconds)
 
     def _wait_for(self, awaited: list[Future[None]], seconds: float) -> bool:
-        """Wait until one of them is done, or for so many seconds; say which."""
-        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
-
+        """Wait for one of the futures; False if none was done in time."""
         timeout = None if seconds == math.inf else seconds
         done, _ = wait_for([self._closed, *awaited], timeout, return_when=FIRST_COMPLETED)
         if self._closed in done:
@@ -182,7 +167,6 @@ class BinanceBaseHook(BaseHook):
         return bool(done)
 
     def _send(self, request: Request, timeout: float) -> Reply:
-        from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
         from airflow_provider_binance_margin.hooks.session import send
 
         if self._closed.done():
@@ -191,7 +175,10 @@ class BinanceBaseHook(BaseHook):
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The object an answer holds; ValueError for anything else, an error of the exchange's included."""
+    """Decode a JSON object.
+
+    :raises ValueError: for anything else, an error of the exchange's included
+    """
     decoded = json.loads(body)
     if not isinstance(decoded, dict) or "code" in decoded:
         raise ValueError("not the object asked for")

@@ -1,11 +1,11 @@
-"""The hook: what the exchange's pages offer, over an Airflow connection of type ``binance``."""
+"""Hook for Binance's margin API."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_binance_margin.exchange.dataset import Dataset, Page
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION, dataset_of
 from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
+from airflow_provider_binance_margin.exchange.ledger import LedgerReader
+from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Reading, Span
 from airflow_provider_binance_margin.exchange.scope import checked_symbol, scope_of
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, SETTLE, seconds_until_settled
 from airflow_provider_binance_margin.hooks.base import BinanceBaseHook, json_object
 from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, ms, parse
+from airflow_provider_binance_margin.lake.spool import Spool
 from airflow_provider_binance_margin.load_plan import LoadPlan, check_against, check_memory
-from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.options import check_windows, seconds
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.counter import Count, RecordCounter
-    from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Span
 
 _READINGS = 3
 _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
@@ -32,8 +34,8 @@ _ISOLATED_ACCOUNT = "/sapi/v1/margin/isolated/account"
 class BinanceHook(BinanceBaseHook):
     """Signed calls to Binance's margin API with an Airflow connection.
 
-    Calls are retried, paced and re-signed as the exchange asks; what cannot be helped by trying again is raised as one
-    of the errors of `airflow_provider_binance_margin.exchange.errors`. Safe to share between threads.
+    Calls are paced, retried and re-signed as the exchange asks; final errors are raised as one of
+    `airflow_provider_binance_margin.exchange.errors`. Safe to share between threads.
 
     :param binance_conn_id: the connection, of type ``binance``
     """
@@ -48,7 +50,7 @@ class BinanceHook(BinanceBaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """The form's labels, for Airflow before 3.2, which reads them off the hook's own class and nowhere else."""
+        """Labels of the connection form, which Airflow before 3.2 takes from the hook's own class only."""
         from airflow_provider_binance_margin.get_provider_info import UI_FIELD_BEHAVIOUR
 
         return UI_FIELD_BEHAVIOUR
@@ -65,14 +67,14 @@ class BinanceHook(BinanceBaseHook):
         size: int = 100,
         recv_window: int | None = None,
     ) -> dict[str, Any]:
-        """One page of ``GET /sapi/v1/margin/forceLiquidationRec``, newest first.
+        """Fetch one page of ``GET /sapi/v1/margin/forceLiquidationRec``, newest first.
 
         :param start_time: ``startTime``, inclusive; a datetime or ms since 1970
         :param end_time: ``endTime``, inclusive; a datetime or ms since 1970
-        :param isolated_symbol: ``isolatedSymbol``: the pair of an isolated account; None asks for no pair
+        :param isolated_symbol: ``isolatedSymbol``: the pair of an isolated account
         :param current: the page, from 1
         :param size: rows on a page, 1 to 100
-        :param recv_window: ``recvWindow`` in ms, the connection's if not given
+        :param recv_window: ``recvWindow`` in ms, the connection's by default
         :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them
         """
         return self.page(
@@ -93,39 +95,28 @@ class BinanceHook(BinanceBaseHook):
         isolated_symbol: str | None = None,
         settle: timedelta | float = SETTLE,
     ) -> list[dict[str, Any]]:
-        """All forced liquidations of the half-open interval ``[start, end)``, checked against the exchange's total.
-
-        An interval that has ended but not settled is waited for, by the exchange's clock.
-
-        :param start: first instant in the interval; a datetime or ISO 8601 text, UTC if it names no zone
-        :param end: first instant after it
-        :param isolated_symbol: the pair of an isolated account; None asks for no pair
-        :param settle: seconds after its end from which on an interval counts as closed
-        :return: rows as the exchange sent them (numbers stay text), oldest first
-        :raises BinanceIncompleteError: when the exchange's pages do not agree with its total
-        :raises IntervalError: when the interval is none, or ends in the future
-        """
+        """Fetch all forced liquidations of ``[start, end)``: `records` of ``force_liquidation``."""
         return self.records(FORCE_LIQUIDATION.name, start, end, isolated_symbol=isolated_symbol, settle=settle)
 
     # -- the account ---------------------------------------------------------------------------------------------
 
     def isolated_symbols(self) -> list[str]:
-        """The pairs that have an isolated margin account today, sorted; closed ones are no longer listed.
+        """List the pairs with an isolated margin account today (closed ones vanish), sorted.
 
-        :return: to feed ``.expand(isolated_symbol=...)``
+        :return: input for ``.expand(isolated_symbol=...)``
         """
         return sorted(self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols))
 
     # -- any dataset -----------------------------------------------------------------------------------------------
 
     def page(self, dataset: str, **params: Any) -> dict[str, Any]:
-        """One page of a dataset.
+        """Fetch one page of a dataset.
 
         :param dataset: one of `exchange.datasets.DATASETS`
-        :param params: the endpoint's own parameters by their own names, such as ``startTime`` (a datetime or ms since
-            1970), ``isolatedSymbol``, ``current`` and ``size``, or ``limit`` and ``fromId``; None is not sent
-        :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them, in its order; ``total`` is None for a
-            dataset that has none
+        :param params: the endpoint's own parameters, such as ``startTime`` (a datetime or ms since 1970),
+            ``isolatedSymbol``, ``current`` and ``size``, or ``limit`` and ``fromId``; None is not sent
+        :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them; ``total`` is None where the endpoint
+            states none
         """
         known = dataset_of(dataset)
         sent = {name: _ms(value) if isinstance(value, datetime) else value for name, value in params.items()}
@@ -142,78 +133,82 @@ class BinanceHook(BinanceBaseHook):
         filters: Mapping[str, str] | None = None,
         settle: timedelta | float = SETTLE,
     ) -> list[dict[str, Any]]:
-        """All records of a dataset in the half-open interval ``[start, end)``: complete and checked, or an error.
+        """Fetch all records of a dataset in the half-open interval ``[start, end)``: complete and checked, or an error.
 
         An interval that has ended but not settled is waited for, by the exchange's clock.
 
         :param dataset: one of `exchange.datasets.DATASETS`
-        :param start: first instant in the interval; a datetime or ISO 8601 text, UTC if it names no zone
-        :param end: first instant after it
-        :param isolated_symbol: the pair of an isolated account; None asks for no pair
+        :param start: start of the interval; a datetime or ISO 8601 text, UTC without a zone
+        :param end: end of the interval, exclusive
+        :param isolated_symbol: the pair of an isolated account
         :param filters: the endpoint's own further filters, such as ``{"asset": "BTC"}``
-        :param settle: seconds after its end from which on an interval counts as closed
+        :param settle: time after its end at which an interval counts as closed; timedelta or seconds
         :return: rows as the exchange sent them (numbers stay text), oldest first
-        :raises BinanceIncompleteError: when the exchange's pages do not agree with each other or with its total
-        :raises IntervalError: when the interval is none, ends in the future, or begins before what the exchange
+        :raises BinanceIncompleteError: when the exchange's pages disagree with each other or with its total
+        :raises IntervalError: for an interval that is reversed, ends in the future, or begins before what the exchange
             remembers
         """
-        from airflow_provider_binance_margin.exchange.paging import Span
-        from airflow_provider_binance_margin.lake.spool import Spool
-
         known, settle = dataset_of(dataset), seconds(settle)
         reader = self.reader(known, Span(known.span_ms(None)), isolated_symbol=isolated_symbol, filters=filters)
         first, last = parse(start), parse(end)
         if first is None or last is None or first >= last:
             raise IntervalError("start must be before end, and both must be given")
-        if settle < 0:
-            raise ValueError("settle must not be negative")
+        check_windows(grain=None, settle=settle, max_span=None)
         interval = Interval(ms(first), ms(last))
-        choice = LoadPlan((interval,), "arguments")
-        self.check_memory(choice, known)
-        for _ in range(_READINGS):
-            if left := self.unsettled(choice, settle):
-                self.wait(left, f"{interval} counts as closed {settle:.0f} s after its end")
-            began = time.monotonic()
-            with Spool(len(known.record_key)) as spool:
-                reader.read(interval.start, interval.end, spool)
-                if not self.seconds_until_settled(choice, settle, began):
-                    return [_row(line) for line in spool.lines()]
-        raise BinanceTransientError(
-            f"the interval {interval} never counts as closed: the exchange's clock stands still"
-        )
+        plan = LoadPlan((interval,), "arguments")
+        self.check_memory(plan, known)
+        if left := self.unsettled(plan, settle):
+            self.wait(left, f"{interval} counts as closed {settle:.0f} s after its end")
+        with self.read_settled(reader, known, interval, settle=settle, plan=plan) as (spool, _, _):
+            return [_row(line) for line in spool.lines()]
 
-    def unsettled(self, choice: LoadPlan, settle: float) -> float:
+    @contextmanager
+    def read_settled(
+        self, reader: Reader, dataset: Dataset, interval: Interval, *, settle: float, plan: LoadPlan
+    ) -> Iterator[tuple[Spool, Reading, float]]:
+        """Read an interval, again as long as it had not settled when the exchange was first asked.
+
+        :param settle: seconds after its end at which the interval counts as closed
+        :param plan: the run's intervals, checked against the exchange's clock
+        :return: the records, their reading, and the exchange's time at its start (seconds since 1970)
+        :raises IntervalError: for a plan that ends in the future
+        """
+        for _ in range(_READINGS):
+            began = time.monotonic()
+            with Spool(len(dataset.record_key)) as spool:
+                reading = reader.read(interval.start, interval.end, spool)
+                asked_at = self.exchange_time(began)
+                check_against(asked_at, plan)
+                left = seconds_until_settled(interval.end, settle, asked_at)
+                if not left:
+                    yield spool, reading, asked_at
+                    return
+            self.wait(left + CLOCK_STEP, f"{interval} has not settled by the exchange's clock, which is behind")
+        raise BinanceTransientError(f"{interval} never counts as closed: the exchange's clock stands still")
+
+    def unsettled(self, plan: LoadPlan, settle: float) -> float:
         """Seconds to wait until the last interval counts as closed by the exchange's clock, 0 if it does.
 
-        The exchange is asked for its time only where this machine's clock leaves it in doubt: what is read is checked
-        against the exchange's clock in any case.
+        The exchange is asked for its time only if this machine's clock leaves it in doubt, since `read_settled` goes by
+        the exchange's in any case.
 
-        :raises IntervalError: for one that ends in the future
+        :raises IntervalError: for a plan that ends in the future
         """
-        if not seconds_until_settled(choice.intervals[-1].end, settle, self.exchange_time()):
+        end = plan.intervals[-1].end
+        if not seconds_until_settled(end, settle, self.exchange_time()):
             return 0.0
-        self.ask_exchange_time()
-        left = self.seconds_until_settled(choice, settle)
-        # that time is told in whole seconds: else what is read next could seem to be read too early
-        return left and left + CLOCK_STEP
+        now = self.ask_exchange_time()
+        check_against(now, plan)
+        left = seconds_until_settled(end, settle, now)
+        return left and left + CLOCK_STEP  # the time is told in whole seconds
 
-    def seconds_until_settled(self, choice: LoadPlan, settle: float, at: float | None = None) -> float:
-        """Seconds until the last interval counts as closed by the exchange's clock, 0 if it does.
-
-        :param at: when it was asked for, by `time.monotonic`; now if not given
-        :raises IntervalError: for one that ends in the future
-        """
-        now = self.exchange_time(at)
-        check_against(now, choice)
-        return seconds_until_settled(choice.intervals[-1].end, settle, now)
-
-    def check_memory(self, choice: LoadPlan, dataset: Dataset) -> None:
-        """Refuse what begins before the exchange remembers, by its clock.
+    def check_memory(self, plan: LoadPlan, dataset: Dataset) -> None:
+        """Refuse a plan that begins before what the exchange remembers, by its clock.
 
         :raises IntervalError: with the cure
         """
         if dataset.memory is not None:
-            check_memory(self.ask_exchange_time(), choice, dataset)
+            check_memory(self.ask_exchange_time(), plan, dataset)
 
     def reader(
         self,
@@ -226,14 +221,10 @@ class BinanceHook(BinanceBaseHook):
         fetch_pages: FetchPages = map,
         size: int | None = None,
     ) -> Reader:
-        """What reads whole intervals of a dataset; see `exchange.paging.Reader` and `exchange.ledger.LedgerReader`.
+        """Make the reader of whole intervals, an `exchange.paging.Reader` or `exchange.ledger.LedgerReader`.
 
-        :param size: rows on a page that has a total; the endpoint's most if not given
+        :param size: rows on a page that has a total; the endpoint's maximum by default
         """
-        from airflow_provider_binance_margin.exchange.ledger import LedgerReader
-        from airflow_provider_binance_margin.exchange.paging import Reader
-        from airflow_provider_binance_margin.lake.spool import Spool
-
         scope = scope_of(dataset, isolated_symbol, filters)
         size = dataset.max_size if dataset.is_ledger else size
 
@@ -250,34 +241,13 @@ class BinanceHook(BinanceBaseHook):
         decode = dataset.reader_of(params.get("limit" if dataset.is_ledger else "size"))
         return self._get(dataset.path, params, weight=dataset.weight, decode=decode)
 
-    def watch(
-        self,
-        dataset: Dataset,
-        start: int,
-        end: int | None,
-        *,
-        settle: float,
-        max_span: float | None = None,
-        isolated_symbol: object = None,
-        filters: object = None,
-    ) -> RecordCounter:
-        """What counts the records that appear in a window (ms); see `exchange.counter.RecordCounter`."""
-        from airflow_provider_binance_margin.exchange.counter import RecordCounter, rows_asked
-        from airflow_provider_binance_margin.exchange.paging import Span
-
-        scope = scope_of(dataset, isolated_symbol, filters)
-        decode = dataset.reader_of(rows_asked(dataset))
-        caller = replace(self._caller(dataset.path, dataset.weight, decode), attempts=1)
-        span = Span(dataset.span_ms(max_span))
-        return RecordCounter(caller, start, end, span=span, settle=settle, dataset=dataset, scope=scope)
-
-    def look(self, watch: RecordCounter) -> Count:
-        """Look once: one request of one row. A failure is raised, not retried: the next look is the next try."""
-        return self._drive(watch.poll())
+    def count(self, counter: RecordCounter) -> Count:
+        """Poll once: one request of one row, without retries."""
+        return self._drive(counter.poll())
 
 
 def _ms(when: datetime) -> int | None:
-    known = parse(when)  # which takes one without a zone as UTC
+    known = parse(when)  # a naive one is UTC
     return None if known is None else ms(known)
 
 

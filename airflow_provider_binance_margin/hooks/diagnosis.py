@@ -1,4 +1,4 @@
-"""What a connection test says: in words, and never more than what is ours to say."""
+"""Result of a connection test, in words."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ _UNNEEDED = {
 
 
 def diagnose(ask: Callable[[], Mapping[str, Any]]) -> tuple[bool, str]:
-    """The outcome of asking the exchange for the key's restrictions. Never raises.
+    """Test a connection by a call for its key's restrictions; never raises.
 
-    :param ask: the call
-    :return: whether the connection works, and in words why not, or what should be changed about the key
+    :return: whether it works, and why not or what to change about the key
     """
     try:
         flags = ask()
@@ -32,7 +31,7 @@ def diagnose(ask: Callable[[], Mapping[str, Any]]) -> tuple[bool, str]:
         return False, f"The exchange asks to wait: {error}"
     except BinanceError as error:
         return False, f"The connection does not work: {error}."
-    except Exception as error:  # noqa: BLE001 - a connection test must answer, and must not quote what it cannot know
+    except Exception as error:  # noqa: BLE001 - a connection test must answer; the error's text may hold secrets
         name = type(error).__name__
         if "NotFound" in name:
             return False, "There is no such connection."

@@ -1,4 +1,4 @@
-"""What one process knows of each host it calls: shared by all hooks and triggers in it."""
+"""Hosts that this process calls: one `Host` each, shared by all hooks and triggers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _lock = fork_safe_lock()
 
 
 def shared_host(base_url: str) -> Host:
-    """What all calls of this process to one host share: its pace, its clock, its bans; however the host is written."""
+    """Look up the host of a base URL, however that is spelled."""
     from airflow_provider_binance_margin.exchange.host import Host
 
     url = canonical_url(base_url)
@@ -29,9 +29,9 @@ def shared_host(base_url: str) -> Host:
 
 
 def canonical_url(base_url: str) -> str:
-    """The one way to write a base URL: lower case, ASCII, without a dot at the end of the name or a default port.
+    """Normalise a base URL: lower case, ASCII, no trailing dot, no default port.
 
-    :raises ValueError: when it holds no host, or one that cannot be written in ASCII
+    :raises ValueError: for a URL without a host, or with one that has no ASCII form
     """
     parts = urlsplit(base_url)
     scheme, name = parts.scheme.lower(), parts.hostname or ""

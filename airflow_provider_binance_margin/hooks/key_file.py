@@ -1,4 +1,4 @@
-"""A private key in a file of this machine: read without waiting, and never more than a key can be."""
+"""Private key from a file: read without blocking, up to the size of a key."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CURE = "check key_file, which is a path on the worker (and on the triggerer)"
 
 @hides_frames
 def read_key_file(path: str) -> str:
-    """The text of a key file; what is no text (DER) in base64.
+    """Read a key file as text; DER as base64.
 
-    :raises BinanceCredentialError: for what is no file, cannot be read or is too large; without path and content
+    :raises BinanceCredentialError: quoting neither path nor content
     """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
@@ -37,5 +37,5 @@ def read_key_file(path: str) -> str:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a named pipe too, though nobody writes into it."""
+    """Open without blocking on a named pipe."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""Keeps secrets out of logs: known ones through Airflow's masker, signatures out of what HTTP libraries log."""
+"""Redaction of logs: secrets by Airflow's masker, signatures and keys in the logs of HTTP libraries by a filter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from airflow_provider_binance_margin.exchange.credentials import plain_text
 
-#: the loggers of HTTP libraries that write whole URLs, at one level or another
+#: loggers that write whole URLs, at some level
 _CHATTY = (
     "urllib3.connectionpool",
     "urllib3.connection",
@@ -25,19 +25,19 @@ _CHATTY = (
 )
 _SECRET = re.compile(r"(signature=|x-mbx-apikey\W+(?:b['\"])?)[^&\s\"'>)\]]+", re.IGNORECASE)
 _PRIVATE_BODY = re.compile(r"PRIVATE KEY(?: BLOCK)?-----(.+?)(?:-----|\Z)", re.DOTALL)
-#: an RSA key of 4096 bits has 53 lines of 64 columns, 3,500 characters in all
+#: a 4096-bit RSA key has 53 lines of 64 columns, 3,500 characters in all
 _LONGEST_TEXT, _LONGEST_BODY, _LONGEST_VALUE = 262_144, 8_192, 4_096
 _MOST_LINES, _SHORTEST_LINE, _PEM_COLUMNS = 96, 16, 64
 _masked: set[str] = set()
 
 
 class _SignatureFilter(logging.Filter):
-    """Rewrites a record so that no signature and no API key is left in it."""
+    """Redact signatures and API keys in a log record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 - a mistake in a library's log call is the handler's to report
+        except Exception:  # noqa: BLE001 - the handler reports a broken log call
             message = f"{record.msg} {record.args}"
         redacted = _SECRET.sub(r"\1***", message)
         if redacted != message:
@@ -49,16 +49,15 @@ _FILTER = _SignatureFilter()
 
 
 def hush_http_loggers() -> None:
-    """Let no HTTP library log a signature, at any level."""
+    """Install the filter on the loggers of all HTTP libraries."""
     for name in _CHATTY:
-        logging.getLogger(name).addFilter(_FILTER)  # a filter that is there already is not added again
+        logging.getLogger(name).addFilter(_FILTER)
 
 
 def mask(secrets: Iterable[str]) -> None:
-    """Hand secrets to Airflow's masker, each once per process; of a key text, each of its lines too.
+    """Hand secrets, and each line of a private key, to Airflow's masker, once per process.
 
-    The masker compiles all that it knows anew for each value, so few are handed to it: of a private key with other
-    things around it the key alone, and never more than `_MOST_LINES` lines.
+    The masker recompiles its pattern for each value, so a key's lines are at most `_MOST_LINES`.
     """
     try:
         from airflow.sdk.log import mask_secret
@@ -70,11 +69,11 @@ def mask(secrets: Iterable[str]) -> None:
         for part in [*_key_lines(secret), *whole]:
             if part not in _masked:
                 mask_secret(part)
-                _masked.add(part)  # only now: another thread, or a child forked meanwhile, relies on it
+                _masked.add(part)  # not earlier: other threads and forked children rely on it
 
 
 def _key_lines(text: str) -> list[str]:
-    """The lines of a private key, as they are written and as a PEM has them; of what is no PEM, its words."""
+    """Lines of a private key, as written and as wrapped in a PEM; words of a text that is no PEM."""
     text = plain_text(text[:_LONGEST_TEXT])
     lines: dict[str, None] = {}
     for body in _PRIVATE_BODY.findall(text) or ([] if "-----BEGIN" in text else [text]):
@@ -85,5 +84,4 @@ def _key_lines(text: str) -> list[str]:
 
 
 def _wrap(text: str) -> Iterator[str]:
-    """A text in lines as long as those of a PEM."""
     return (text[i : i + _PEM_COLUMNS] for i in range(0, len(text), _PEM_COLUMNS))

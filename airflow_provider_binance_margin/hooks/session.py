@@ -1,4 +1,4 @@
-"""`requests`, held to what a signed call needs: no redirect, retry, cookie or re-encoding, one deadline per answer."""
+"""Transport of the hook: `requests` without redirects, retries, cookies or re-encoding, one deadline per answer."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from airflow_provider_binance_margin.exchange.messages import Reply, Request
 
 CONNECT_TIMEOUT = 5.0
 LONGEST_BODY = 32 * 1024 * 1024
-#: what triggers send too; each transport adds which content coding it asks for
+#: headers of both transports; each adds its Accept-Encoding
 HEADERS = {"Accept": "application/json", "User-Agent": f"airflow-provider-binance-margin/{__version__}"}
 _OWN_HEADERS = {"Accept-Encoding": "gzip", "Connection": "keep-alive"}
 _MOST_MEMBERS = 16
 
 
-# -- the way to the exchange, for hook and triggers alike --------------------------------------------------------------
+# -- proxy, certificates and content coding, for both transports -------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Route:
-    """The proxy and the certificates that the environment names for a host.
+    """Proxy and certificates for a host, as named by the environment.
 
-    :param proxy: the proxy's URL, without user and password; None where there is none
-    :param proxy_headers: what the proxy is to be sent: its user and password; never shown
-    :param certificates: the file or folder of trusted certificates; None for those that `requests` brings
+    :param proxy: the proxy's URL, without user and password
+    :param proxy_headers: its user and password; never shown
+    :param certificates: file or folder of trusted certificates; None for those of `requests`
     """
 
     proxy: str | None = None
@@ -58,9 +58,9 @@ class Route:
 
 @hides_frames
 def find_route(base_url: str, *, use_environment: bool) -> Route:
-    """The way to a host, as `requests` reads the environment (upper and lower case, ``ALL_PROXY``, ``NO_PROXY``).
+    """Find the route to a host; `requests` reads the environment (upper and lower case, ``ALL_PROXY``, ``NO_PROXY``).
 
-    :raises BinanceConfigError: for a proxy that is no HTTP proxy, without quoting it: it may hold a password
+    :raises BinanceConfigError: for a proxy that is no HTTP proxy, not quoted since it may hold a password
     """
     with requests.Session() as session:
         session.trust_env = use_environment
@@ -93,9 +93,9 @@ def find_route(base_url: str, *, use_environment: bool) -> Route:
 
 
 def load_trust(certificates: str | None) -> ssl.SSLContext:
-    """The trusted certificates of a `Route`.
+    """Load the trusted certificates of a `Route`.
 
-    :raises BinanceConfigError: when they cannot be read
+    :raises BinanceConfigError: if they cannot be read
     """
     path = Path(certificates or DEFAULT_CA_BUNDLE_PATH)
     try:
@@ -113,26 +113,26 @@ def load_trust(certificates: str | None) -> ssl.SSLContext:
 
 
 class AnswerTooLongError(ValueError):
-    """More than `LONGEST_BODY`, packed or unpacked."""
+    """Body longer than `LONGEST_BODY`, packed or unpacked."""
 
 
 class ContentCodingError(ValueError):
-    """A content coding that is not known, or a body that is not packed as it says."""
+    """Unknown content coding, or a body that is not packed as its header says."""
 
 
 def unpack(body: bytes, coding: str) -> bytes:
-    """A body without its content coding, unpacked no further than `LONGEST_BODY`.
+    """Undo the content coding of a body, up to `LONGEST_BODY`.
 
     :param coding: the header ``Content-Encoding``: gzip or deflate; empty or identity for none
-    :raises AnswerTooLongError: for more than `LONGEST_BODY`
-    :raises ContentCodingError: for another coding, and for what is cut or not packed as it says
+    :raises AnswerTooLongError: for a longer body
+    :raises ContentCodingError: for another coding, or a body that is cut or malformed
     """
     coding = coding.strip().lower()
     if coding in ("", "identity") or not body:
         return body
     if coding in ("gzip", "x-gzip"):
         wbits = 31
-    elif coding == "deflate":  # with the header of zlib, as it should be, or without, as some send it
+    elif coding == "deflate":  # with zlib's header, as specified, or without, as some servers send it
         wbits = 15 if body[0] & 15 == 8 and int.from_bytes(body[:2]) % 31 == 0 else -15  # noqa: PLR2004
     else:
         raise ContentCodingError("an unknown coding")
@@ -145,7 +145,7 @@ def unpack(body: bytes, coding: str) -> bytes:
             raise ContentCodingError("not packed as it says") from error
         if len(unpacked) > LONGEST_BODY:
             raise AnswerTooLongError("the answer is too long")
-        body = decoder.unused_data.lstrip(b"\0")  # zeros may fill up the last block
+        body = decoder.unused_data.lstrip(b"\0")  # padding of the last block
         if not decoder.eof:
             raise ContentCodingError("cut")
         if not body:
@@ -157,11 +157,10 @@ def unpack(body: bytes, coding: str) -> bytes:
 
 
 def make_session(connections: int, base_url: str, *, use_environment: bool) -> requests.Session:
-    """A session that keeps so many connections open to one host.
+    """Make a session that keeps a number of connections open to one host.
 
-    :param use_environment: whether proxies and certificates named by the environment are used; what it names is looked
-        up here, once, since that takes longer than signing
-    :raises BinanceConfigError: when what the environment names cannot be used
+    :param use_environment: use the environment's proxies and certificates, which are looked up once, here
+    :raises BinanceConfigError: for a proxy or certificates of the environment that cannot be used
     """
     route = find_route(base_url, use_environment=use_environment)
     if route.certificates:
@@ -180,7 +179,7 @@ def make_session(connections: int, base_url: str, *, use_environment: bool) -> r
 
 
 def send(session: requests.Session, request: Request, timeout: float) -> Reply:
-    """Send one request; a failure of the transport is a reply without a status, known by its class alone."""
+    """Send one request; a transport failure is a reply without a status, and with the failure's class name only."""
     prepared = requests.PreparedRequest()  # made by hand: requests would normalise the query that is signed
     prepared.method, prepared.url = "GET", request.url
     prepared.headers = CaseInsensitiveDict({**HEADERS, **_OWN_HEADERS, **request.headers})
@@ -210,12 +209,12 @@ def _body(response: requests.Response) -> bytes:
     return bytes(body)
 
 
-# A timeout of `requests` holds for each piece that arrives, so a server that drips would be listened to for ever. Here
-# the connections read each answer, from its status line to the end of its body, against one deadline.
+# The read timeout of `requests` starts anew with each piece, so a server that drips would be read for ever. These
+# connections read each answer, from its status line to the end of its body, against one deadline.
 
 
 class _TimedReader(io.RawIOBase):
-    """The reading end of a socket, for one answer."""
+    """Reading end of a socket, for one answer."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw, self._sock, self.is_over = raw, sock, False
@@ -246,17 +245,17 @@ class _TimedResponse(HTTPResponse):
         self.fp = io.BufferedReader(self._reader)
 
     def _close_conn(self) -> None:
-        """End reading; what came behind the answer's end was not asked for, so its connection serves no more."""
+        """End reading; a connection with bytes beyond the answer is not used again."""
         self._reader.is_over = True
         with contextlib.suppress(OSError, ValueError):
             if self.fp.peek() or getattr(self._sock, "pending", int)():
-                getattr(self._sock, "socket", self._sock).shutdown(socket.SHUT_RDWR)  # urllib3 sees that, and closes it
-        super()._close_conn()  # type: ignore[misc]  # what http.client calls at the end of each answer
+                getattr(self._sock, "socket", self._sock).shutdown(socket.SHUT_RDWR)  # urllib3 notices, and closes it
+        super()._close_conn()  # type: ignore[misc]  # http.client calls it at the end of each answer
 
 
 class _Connection(HTTPConnection):
     response_class = _TimedResponse
-    debuglevel = 0  # whoever raises it for all of http.client would have signature and key printed
+    debuglevel = 0  # not http.client's, under which signature and key are printed
 
 
 class _SecureConnection(HTTPSConnection):
@@ -279,7 +278,7 @@ class _Adapter(HTTPAdapter):
         return dict(self.headers_for_proxy)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Check certificates towards a plain host too: its proxy may speak TLS, and requests would trust any."""
+        """Check certificates for a plain host too: its proxy may speak TLS, and requests would trust any."""
         super().cert_verify(conn, url.replace("http://", "https://", 1), verify, cert)  # type: ignore[no-untyped-call]
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What an Airflow connection of type ``binance`` says, checked: for the hook and for what polls in the triggerer."""
+"""Settings from an Airflow connection of type ``binance``, for hook and triggers alike."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import base64
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from airflow_provider_binance_margin.exchange.call import Caller
+from airflow_provider_binance_margin.exchange.counter import RecordCounter, rows_asked
 from airflow_provider_binance_margin.exchange.credentials import (
     Credentials,
     hides_frames,
@@ -19,9 +22,19 @@ from airflow_provider_binance_margin.exchange.credentials import (
     plain_text,
 )
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
-from airflow_provider_binance_margin.hooks.hosts import canonical_url
+from airflow_provider_binance_margin.exchange.paging import Span
+from airflow_provider_binance_margin.hooks.hosts import canonical_url, shared_host
 from airflow_provider_binance_margin.hooks.key_file import read_key_file
 from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_binance_margin.exchange.dataset import Dataset
+    from airflow_provider_binance_margin.exchange.host import Host
+    from airflow_provider_binance_margin.exchange.scope import Scope
+
+T = TypeVar("T")
 
 DEFAULT_HOST = "https://api.binance.com"
 #: bytes of an Ed25519 key in PKCS#8
@@ -30,65 +43,73 @@ _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 
 
-class ConnectionLike(Protocol):
-    """What is read of an Airflow connection."""
-
-    host: str | None
-    port: int | None
-    login: str | None
-    password: str | None
-
-    @property
-    def extra_dejson(self) -> dict[str, Any]:
-        """The extra, decoded."""
-
-
 @dataclass(frozen=True)
 class Settings:
-    """A usable connection.
+    """Connection that can be used; equal to another of the same host, key and limits.
 
     :param base_url: scheme, host and port
-    :param credentials: the API key and what signs for it
+    :param credentials: API key and signer
     :param recv_window: ms for which a request stays valid
     :param timeout: seconds for one answer
-    :param secrets: everything of the connection that no log may show
+    :param secrets: values that no log may show
     """
 
     base_url: str
-    credentials: Credentials
+    credentials: Credentials = field(compare=False)  # known by the secrets
     recv_window: int
     timeout: float
     secrets: tuple[str, ...] = field(repr=False, default=())
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host is this machine."""
+        """True for this machine."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the host is neither the exchange's nor this machine."""
+        """True for a host that is neither the exchange's nor this machine."""
         name = urlsplit(self.base_url).hostname or ""
         return not (self.is_loopback or name == "binance.com" or name.endswith(".binance.com"))
 
+    @cached_property
+    def host(self) -> Host:
+        """Clock, pace and bans of the host, shared by this process."""
+        return shared_host(self.base_url)
 
-def secrets_of(conn: ConnectionLike) -> tuple[str, ...]:
-    """Everything of a connection that no log may show, even when the connection cannot be used."""
+    def caller(self, path: str, weight: int, decode: Callable[[bytes], T], **options: Any) -> Caller[T]:
+        """Make the caller of an endpoint; `options` are those of `Caller`."""
+        return Caller(self.host, self.credentials, path, weight, decode, self.recv_window, **options)
+
+    def counter(
+        self, dataset: Dataset, scope: Scope, start: int, end: int | None, *, settle: float, max_span: float | None
+    ) -> RecordCounter:
+        """Make the counter of a window (ms). Its calls are not retried: the next poll is the next try.
+
+        :param settle: seconds after its end at which the window counts as closed
+        :param max_span: seconds; the longest window per request, the dataset's own if None
+        """
+        caller = self.caller(dataset.path, dataset.weight, dataset.reader_of(rows_asked(dataset)), attempts=1)
+        span = Span(dataset.span_ms(max_span))
+        return RecordCounter(caller, start, end, span=span, settle=settle, dataset=dataset, scope=scope)
+
+
+def secrets_of(conn: Connection) -> tuple[str, ...]:
+    """Collect the values that no log may show, even of a connection that cannot be used."""
     try:
         extra = _extra(conn)
     except BinanceConfigError:
         extra = {"": getattr(conn, "extra", None)}
     given = [conn.login, conn.password, extra.get("private_key"), extra.get("private_key_passphrase")]
-    # a key in the wrong field is a secret all the same
+    # a key in the wrong field is a secret too
     given += [text for text in (conn.host, *extra.values()) if isinstance(text, str) and _holds_key(text)]
     return tuple(text for text in given if isinstance(text, str) and text.strip())
 
 
 @hides_frames
-def open_settings(conn: ConnectionLike) -> Settings:
-    """Check a connection and load its key; no log shows its secrets from here on.
+def open_settings(conn: Connection) -> Settings:
+    """Mask a connection's secrets in all logs, then read it.
 
-    :raises BinanceConfigError: in words for each way a connection can be wrong, quoting no secret
+    :raises BinanceConfigError: quoting no secret
     """
     hush_http_loggers()
     mask(secrets_of(conn))
@@ -98,15 +119,13 @@ def open_settings(conn: ConnectionLike) -> Settings:
 
 
 @hides_frames
-def read_settings(conn: ConnectionLike) -> Settings:
+def read_settings(conn: Connection) -> Settings:
     """Check a connection and load its key.
 
-    :raises BinanceConfigError: in words for each way a connection can be wrong, quoting no secret
+    :raises BinanceConfigError: quoting no secret
     """
-    extra = _extra(conn)
-    api_key = (conn.login or "").strip()
-    key_text = _text(extra, "private_key")
-    key_file = _text(extra, "key_file")
+    extra, api_key = _extra(conn), (conn.login or "").strip()
+    key_text, key_file = _text(extra, "private_key"), _text(extra, "key_file")
     if key_text and key_file:
         raise BinanceCredentialError("both private_key and key_file are given in the extra: keep one")
     if key_file:
@@ -115,7 +134,7 @@ def read_settings(conn: ConnectionLike) -> Settings:
         base_url=_base_url(conn.host, conn.port, sandbox=api_key.startswith("sandbox")),
         credentials=load_credentials(
             api_key,
-            secret=conn.password or None,
+            secret=conn.password,
             private_key=key_text,
             passphrase=_text(extra, "private_key_passphrase"),
         ),
@@ -126,7 +145,7 @@ def read_settings(conn: ConnectionLike) -> Settings:
 
 
 def _holds_key(text: str) -> bool:
-    """Whether a text is, or holds, a key: PEM, or the base64 of PEM or DER."""
+    """True for a text that holds a key: PEM, or the base64 of PEM or DER."""
     if "-----BEGIN" in plain_text(text):
         return True
     with suppress(ValueError):
@@ -135,12 +154,12 @@ def _holds_key(text: str) -> bool:
     return False
 
 
-def _extra(conn: ConnectionLike) -> Mapping[str, Any]:
+def _extra(conn: Connection) -> Mapping[str, Any]:
     text = getattr(conn, "extra", None)
     try:
         extra = conn.extra_dejson or {}
         if not extra and isinstance(text, str) and text.strip():
-            extra = json.loads(text)  # Airflow takes what is no JSON for an empty object
+            extra = json.loads(text)  # Airflow reads invalid JSON as an empty object
     except (ValueError, TypeError, AttributeError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
@@ -148,18 +167,21 @@ def _extra(conn: ConnectionLike) -> Mapping[str, Any]:
     return extra
 
 
-def _text(extra: Mapping[str, Any], name: str) -> str | None:
+def _given(extra: Mapping[str, Any], name: str) -> Any:
     value = extra.get(name)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if not isinstance(value, str):
-        raise BinanceConfigError(f"the connection's extra {name} must be text")
-    return value
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = _given(extra, name)
+    if value is None or isinstance(value, str):
+        return value
+    raise BinanceConfigError(f"the connection's extra {name} must be text")
 
 
 def _number(extra: Mapping[str, Any], name: str, *, default: float, least: float, most: float, whole: bool) -> float:
-    given = extra.get(name)
-    if given is None or (isinstance(given, str) and not given.strip()):
+    given = _given(extra, name)
+    if given is None:
         return default
     try:
         value = float(given) if not isinstance(given, bool) else None

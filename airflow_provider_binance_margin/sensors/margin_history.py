@@ -27,6 +27,7 @@ from airflow_provider_binance_margin.lake.interval import Grain, IntervalError, 
 from airflow_provider_binance_margin.load_plan import resolve_plan
 from airflow_provider_binance_margin.options import check_dataset, check_windows, seconds, seconds_or_none
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
+from airflow_provider_binance_margin.sensors.outcome import describe, error_of, outcome_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -34,34 +35,32 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.counter import RecordCounter
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
-
-#: windows of `max_span` that a rescheduled sensor may ask for at each poke where nothing can be remembered
+#: windows of `max_span` that a rescheduled sensor without state may ask for at each poke
 _FEW = 4
 
 
 class MarginHistorySensor(BaseSensorOperator):
     """Wait until records of a dataset have appeared in a window.
 
-    The window is the run's interval (chosen as by `MarginHistoryToS3Operator`), `start` to `end`, or with `start`
-    alone from there on. Each poke is one request: of one row, or, of a ledger that states no
-    total, of a page. A window that has ended and settled with too few records
-    ends the wait at once, by `on_empty`. What may pass (network, 5xx, 429, a ban) is logged and tried again, a ban not
-    before its end; what cannot (a rejected key) fails the task without retries, under `soft_fail` and `never_fail` too.
-    Poke, reschedule and deferrable behave alike. Returns ``{"total", "newest", "start", "end", "binance_conn_id",
-    "isolated_symbol"}``: the exchange's total and the newest row of what was asked.
+    The window is the run's interval (chosen as by `MarginHistoryToS3Operator`), `start` to `end`, or everything from
+    `start` on. A poll is one request of one row, or of one page where the endpoint states no total. A window that has
+    ended and settled with too few records ends the wait at once, by `on_empty`. Transient errors (network, 5xx, 429, a
+    ban) are logged and waited out, a ban until its end; all others (a rejected key) fail the task without retries, with
+    `soft_fail` and `never_fail` too. Poke, reschedule and deferrable behave alike. Returns ``{"total", "newest",
+    "start", "end", "binance_conn_id", "isolated_symbol"}``: the exchange's total and the newest row.
 
     :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
-    :param start: start of the window, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
-    :param end: its end, exclusive (templated)
-    :param grain: for runs with an interval of no length: the last whole hour, day or month is watched
+    :param start: start of the window, inclusive: datetime or ISO 8601, UTC without a zone (templated)
+    :param end: end of the window, exclusive (templated)
+    :param grain: for runs with an interval of no length: watch the last whole hour, day or month
     :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT`` (templated)
     :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}`` (templated)
-    :param min_records: how many records must have appeared
-    :param on_empty: what a closed window with too few records means: ``"skip"``, ``"fail"`` or ``"pass"``
-    :param settle: how long after its end, by the exchange's clock, a window counts as closed; timedelta or seconds
-    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer
+    :param min_records: number of records to wait for
+    :param on_empty: for a closed window with too few records: ``"skip"``, ``"fail"`` or ``"pass"``
+    :param settle: time after its end, by the exchange's clock, at which a window counts as closed; timedelta or seconds
+    :param max_span: the longest window per request, the dataset's own by default; timedelta or seconds
     :param binance_conn_id: the connection to the exchange (templated)
-    :param deferrable: whether to wait in the triggerer; Airflow's ``[operators] default_deferrable`` if not given
+    :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default
     """
 
     template_fields: Sequence[str] = ("start", "end", "dataset", "isolated_symbol", "filters", "binance_conn_id")
@@ -97,10 +96,10 @@ class MarginHistorySensor(BaseSensorOperator):
         self.max_span = max_span
         self.binance_conn_id = binance_conn_id
         self.deferrable = deferrable
-        self._watch: RecordCounter | None = None
         self._hook: BinanceHook | None = None
+        self._counter: RecordCounter | None = None
         self._bounds: tuple[int, int | None] | None = None
-        self._remembered: dict[str, Any] | None = None
+        self._saved: dict[str, Any] | None = None
         self._retry_after = 0.0
         self._not_before = -math.inf
         default_retry_policy(self)
@@ -109,87 +108,75 @@ class MarginHistorySensor(BaseSensorOperator):
             raise ValueError(f'on_empty must be "skip", "fail" or "pass", not {on_empty!r}')
         if min_records < 1:
             raise ValueError(f"min_records must be 1 or more, not {min_records!r}")
-        # a mapped task is made again where it runs, which checks what it was given, and fails for good
+        # a mapped task is built again where it runs, which checks what it was given, and fails for good
         if not getattr(self, "_BaseOperator__from_mapped", False):
             check_dataset(dataset, isolated_symbol, filters)
 
-    # -- a worker looks ------------------------------------------------------------------------------------------
+    # -- on a worker -----------------------------------------------------------------------------------------------
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Poll once; not before the exchange may be asked again, nor once the sensor's time is up."""
+        """Poll once; not before the exchange allows it, nor after the sensor's timeout."""
         if time.monotonic() < self._not_before or (self.reschedule and self._is_overdue(context)):
             return PokeReturnValue(is_done=False)
         with self._failing_for_good():
-            outcome = self._look(context)
+            outcome = self._poll(context)
         if outcome is None or outcome["status"] == "waiting":
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(outcome))
 
-    def _look(self, context: Context) -> dict[str, Any] | None:
-        """Outcome of one poll; None when the exchange could not be asked, which the next poke may."""
-        from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
-
+    def _poll(self, context: Context) -> dict[str, Any] | None:
+        """Outcome of one poll; None after a transient error."""
         self._retry_after = 0.0
         start, end = self._bounds = self._bounds or self._window(context)
         try:
-            hook, watch = self._connect(context, start, end)
+            hook, counter = self._connect(context, start, end)
             try:
-                seen = hook.look(watch)
+                count = hook.count(counter)
             finally:
-                self._remember(context, watch)
+                self._save(context, counter)
         except BinanceTransientError as error:
             self.log.warning("Poll failed, will retry: %s", error)
             if isinstance(error, BinanceThrottledError):
                 self._retry_after = error.retry_after + 1
                 self._not_before = time.monotonic() + error.retry_after
             return None
-        outcome = outcome_of(seen, start, self.min_records, **self._asked())
+        outcome = outcome_of(count, start, self.min_records, self.binance_conn_id, self.isolated_symbol)
         self.log.info(describe(outcome, self.min_records))
         return outcome
 
-    def _asked(self) -> dict[str, str | None]:
-        return {"binance_conn_id": self.binance_conn_id, "isolated_symbol": self.isolated_symbol}
-
     @contextmanager
     def _failing_for_good(self) -> Iterator[None]:
-        """Fail what somebody has to mend: `soft_fail` and `never_fail` skip what has not come, not what is broken."""
+        """Fail the task on a final error: `soft_fail` and `never_fail` are for records that do not come."""
         try:
             with in_airflow_terms():
                 yield
         except AirflowFailException:
-            self.soft_fail = self.never_fail = False  # Airflow asks them next
+            self.soft_fail = self.never_fail = False  # which Airflow reads next
             raise
 
     def _connect(self, context: Context, start: int, end: int | None) -> tuple[BinanceHook, RecordCounter]:
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
-        if self._hook is None or self._watch is None:
+        if self._hook is None or self._counter is None:
             dataset = dataset_of(self.dataset)
-            scope_of(dataset, self.isolated_symbol, self.filters)
+            scope = scope_of(dataset, self.isolated_symbol, self.filters)
             self._check_reach(context, start, end)
             self._hook = BinanceHook(self.binance_conn_id)
-            self._watch = self._hook.watch(
-                dataset,
-                start,
-                end,
-                settle=seconds(self.settle),
-                max_span=seconds_or_none(self.max_span),
-                isolated_symbol=self.isolated_symbol,
-                filters=self.filters,
+            self._counter = self._hook.settings.counter(
+                dataset, scope, start, end, settle=seconds(self.settle), max_span=seconds_or_none(self.max_span)
             )
-            self._recall(context, self._watch)
-        return self._hook, self._watch
+            self._load(context, self._counter)
+        return self._hook, self._counter
 
-    # -- what a rescheduled sensor knows from its pokes before, each a process of its own (Airflow 3.3) -------------
+    # -- state between the pokes of a rescheduled sensor, each a process of its own (Airflow 3.3) --------------------
 
     def _check_reach(self, context: Context, start: int, end: int | None) -> None:
-        """Refuse a window whose settled part would be counted anew at each poke, for want of a memory."""
+        """Refuse a long window that each poke would count anew, since no state is kept."""
         now = time.time()
-        span = dataset_of(self.dataset).span_ms(seconds_or_none(self.max_span)) / 1000
         will_close = end is None or end / 1000 + seconds(self.settle) > now
         if not self._is_rescheduled or "task_state_store" in context or not will_close:
             return
-        windows = (now - start / 1000) / span
+        windows = (now * 1000 - start) / dataset_of(self.dataset).span_ms(seconds_or_none(self.max_span))
         if windows > _FEW and context["ti"].get_first_reschedule_date(context) is None:
             raise IntervalError(
                 f"start lies {windows:.0f} times max_span back, which a rescheduled sensor would ask for at each poke, "
@@ -197,18 +184,18 @@ class MarginHistorySensor(BaseSensorOperator):
                 "start"
             )
 
-    def _recall(self, context: Context, watch: RecordCounter) -> None:
+    def _load(self, context: Context, counter: RecordCounter) -> None:
         if self._is_rescheduled and (store := context.get("task_state_store")) is not None:
             try:
-                watch.recall(store.get(_state_key(context)))
-            except Exception as error:  # noqa: BLE001 - it costs requests, no more
+                counter.recall(store.get(_state_key(context)))
+            except Exception as error:  # noqa: BLE001 - counting anew costs only requests
                 self.log.warning("Task state not read (%s): the count starts anew.", type(error).__name__)
-        self._remembered = watch.memory
+        self._saved = counter.memory
 
-    def _remember(self, context: Context, watch: RecordCounter) -> None:
-        if self._is_rescheduled and watch.memory != self._remembered and "task_state_store" in context:
+    def _save(self, context: Context, counter: RecordCounter) -> None:
+        if self._is_rescheduled and counter.memory != self._saved and "task_state_store" in context:
             try:
-                context["task_state_store"].set(_state_key(context), watch.memory)
+                context["task_state_store"].set(_state_key(context), counter.memory)
             except Exception as error:  # noqa: BLE001 - as above
                 self.log.warning("Task state not written (%s): the next poke starts anew.", type(error).__name__)
 
@@ -216,7 +203,7 @@ class MarginHistorySensor(BaseSensorOperator):
     def _is_rescheduled(self) -> bool:
         return self.reschedule and not self.deferrable
 
-    # -- when to look again --------------------------------------------------------------------------------------
+    # -- window and intervals --------------------------------------------------------------------------------------
 
     def _window(self, context: Context) -> tuple[int, int | None]:
         """The window in ms; its end is None where only its start is given."""
@@ -229,51 +216,48 @@ class MarginHistorySensor(BaseSensorOperator):
     def _get_next_poke_interval(
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
     ) -> float:
-        """As every sensor waits, but until the exchange may be asked again; a deferrable one in the triggerer."""
+        """Wait as any sensor, but not less than the exchange asks for; a deferrable one waits in the triggerer."""
         interval = super()._get_next_poke_interval(started_at, run_duration, poke_count)
-        if self._retry_after > interval:  # the process of the next look may be another, which would not know
+        if self._retry_after > interval:  # the next poke may be another process, which would not know
             interval = min(self._retry_after, max(self.timeout - run_duration(), 0.0) + 1)
         if self.deferrable:
             self._wait_in_triggerer(max(interval, self._retry_after))
         return interval
 
     def _is_overdue(self, context: Context) -> bool:
-        """True once a rescheduled sensor's time is up: nothing need be asked any more."""
+        """True past the timeout of a rescheduled sensor, which Airflow checks only after the poke."""
         first = context["ti"].get_first_reschedule_date(context)
         return first is not None and (datetime.now(UTC) - first).total_seconds() > self.timeout
 
     def on_kill(self) -> None:
-        """End a wait."""
+        """End the wait."""
         if self._hook is not None:
             self._hook.close()
 
-    # -- the triggerer looks -------------------------------------------------------------------------------------
+    # -- in the triggerer ------------------------------------------------------------------------------------------
 
     def _wait_in_triggerer(self, interval: float) -> NoReturn:
         from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryTrigger
 
-        trigger = MarginHistoryTrigger(**self._trigger_options(), not_before=time.time() + interval)
+        assert self._bounds is not None
+        trigger = MarginHistoryTrigger(
+            dataset=self.dataset,
+            binance_conn_id=self.binance_conn_id,
+            isolated_symbol=self.isolated_symbol,
+            filters=self.filters,
+            start=self._bounds[0],
+            end=self._bounds[1],
+            min_records=self.min_records,
+            settle=seconds(self.settle),
+            max_span=seconds_or_none(self.max_span),
+            poke_interval=self.poke_interval,
+            exponential_backoff=bool(self.exponential_backoff),
+            max_wait=seconds_or_none(self.max_wait),
+            not_before=time.time() + interval,
+            memory=None if self._counter is None else self._counter.memory,
+        )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self._time_left())
         raise AssertionError("defer raises")
-
-    def _trigger_options(self) -> dict[str, Any]:
-        """Options of the trigger."""
-        assert self._bounds is not None
-        return {
-            "dataset": self.dataset,
-            "start": self._bounds[0],
-            "end": self._bounds[1],
-            "binance_conn_id": self.binance_conn_id,
-            "isolated_symbol": self.isolated_symbol,
-            "filters": self.filters,
-            "min_records": self.min_records,
-            "settle": seconds(self.settle),
-            "max_span": seconds_or_none(self.max_span),
-            "poke_interval": self.poke_interval,
-            "exponential_backoff": bool(self.exponential_backoff),
-            "max_wait": None if self.max_wait is None else seconds(self.max_wait),
-            "memory": None if self._watch is None else self._watch.memory,
-        }
 
     def _time_left(self) -> timedelta:
         timeout = timedelta(seconds=self.timeout)
@@ -281,8 +265,6 @@ class MarginHistorySensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:  # noqa: ARG002 - Airflow's names
         """Conclude from the trigger's event."""
-        from airflow_provider_binance_margin.sensors.outcome import describe, error_of
-
         if event["status"] == "failed":
             with self._failing_for_good():
                 raise error_of(event)
@@ -290,34 +272,29 @@ class MarginHistorySensor(BaseSensorOperator):
         return self._conclude(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """As for every sensor, but a time that was up by `execution_timeout` is called that."""
+        """Resume as any sensor, but name `execution_timeout` where that was the limit."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSensorTimeout:
             if self._time_left() < timedelta(seconds=self.timeout):
                 raise AirflowTaskTimeout(f"Timeout: execution_timeout of {self.execution_timeout}") from None
-            if self.soft_fail or self.never_fail:  # of which Airflow 3.0 does not think here
+            if self.soft_fail or self.never_fail:  # which Airflow 3.0 does not check here
                 raise AirflowSkipException("Skipping, as soft_fail or never_fail says.") from None
             raise
         except AirflowSkipException as skipped:
             cause = skipped.__cause__
             if cause is None or self.never_fail or type(cause).__name__ != "TaskDeferralError":
                 raise
-            raise cause from None  # a trigger that broke is no wait in vain
-
-    # -- what it means -------------------------------------------------------------------------------------------
+            raise cause from None  # a trigger that broke is a failure, and not a timeout
 
     def _conclude(self, outcome: Mapping[str, Any]) -> dict[str, Any]:
-        """The result, unless the window has closed without enough records and that is not to pass."""
-        from airflow_provider_binance_margin.sensors.outcome import describe
-
-        if outcome["status"] == "closed" and self.on_empty == "skip":
-            raise AirflowSkipException(describe(outcome, self.min_records))
-        if outcome["status"] == "closed" and self.on_empty == "fail":
-            raise AirflowFailException(describe(outcome, self.min_records))
+        """Return the result, or end the task by `on_empty`."""
+        if outcome["status"] == "closed" and self.on_empty != "pass":
+            end = AirflowSkipException if self.on_empty == "skip" else AirflowFailException
+            raise end(describe(outcome, self.min_records))
         return {name: value for name, value in outcome.items() if name != "status"}
 
 
 def _state_key(context: Context) -> str:
-    """Of its own for each time that the run is cleared: the state of a task outlives that."""
+    """One key per clear of the run, which the state of a task outlives."""
     return f"binance-closed-{getattr(context['dag_run'], 'clear_number', 0)}"

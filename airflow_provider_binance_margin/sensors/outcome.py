@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_margin.exchange import errors
 from airflow_provider_binance_margin.exchange.errors import BinanceError, BinanceThrottledError
@@ -13,47 +13,38 @@ from airflow_provider_binance_margin.lake.interval import iso
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.counter import Count
 
-#: of the integers that 64 bits hold, signs included
+#: digits and sign of an integer that fits into 64 bits
 _DIGITS = 18
 
-Status: TypeAlias = Literal["found", "closed", "waiting", "failed"]
 
+def outcome_of(count: Count, start: int, min_records: int, conn_id: str, isolated_symbol: str | None) -> dict[str, Any]:
+    """Make a poll's outcome, fit for an XCom and a trigger's event: JSON without secrets.
 
-def status_of(count: Count, min_records: int) -> Status:
-    """Found, closed for good, or still to be waited for."""
-    if count.total >= min_records:
-        return "found"
-    return "closed" if count.closed else "waiting"
-
-
-def outcome_of(count: Count, start: int, min_records: int, **asked: str | None) -> dict[str, Any]:
-    """A poll as a task's result and as a trigger's event: JSON, no secrets.
-
-    :param asked: connection and pair that were asked about
+    :param start: start of the window, in ms
     """
+    enough = count.total >= min_records
     return {
-        "status": status_of(count, min_records),
+        "status": "found" if enough else "closed" if count.closed else "waiting",
         "total": count.total,
         "newest": _row(count.newest.line) if count.newest else None,
         "start": iso(start),
         "end": iso(count.end),
-        **asked,
+        "binance_conn_id": conn_id,
+        "isolated_symbol": isolated_symbol,
     }
 
 
 def describe(outcome: Mapping[str, Any], min_records: int) -> str:
-    """A poll in words, for the log."""
-    asked = ", ".join(filter(None, (outcome.get("binance_conn_id"), outcome.get("isolated_symbol"))))
-    bounds = f"{asked}{': ' if asked else ''}[{outcome['start']}, {outcome['end']})"
+    """Sentence for the log."""
+    asked = ", ".join(filter(None, (outcome["binance_conn_id"], outcome["isolated_symbol"])))
+    bounds, number = f"[{outcome['start']}, {outcome['end']})", f"{outcome['total']} of {min_records} records"
     if outcome["status"] == "closed":
-        return (
-            f"{bounds} has ended with {outcome['total']} of {min_records} records; nothing can appear in it any more."
-        )
-    return f"{bounds} has {outcome['total']} of {min_records} records."
+        return f"{asked}: {bounds} has ended with {number}; nothing can appear in it any more."
+    return f"{asked}: {bounds} has {number}."
 
 
 def failure_of(error: BinanceError) -> dict[str, Any]:
-    """An error as a trigger's event."""
+    """Make the payload of a trigger's last event from an error."""
     return {
         "status": "failed",
         "kind": type(error).__name__,
@@ -65,7 +56,7 @@ def failure_of(error: BinanceError) -> dict[str, Any]:
 
 
 def error_of(event: Mapping[str, Any]) -> BinanceError:
-    """The error that a trigger's event tells of."""
+    """Make the error again from a payload of `failure_of`, be it of another version."""
     kind = getattr(errors, str(event.get("kind")), BinanceError)
     details = {"code": event.get("code"), "status": event.get("http_status")}
     if issubclass(kind, BinanceThrottledError):
@@ -74,7 +65,7 @@ def error_of(event: Mapping[str, Any]) -> BinanceError:
 
 
 def _row(line: bytes) -> Any:
-    """A row with its literals: a number that a database or another reader may not hold stays the text it was."""
+    """Decode a row; fractions, exponents and long integers stay text, digit for digit."""
     try:
         return json.loads(line, parse_float=str, parse_int=_integer, parse_constant=str)
     except (ValueError, RecursionError):

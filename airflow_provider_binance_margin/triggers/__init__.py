@@ -1,1 +1,1 @@
-"""What waits in the triggerer."""
+"""Triggers: one for deferred sensors, one for event-driven DAGs."""

@@ -1,26 +1,22 @@
-"""A connection in the triggerer: the call generator on an event loop, one transport however many triggers use it."""
+"""Client for the triggerer: drives calls on an event loop, over one transport however many triggers use it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, closing, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_binance_margin.exchange.call import Caller
-from airflow_provider_binance_margin.exchange.counter import rows_asked
 from airflow_provider_binance_margin.exchange.credentials import bare
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Wait
-from airflow_provider_binance_margin.hooks.hosts import shared_host
 from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
+from airflow_provider_binance_margin.triggers.shared_stream import shared
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-    from airflow_provider_binance_margin.exchange.dataset import Dataset, Page
-    from airflow_provider_binance_margin.exchange.host import Host
     from airflow_provider_binance_margin.triggers.transport import Transport
 
 T = TypeVar("T")
@@ -30,36 +26,19 @@ _LONG_BODY = 256 * 1024
 
 @dataclass(frozen=True)
 class AsyncClient:
-    """A checked connection and what it sends with.
+    """Signed calls over one connection.
 
-    :param settings: what the connection says
-    :param transport: shared by all triggers of this host on this event loop
+    :param settings: the connection, checked
+    :param transport: shared by all triggers of the host on this event loop
     """
 
     settings: Settings
     transport: Transport
 
-    @property
-    def host(self) -> Host:
-        """What this process knows of the connection's host."""
-        return shared_host(self.settings.base_url)
-
-    def caller(self, dataset: Dataset) -> Caller[Page]:
-        """How a dataset's endpoint is called, once a poll: a failure is told, and the next poll is the next try."""
-        return Caller(
-            self.host,
-            self.settings.credentials,
-            dataset.path,
-            dataset.weight,
-            dataset.reader_of(rows_asked(dataset)),
-            self.settings.recv_window,
-            attempts=1,
-        )
-
     async def drive(self, call: Call[T]) -> T:
-        """Do what a call asks for, until it returns."""
+        """Run a call to its result."""
         reply: Reply | None = None
-        with closing(call):  # whatever ends it: its place among the requests in flight is free at once
+        with closing(call):  # frees its place among the requests in flight, whatever ends it
             while True:
                 is_done, step = await _resumed(call, reply)
                 if is_done:
@@ -72,14 +51,14 @@ class AsyncClient:
 
 
 async def _resumed(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
-    """The next step of a call, or that it is done and what it returned; a long answer is decoded in a thread."""
+    """Resume a call: (False, next step) or (True, result). A long answer is decoded in a thread."""
     if reply is None or len(reply.body) <= _LONG_BODY:
         return _resume(call, reply)
     step = asyncio.ensure_future(asyncio.to_thread(_resume, call, reply))
     try:
         return await asyncio.shield(step)
     except asyncio.CancelledError:
-        while not step.done():  # a call cannot be closed while it runs, however often this is cancelled
+        while not step.done():  # a generator cannot be closed while it runs, however often this is cancelled
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([step])
         raise
@@ -92,49 +71,31 @@ def _resume(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
         return True, done.value
 
 
-@dataclass
-class _Shared:
-    """A transport that is made for its first user and closed after its last."""
-
-    making: asyncio.Lock = field(default_factory=asyncio.Lock)
-    transport: Transport | None = None
-    users: int = 0
-
-    async def open(self, settings: Settings) -> Transport:
-        async with self.making:
-            if self.transport is None:
-                self.transport = (await asyncio.to_thread(_prepare_transport, settings))()
-            return self.transport
-
-    async def close(self) -> None:
-        if self.transport is not None:
-            await self.transport.close()
-
-
-_shared: dict[tuple[asyncio.AbstractEventLoop, str, float], _Shared] = {}
-
-
 @asynccontextmanager
-async def open_client(conn_id: str) -> AsyncIterator[AsyncClient]:
-    """Fetch and check a connection without blocking the loop, and share its HTTP client while it is in use.
+async def open_client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    """Open a client; those of one host and timeout share a transport.
 
-    :raises BinanceConfigError: in words for each way a connection can be wrong
+    :raises BinanceConfigError: for a proxy or certificates of the environment that cannot be used
     """
-    settings = await _open_settings(conn_id)
-    key = (asyncio.get_running_loop(), settings.base_url, settings.timeout)
-    shared = _shared.setdefault(key, _Shared())
-    shared.users += 1
+    key = ("transport", settings.base_url, settings.timeout)
+    async with aclosing(shared(key, lambda: _open_transport(settings))) as transports:
+        yield AsyncClient(settings, await anext(transports))
+
+
+async def _open_transport(settings: Settings) -> AsyncGenerator[Transport, None]:
+    transport = (await asyncio.to_thread(_prepare, settings))()
     try:
-        yield AsyncClient(settings, await shared.open(settings))
+        yield transport
+        await asyncio.get_running_loop().create_future()  # until it is closed
     finally:
-        shared.users -= 1
-        if not shared.users:
-            del _shared[key]
-            await shared.close()
+        await transport.close()
 
 
-async def _open_settings(conn_id: str) -> Settings:
-    """The checked connection; what may block, such as reading a key file, is done in a thread."""
+async def fetch_settings(conn_id: str) -> Settings:
+    """Fetch and check a connection; what may block, such as reading a key file, runs in a thread.
+
+    :raises BinanceConfigError: for a connection that is missing or cannot be used
+    """
     try:
         return await asyncio.to_thread(open_settings, await _fetch(conn_id))
     except (BinanceConfigError, asyncio.CancelledError) as error:
@@ -142,9 +103,8 @@ async def _open_settings(conn_id: str) -> Settings:
     raise refusal
 
 
-def _prepare_transport(settings: Settings) -> Callable[[], Transport]:
-    """What may block: importing the HTTP client, loading certificates."""
-    from airflow_provider_binance_margin.triggers.transport import prepare
+def _prepare(settings: Settings) -> Callable[[], Transport]:
+    from airflow_provider_binance_margin.triggers.transport import prepare  # which imports aiohttp: that blocks
 
     return prepare(settings.base_url, settings.timeout, use_environment=not settings.is_loopback)
 

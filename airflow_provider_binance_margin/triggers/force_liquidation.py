@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
 
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryEventTrigger, MarginHistoryTrigger
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ForceLiquidationTrigger(MarginHistoryTrigger):
-    """Fires when forced liquidations have appeared: `MarginHistoryTrigger` of ``force_liquidation``."""
+    """Wait for forced liquidations: `MarginHistoryTrigger` of ``force_liquidation``."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(dataset=FORCE_LIQUIDATION.name, **kwargs)
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments of an equal trigger; no secrets."""
-        return _without_dataset(*super().serialize())
+    dataset: str = field(default=FORCE_LIQUIDATION.name, init=False)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ForceLiquidationEventTrigger(MarginHistoryEventTrigger):
-    """Wakes a DAG of a new forced liquidation: `MarginHistoryEventTrigger` of ``force_liquidation``."""
+    """Wake DAGs on a new forced liquidation: `MarginHistoryEventTrigger` of ``force_liquidation``."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(dataset=FORCE_LIQUIDATION.name, **kwargs)
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments of an equal trigger; no secrets."""
-        return _without_dataset(*super().serialize())
-
-
-def _without_dataset(path: str, kwargs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return path, {name: value for name, value in kwargs.items() if name != "dataset"}
+    dataset: str = field(default=FORCE_LIQUIDATION.name, init=False)

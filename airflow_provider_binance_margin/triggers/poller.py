@@ -1,48 +1,48 @@
-"""Poller of a dataset, one request a poll, shared by event triggers however many they are.
+"""Poller of a dataset: one request a poll, shared by all event triggers of a connection and scope.
 
-Each result counts the records since one moment, the base. As long as the base stays, a changed count or a newer record
-is news. The base moves on after news and once a day, and only when two counts agree that nothing slipped in between.
+Each result counts the records since one moment, the base. While the base stays, a changed count or a newer record is
+news. The base moves on after news and once a day, and only where two counts agree that nothing slipped in between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from airflow_provider_binance_margin.exchange.counter import Count, RecordCounter
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceConfigError,
     BinanceError,
     BinanceRequestError,
     BinanceThrottledError,
 )
-from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Span
+from airflow_provider_binance_margin.exchange.paging import HOUR_MS
 
 if TYPE_CHECKING:
+    from airflow_provider_binance_margin.exchange.counter import RecordCounter
     from airflow_provider_binance_margin.exchange.dataset import Dataset
     from airflow_provider_binance_margin.exchange.scope import Scope
     from airflow_provider_binance_margin.triggers.client import AsyncClient
 
 log = logging.getLogger(__name__)
 
-#: records that come this much late, by their own time, are still noticed
+#: records that appear this late, by their own time, are still noticed
 LATE_MS = HOUR_MS
 _DAY_MS = 24 * HOUR_MS
 _STEP_MS = 60_000
-#: July 2017: the exchange is not older
+#: July 2017, when the exchange opened
 _OLDEST_MS = 1_498_867_200_000
 _LONGEST_PAUSE = 600.0
 
 
 @dataclass
 class _Counts:
-    """Counts from other bases since a poll, or the error that prevented one."""
+    """Counts from other bases made since a poll, or the errors that prevented them."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     known: dict[int, PollResult | BinanceError] = field(default_factory=dict)
@@ -52,10 +52,10 @@ class _Counts:
 class PollResult:
     """Result of one poll.
 
-    :param base: counted from here, in ms
-    :param total: number of records
-    :param newest: the time of the newest, in ms; None without any
-    :param counts: counts from other bases, for all who hold this very result
+    :param base: start of the count, in ms
+    :param total: number of records since then
+    :param newest: time of the newest record, in ms; None if there is none
+    :param counts: counts from other bases, shared by all holders of this result
     """
 
     base: int
@@ -64,7 +64,7 @@ class PollResult:
     counts: _Counts = field(default_factory=_Counts, compare=False, repr=False)
 
     def is_news_after(self, earlier: PollResult) -> bool:
-        """True if there is something that was not there, both counted from one base."""
+        """True if a record has appeared since an earlier result of the same base."""
         return self.newest is not None and (self.total, self.newest) != (earlier.total, earlier.newest)
 
 
@@ -75,9 +75,9 @@ class _State(msgspec.Struct):
 
 
 def read_state(state: object, now: PollResult) -> PollResult:
-    """Parse an asset's state: the result that was announced last.
+    """Parse an asset's state: the result announced last.
 
-    :raises ValueError: in words, for a state of another form, or that counts from a time to come
+    :raises ValueError: for a state of another form, or whose base lies in the future
     """
     try:
         known = msgspec.convert(state, _State)
@@ -92,9 +92,8 @@ def read_state(state: object, now: PollResult) -> PollResult:
 class RecordPoller:
     """Poller of one dataset over one connection.
 
-    :param scope: the part of the account
     :param poll_interval: seconds
-    :param max_span: seconds; the longest window asked for at once, the dataset's own if None
+    :param max_span: seconds; the longest window per request, the dataset's own if None
     """
 
     dataset: Dataset
@@ -104,29 +103,29 @@ class RecordPoller:
     max_span: float | None = None
 
     async def results(self) -> AsyncGenerator[PollResult, None]:
-        """One result a poll, for ever. Errors are logged once, in words, and waited out."""
+        """Poll for ever, one result each time. Errors are logged once and waited out."""
         last: PollResult | None = None
         trouble = _Trouble(self.poll_interval)
         while True:
             try:
-                async with self.connect() as connection:
-                    polls = _Polls(self, connection, last)
+                async with self.connect() as client:
+                    polls = _Polls(self, client, last)
                     while True:
                         for last in await polls.poll():
                             trouble.is_over()
                             yield last
                         await asyncio.sleep(self.poll_interval)
-            except Exception as error:  # noqa: BLE001 - a trigger that ends is started again at once, for ever
+            except Exception as error:  # noqa: BLE001 - Airflow restarts a trigger that ends at once, for ever
                 await asyncio.sleep(trouble.pause(error))
 
     async def count(self, base: int, now: PollResult) -> PollResult:
-        """Count from a moment on, after `now`: once for all who start with it."""
+        """Count from another base, later than `now`: once for all triggers that start with that result."""
         async with now.counts.lock:
             counted = now.counts.known.get(base)
             if counted is None:
                 try:
-                    async with self.connect() as connection:
-                        counted = await _counted(self.counter(connection, base), connection, base)
+                    async with self.connect() as client:
+                        counted = await self.base(client, base).count()
                 except BinanceError as error:
                     counted = error
                 now.counts.known[base] = counted
@@ -134,98 +133,102 @@ class RecordPoller:
             raise counted
         return counted
 
-    def connect(self) -> AbstractAsyncContextManager[AsyncClient]:
-        """Open the connection."""
-        from airflow_provider_binance_margin.triggers.client import open_client
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncClient]:
+        """Open the client."""
+        from airflow_provider_binance_margin.triggers.client import fetch_settings, open_client
 
-        return open_client(self.conn_id)
+        async with open_client(await fetch_settings(self.conn_id)) as client:
+            yield client
 
-    def counter(self, connection: AsyncClient, base: int) -> RecordCounter:
-        """Make the counter of a base."""
-        return RecordCounter(
-            connection.caller(self.dataset),
-            base,
-            None,
-            span=Span(self.dataset.span_ms(self.max_span)),
-            settle=LATE_MS / 1000,  # what is closed is not counted again: late-comers would go unnoticed
-            dataset=self.dataset,
-            scope=self.scope,
-        )
+    def base(self, client: AsyncClient, ms: int) -> _Base:
+        """Start to count from a moment; no window closes, and is counted no more, while records may still be late."""
+        window = (self.dataset, self.scope, ms, None)
+        counter = client.settings.counter(*window, settle=LATE_MS / 1000, max_span=self.max_span)
+        return _Base(ms, counter, client)
+
+
+@dataclass(frozen=True)
+class _Base:
+    """Moment (ms) that records are counted from."""
+
+    ms: int
+    counter: RecordCounter
+    client: AsyncClient
+
+    async def count(self) -> PollResult:
+        count = await self.client.drive(self.counter.poll())
+        return PollResult(self.ms, count.total, count.newest_time)
 
 
 class _Polls:
-    """Successive polls over one connection."""
+    """Successive polls over one client."""
 
-    def __init__(self, poller: RecordPoller, connection: AsyncClient, last: PollResult | None) -> None:
+    def __init__(self, poller: RecordPoller, client: AsyncClient, last: PollResult | None) -> None:
         self._poller = poller
-        self._connection = connection
+        self._client = client
         self._last = last
-        base = last.base if last else connection.host.server_ms() - LATE_MS
-        self._base, self._counter = base, poller.counter(connection, base)
+        self._base = self._base_at(last.base if last else self._late())
+
+    def _base_at(self, ms: int) -> _Base:
+        return self._poller.base(self._client, ms)
+
+    def _late(self) -> int:
+        """Earliest time (ms) of a record that may still appear, by the exchange's clock."""
+        return self._client.settings.host.server_ms() - LATE_MS
 
     async def poll(self) -> list[PollResult]:
-        """Count; and, where the base has moved, count the same from the new one."""
-        now = await _counted(self._counter, self._connection, self._base)
-        present = self._connection.host.server_ms()
-        if self._last is None and self._base + LATE_MS > present:  # our clock is ahead, and was set by the answer
-            self._base = present - LATE_MS
-            self._counter = self._poller.counter(self._connection, self._base)
-            now = await _counted(self._counter, self._connection, self._base)
+        """Count; and, where the base moves, count the same from the new one."""
+        now = await self._base.count()
+        if self._last is None and self._base.ms > self._late():  # this machine's clock was ahead: the answer set it
+            self._base = self._base_at(self._late())
+            now = await self._base.count()
         last, self._last = self._last, now
-        base = self._better_base(now)
-        if base is None or (last is not None and last.base == now.base and now.is_news_after(last)):
-            return [now]  # the base moves with the next poll, when this has been told
-        return [now, *await self._move(now, base)]
+        ms = self._better_base(now)
+        if ms is None or (last is not None and last.base == now.base and now.is_news_after(last)):
+            return [now]  # news is announced first; the base moves with the next poll
+        return [now, *await self._move(now, ms)]
 
     def _better_base(self, now: PollResult) -> int | None:
-        """A later base, where it is worth two requests: just before the newest record, or before today."""
-        present = self._connection.host.server_ms()
-        base = max((now.newest or 0) - LATE_MS, now.base)
-        if present - base > _DAY_MS:
-            base = present - LATE_MS
-        return base if base - now.base > _STEP_MS else None
+        """A later base, where it is worth two requests: an hour before the newest record, or before now."""
+        ms = max((now.newest or 0) - LATE_MS, now.base)
+        if self._late() + LATE_MS - ms > _DAY_MS:
+            ms = self._late()
+        return ms if ms - now.base > _STEP_MS else None
 
-    async def _move(self, now: PollResult, base: int) -> list[PollResult]:
-        """Count from the new base, then once more from the old: only if that is unchanged did nothing slip between."""
-        counter = self._poller.counter(self._connection, base)
-        moved = await _counted(counter, self._connection, base)
-        again = await _counted(self._counter, self._connection, self._base)
+    async def _move(self, now: PollResult, ms: int) -> list[PollResult]:
+        """Count from the new base, then from the old again: if that is unchanged, nothing slipped in between."""
+        base = self._base_at(ms)
+        moved, again = await base.count(), await self._base.count()
         if again != now or moved.newest not in (now.newest, None):
             self._last = again
             return [again]
-        self._base, self._counter, self._last = base, counter, moved
+        self._base, self._last = base, moved
         return [moved]
 
 
-async def _counted(counter: RecordCounter, connection: AsyncClient, base: int) -> PollResult:
-    count: Count = await connection.drive(counter.poll())
-    return PollResult(base, count.total, count.newest_time)
-
-
 class _Trouble:
-    """Backoff of failed polls; logs once that they fail and once that they succeed again."""
+    """Backoff of failed polls; the first failure of a kind and the first success after it are logged."""
 
     def __init__(self, poll_interval: float) -> None:
         self._poll_interval = poll_interval
-        self._known = ""
+        self._kind = ""
         self._times = 0
 
     def pause(self, error: Exception) -> float:
         """Seconds to wait after an error: longer each time, and never less than the exchange asks for."""
-        said = f"{error}" if isinstance(error, BinanceError) else f"unexpected {type(error).__name__}"
         kind = type(error).__name__
-        if kind != self._known:
+        if kind != self._kind:
+            message = str(error) if isinstance(error, BinanceError) else f"unexpected {kind}"
             final = isinstance(error, (BinanceConfigError, BinanceRequestError))
-            hope = "somebody has to act" if final else "it may pass"
-            log.error("Poll failed, will retry: %s (%s).", said, hope)
-            self._known, self._times = kind, 0
+            log.error("Poll failed, will retry: %s (%s).", message, "somebody has to act" if final else "it may pass")
+            self._kind, self._times = kind, 0
         wait = min(self._poll_interval * 2**self._times, max(_LONGEST_PAUSE, self._poll_interval))
         self._times = min(self._times + 1, 20)
-        asked = error.retry_after + 1 if isinstance(error, BinanceThrottledError) else 0.0
-        return float(max(wait, asked))
+        return float(max(wait, error.retry_after + 1 if isinstance(error, BinanceThrottledError) else 0.0))
 
     def is_over(self) -> None:
-        """Say so, if there was any."""
-        if self._known:
+        """Log the recovery, if polls have failed."""
+        if self._kind:
             log.info("Poll succeeded again: what appeared meanwhile is announced now.")
-            self._known, self._times = "", 0
+            self._kind, self._times = "", 0

@@ -1,4 +1,4 @@
-"""How the triggerer sends: `aiohttp`, held to what a signed call needs: no redirect, retry, cookie or re-encoding."""
+"""Transport of the triggerer: `aiohttp` without redirects, retries, cookies or re-encoding of the URL."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
 _LONGEST_LINE = 65_536
-#: seconds for which a connection that nobody uses stays open
+#: seconds after which an idle connection is closed
 _IDLE = 60.0
-#: one deadline for the whole answer is set around it; a name that cannot be reached is known sooner
+#: a deadline for the whole answer is set around it
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
 _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
 class Transport:
-    """The open HTTP connections of one event loop to one host.
+    """HTTP connections of one event loop to one host.
 
-    :param trust: the certificates that are trusted
-    :param route: the proxy to send through
+    :param trust: trusted certificates
+    :param route: proxy
     :param timeout: seconds for one answer
     """
 
@@ -48,7 +48,7 @@ class Transport:
         self._route = route
         self._timeout = timeout
         self._client = aiohttp.ClientSession(
-            # as many as requests are in flight: for a place one waits before signing, never here
+            # no limit here: a signed request must not wait for a connection
             connector=_Connector(ssl=trust, limit=0, keepalive_timeout=_IDLE),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={**HEADERS, "Accept-Encoding": "identity"},
@@ -57,10 +57,10 @@ class Transport:
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
         )
-        self._client._retry_connection = False  # noqa: SLF001 - whether to send again is for the call to say
+        self._client._retry_connection = False  # noqa: SLF001 - the call generator decides about retries
 
     async def send(self, request: Request) -> Reply:
-        """Send one request; a failure of the transport is a reply without a status, known by its class alone."""
+        """Send one request; a transport failure is a reply without a status, and with the failure's class name only."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._exchange(request)
@@ -73,7 +73,7 @@ class Transport:
     async def _exchange(self, request: Request) -> Reply:
         url, proxy = URL(request.url, encoded=True), self._route.proxy
         headers, proxy_headers = dict(request.headers), dict(self._route.proxy_headers)
-        if proxy and url.scheme == "http":  # through no tunnel: the request itself is what the proxy reads
+        if proxy and url.scheme == "http":  # not tunnelled: the proxy reads the request's own headers
             headers |= proxy_headers
         way: dict[str, Any] = {"proxy": proxy, "proxy_headers": proxy_headers, "allow_redirects": False}
         async with self._client.get(url, headers=headers, **way) as response:
@@ -84,16 +84,16 @@ class Transport:
                     raise AnswerTooLongError("the answer is too long")
         content, coding = bytes(body), ", ".join(response.headers.getall("Content-Encoding", ()))
         if coding:
-            content = await asyncio.to_thread(unpack, content, coding)  # it may be long, whatever its length so far
+            content = await asyncio.to_thread(unpack, content, coding)  # it may become long
         return Reply(response.status, response.headers, content)
 
     async def close(self) -> None:
-        """End all connections, even when this is cancelled: each is closed before the first wait."""
+        """Close all connections."""
         await self._client.close()
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Connections that serve again only if nothing has arrived since the last answer: it was not asked for."""
+    """Connector that drops a kept connection on which unrequested bytes have arrived."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -112,7 +112,7 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def _has_arrived(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether the kernel holds bytes, or the end, of a connection that the event loop has not come to yet."""
+    """True if bytes, or the end, of a connection wait in the kernel for the event loop."""
     sock = transport.get_extra_info("socket") if transport else None
     if sock is None:
         return False
@@ -122,11 +122,9 @@ def _has_arrived(transport: asyncio.BaseTransport | None) -> bool:
 
 
 def prepare(base_url: str, timeout: float, *, use_environment: bool) -> Callable[[], Transport]:
-    """Do what may block, and return what makes the transport, on the event loop that will use it.
+    """Do the blocking part, and return the factory to call on the event loop.
 
-    Certificates and proxy are those of the hook.
-
-    :raises BinanceConfigError: when what the environment names cannot be used
+    :raises BinanceConfigError: for a proxy or certificates of the environment that cannot be used
     """
     route = find_route(base_url, use_environment=use_environment)
     trust = load_trust(route.certificates)

@@ -14,7 +14,7 @@ from unit.triggers.triggerer import known  # noqa: F401 - a fixture
 from versions import needs
 
 from airflow_provider_binance_margin.lake.interval import ms, parse
-from airflow_provider_binance_margin.triggers import client
+from airflow_provider_binance_margin.triggers import shared_stream
 from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
 
 HOUR = 3_600_000
@@ -71,7 +71,7 @@ def watch(sandbox, known):  # noqa: F811
             return triggerer
 
         triggerer = asyncio.run(tell())
-        assert {} == client._shared
+        assert {} == shared_stream._streams
         gc.collect()
         return triggerer
 

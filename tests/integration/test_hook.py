@@ -25,6 +25,7 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceTransientError,
 )
 from airflow_provider_binance_margin.exchange.paging import Span
+from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.lake.spool import Spool
 
 HOUR = 3_600_000
@@ -202,9 +203,6 @@ WAYS = {
     "page": lambda hook, symbol: hook.force_liquidation_page(isolated_symbol=symbol),
     "interval": lambda hook, symbol: hook.force_liquidations("2026-01-15", "2026-01-16", isolated_symbol=symbol),
     "reader": lambda hook, symbol: hook.reader(FORCE_LIQUIDATION, Span(1), isolated_symbol=symbol),
-    "watch": lambda hook, symbol: hook.watch(
-        FORCE_LIQUIDATION, 0, None, settle=60, max_span=3600, isolated_symbol=symbol
-    ),
 }
 
 
@@ -234,19 +232,19 @@ CONTRADICTIONS = {
 
 
 @pytest.mark.parametrize("answer", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
-@pytest.mark.parametrize("way", ["page", "reader", "count", "look"])
+@pytest.mark.parametrize("way", ["page", "reader", "count", "poll"])
 def test_an_answer_that_contradicts_itself_is_read_by_nobody(hook, serve, answer, way):
     """It is asked for again, and never becomes an answer or an error that is not ours."""
     asked = hook(host=serve(lambda _: (200, {}, answer)))
     asked.wait = lambda *_: None
     start = 1768435200000
     reader = asked.reader(FORCE_LIQUIDATION, Span(HOUR), size=1)
-    watch = asked.watch(FORCE_LIQUIDATION, start, start + HOUR, settle=60, max_span=3600)
+    counter = asked.settings.counter(FORCE_LIQUIDATION, Scope(), start, start + HOUR, settle=60, max_span=3600)
     ways = {
         "page": lambda: asked.force_liquidation_page(size=1),
         "reader": lambda: reader.read(start, start + HOUR, Spool(3)),
         "count": lambda: reader.count(start, start + HOUR),
-        "look": lambda: asked.look(watch),
+        "poll": lambda: asked.count(counter),
     }
 
     with pytest.raises(BinanceTransientError, match="the answer could not be read"):

@@ -205,9 +205,16 @@ def test_long_windows_are_cut_and_remembered(sense, mode, sandbox, later):
     if mode == "reschedule":
         KEEPS_STATE.args[0] and pytest.skip(KEEPS_STATE.kwargs["reason"])
     sandbox.add(n=4, at=sandbox.now_ms() - 20 * 86_400_000)
-    later(1.5, sandbox.add, n=1, at=sandbox.now_ms())
 
-    done = sense(start=ago(days=28), min_records=5)
+    def add_after_some_looks():
+        deadline = time.monotonic() + 15
+        while len(looks(sandbox)) < 7 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        sandbox.add(n=1, at=sandbox.now_ms())
+
+    later(0, add_after_some_looks)
+
+    done = sense(start=ago(days=28), min_records=5, timeout=30)
 
     assert ("success", 5) == (done.state, done.result["total"]), done.error
     starts = [entry.params["startTime"] for entry in looks(sandbox)]
@@ -494,7 +501,7 @@ def test_nothing_is_sent_before_the_exchange_allows_it(sense, sandbox, day, faul
 
     first, second = [entry.time for entry in looks(sandbox)]
     assert "success" == done.state, done.error
-    assert 1000 <= second - first <= 4000
+    assert 1000 <= second - first <= 20_000  # on a busy machine a new process takes its time
     text = told()
     assert words in text
     assert 1 == text.count("Poll failed")

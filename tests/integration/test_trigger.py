@@ -17,8 +17,9 @@ from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
 from versions import import_string
 
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
-from airflow_provider_binance_margin.triggers import client
-from airflow_provider_binance_margin.triggers.client import open_client
+from airflow_provider_binance_margin.exchange.scope import Scope
+from airflow_provider_binance_margin.triggers import shared_stream
+from airflow_provider_binance_margin.triggers.client import fetch_settings
 from airflow_provider_binance_margin.triggers.force_liquidation import (
     ForceLiquidationEventTrigger,
     ForceLiquidationTrigger,
@@ -134,15 +135,16 @@ def test_many_triggers_share_one_client(sandbox, make):
     sandbox.latency = 0.02
 
     async def all_of_them():
-        waiting = [asyncio.create_task(first(make())) for _ in range(50)]
-        await asyncio.sleep(1.5)
-        shared = list(client._shared.values())
+        start = sandbox.now_ms() - 3_600_000
+        waiting = [asyncio.create_task(first(make(start=start - n))) for n in range(50)]
+        await joined(50)
+        users = [stream.users for (_, key), stream in shared_stream._streams.items() if key[0] == "transport"]
         sandbox.add(n=1)
         await asyncio.gather(*waiting)
-        return [one.users for one in shared]
+        return users
 
-    assert [0] == asyncio.run(all_of_them())
-    assert {} == client._shared
+    assert [50] == asyncio.run(all_of_them())
+    assert {} == shared_stream._streams
     assert 1 <= sandbox.connections <= 20
     gc.collect()  # a socket that is still open warns, and warnings are errors
 
@@ -161,7 +163,7 @@ def test_cancelled_at_any_moment_it_leaves_nothing_open(sandbox, make, seconds):
         shown = shown_in_frames(cancelled.value)
         conn = sandbox.connection()
         assert [word for word in (conn["login"], conn["password"], "signature=") if word in shown] == []
-        return dict(client._shared)
+        return dict(shared_stream._streams)
 
     assert {} == asyncio.run(cancel())
     gc.collect()
@@ -205,12 +207,12 @@ def test_what_a_worker_has_counted_is_not_asked_again(sandbox, make, known):  # 
     known(sandbox.connection())
     start = sandbox.now_ms() - 200 * day
     hook = BinanceHook("binance_default")
-    watch = hook.watch(FORCE_LIQUIDATION, start, None, settle=60.0, max_span=604_800.0)
-    hook.look(watch)
+    counter = hook.settings.counter(FORCE_LIQUIDATION, Scope(), start, None, settle=60.0, max_span=604_800.0)
+    hook.count(counter)
     for _ in range(2):
         new_process()
         sandbox.clear_log()
-        event = asyncio.run(first(make(start=start, memory=watch.memory)))
+        event = asyncio.run(first(make(start=start, memory=counter.memory)))
 
         assert (1, record) == (event["total"], event["newest"])
         assert 1 == len(sandbox.requests)
@@ -339,9 +341,164 @@ def test_a_missing_connection_is_told_in_words(monkeypatch):
     else:  # before Airflow 3.1
         monkeypatch.setattr(BaseHook, "get_connection", none)
 
-    async def connect():
-        async with open_client("nobody"):
-            pass
-
     with pytest.raises(BinanceConfigError, match="there is no connection 'nobody': create it"):
-        asyncio.run(connect())
+        asyncio.run(fetch_settings("nobody"))
+
+
+# -- triggers that ask the same ----------------------------------------------------------------------------------------
+
+
+async def joined(number):
+    """Wait until so many share one poll."""
+    async with asyncio.timeout(60):
+        while not any(stream.users == number for stream in shared_stream._streams.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def test_a_thousand_sensors_that_ask_the_same_make_one_request_a_poll(sandbox, make):
+    """However many wait for one question: one timer and one request a poll, and each hears of the record."""
+    start = sandbox.now_ms() - 3_600_000
+
+    async def wait():
+        waiting = asyncio.gather(*(first(make(start=start, poke_interval=1.0)) for _ in range(1000)))
+        await joined(1000)
+        await asyncio.sleep(2.5)
+        (record,) = sandbox.add(n=1)
+        return record, await waiting, len(shared_stream._streams)
+
+    began = time.monotonic()
+    record, events, left = asyncio.run(wait())
+
+    assert [("found", record)] * 1000 == [(event["status"], event["newest"]) for event in events]
+    assert 2 <= len(sandbox.requests) <= time.monotonic() - began + 2
+    assert 0 == left
+
+
+def test_each_of_them_waits_for_its_own_number(sandbox, make):
+    """One that has enough ends, and the others wait on, without a request more than a poll."""
+    start = sandbox.now_ms() - 3_600_000
+    sandbox.add(n=1)
+
+    async def wait():
+        one, two = (asyncio.create_task(first(make(start=start, min_records=number))) for number in (1, 2))
+        found = await one
+        (record,) = sandbox.add(n=1)
+        return found["total"], (await two)["newest"], record
+
+    total, newest, record = asyncio.run(wait())
+
+    assert (1, record) == (total, newest)
+
+
+def test_one_that_comes_later_hears_of_the_last_poll_at_once(sandbox, make):
+    """It neither waits for the next nor makes one of its own."""
+    start = sandbox.now_ms() - 3_600_000
+    sandbox.add(n=1)
+
+    async def wait():
+        waiting = asyncio.create_task(first(make(start=start, min_records=2, poke_interval=60.0)))
+        while not sandbox.requests:  # noqa: ASYNC110 - its log has no event
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(20):
+            event = await first(make(start=start, poke_interval=60.0))
+        waiting.cancel()
+        return event
+
+    assert ("found", 1) == ((event := asyncio.run(wait()))["status"], event["total"])
+    assert 1 == len(sandbox.requests)
+
+
+def test_an_error_reaches_each_of_them(sandbox, make):
+    """A refusal for good is one request, and an event for each that asked."""
+    start = sandbox.now_ms() - 3_600_000
+
+    async def wait():
+        waiting = asyncio.gather(*(first(make(start=start)) for _ in range(5)))
+        await joined(5)
+        sandbox.fault("error", code=-2015, status=401, times=None)
+        return await waiting
+
+    events = asyncio.run(wait())
+
+    assert ["BinanceCredentialError"] * 5 == [event["kind"] for event in events]
+    assert 1 == [entry.status for entry in sandbox.requests].count(401)
+
+
+@pytest.mark.parametrize("cancelled", [0, 1], ids=["the first", "a later one"])
+def test_one_that_is_cancelled_stops_no_other(sandbox, make, cancelled):
+    """The poll belongs to all; it ends with the last."""
+    start = sandbox.now_ms() - 3_600_000
+
+    async def wait():
+        waiting = [asyncio.create_task(first(make(start=start))) for _ in range(3)]
+        await joined(3)
+        waiting[cancelled].cancel()
+        await asyncio.sleep(0.1)
+        sandbox.add(n=1)
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        return [end["total"] for end in ended if not isinstance(end, asyncio.CancelledError)]
+
+    assert [1, 1] == asyncio.run(wait())
+    assert {} == shared_stream._streams
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"isolated_symbol": "BTCUSDT"},
+        {"end": 4_000_000_000_000},
+        {"poke_interval": 0.4},
+        {"settle": 30.0},
+        {"max_span": 3600.0},
+        {"start": 1_760_000_000_000},
+        {"exponential_backoff": True},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_another_question_is_another_poll(make, other):
+    """What differs in anything that an answer or its time depends on is not shared."""
+    one, two = make(start=1), make(**{"start": 1, **other})
+
+    assert one._question("c") == make(start=1, min_records=3, not_before=5.0, memory={})._question("c")
+    assert one._question("c") != two._question("c")
+    if "exponential_backoff" in other:
+        assert two._question("c") != make(start=1, **other)._question("c")
+
+
+@pytest.mark.parametrize("key", ["hmac", "rsa", "ed25519"])
+def test_a_connection_is_known_by_what_it_holds(sandbox, known, key):  # noqa: F811
+    """The same connection is fetched as an equal one; another key, secret, host, port or limit makes another."""
+    conn = sandbox.connection(key)
+    given = json.loads(conn.get("extra") or "{}") if isinstance(conn.get("extra"), str) else dict(conn["extra"] or {})
+    changes = [{}, {"login": "sandbox" + "y" * 57}, {"host": "https://api.binance.com"}]
+    changes += [{"extra": {**given, "timeout": 3}}, {"extra": {**given, "recv_window": 900}}]
+    changes += [{"password": "other"}] if key == "hmac" else []
+
+    def fetched(change):
+        known({**conn, **change})
+        return asyncio.run(fetch_settings("binance_default"))
+
+    settings = [fetched(change) for change in changes]
+
+    assert fetched({}) == settings[0]
+    assert hash(fetched({})) == hash(settings[0])
+    assert len(changes) == len(set(settings))
+
+
+def test_a_connection_that_was_corrected_is_used_by_the_next(sandbox, make, known):  # noqa: F811
+    """Though an earlier trigger still polls with what the connection held before."""
+    start = sandbox.now_ms() - 3_600_000
+    sandbox.add(n=1)
+
+    async def wait():
+        known({**sandbox.connection(), "host": "http://127.0.0.1:1"})
+        waiting = asyncio.create_task(first(make(start=start)))
+        await joined(1)
+        known(sandbox.connection())
+        async with asyncio.timeout(20):
+            event = await first(make(start=start))
+        assert not waiting.done()
+        waiting.cancel()
+        return event
+
+    assert 1 == asyncio.run(wait())["total"]

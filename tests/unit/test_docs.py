@@ -145,9 +145,7 @@ def said():
             yield re.sub(r"%[.\d]*[sdf]", "…", node.value)
 
 
-@pytest.mark.parametrize(
-    ("page", "heading"), [("troubleshooting.md", "what you see"), ("connection.md", "what is said")]
-)
+@pytest.mark.parametrize(("page", "heading"), [("troubleshooting.md", "what you see"), ("connection.md", "message")])
 def test_messages_are_quoted_as_they_are(page, heading):
     """What one sees is what one finds: the first column holds the package's own words, but for what is in italics."""
     tables = re.findall(rf"^\| {heading} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", (DOCS / page).read_text(), re.MULTILINE)

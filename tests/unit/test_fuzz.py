@@ -138,7 +138,7 @@ def test_looks(answers, open_end):
             hides_secrets(error)
         else:
             assert (seen.total > 0) == (seen.newest is not None)
-            json.dumps(outcome_of(seen, start, 1))
+            json.dumps(outcome_of(seen, start, 1, "c", None))
         assert exchange.sent - sent <= 40
 
 

@@ -1,4 +1,4 @@
-"""What a look comes to: the same words, and the same errors, on a worker and through the triggerer."""
+"""Outcome of a poll: the same words, and the same errors, on a worker and through the triggerer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def look(total, *, closed=False, newest=None):
 )
 def test_enough_is_as_many_as_were_asked_for(total, closed, status):
     """Whether or not the window has ended."""
-    outcome = outcome_of(look(total, closed=closed), START, 2)
+    outcome = outcome_of(look(total, closed=closed), START, 2, "c", None)
 
     assert outcome == {
         "status": status,
@@ -40,10 +40,12 @@ def test_enough_is_as_many_as_were_asked_for(total, closed, status):
         "newest": None,
         "start": "2026-01-15T00:00:00Z",
         "end": "2026-01-16T00:00:00Z",
+        "binance_conn_id": "c",
+        "isolated_symbol": None,
     }
     said = describe(outcome, 2)
     assert said.startswith(
-        f"[2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) has {'ended with ' * (status == 'closed')}{total} of 2"
+        f"c: [2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) has {'ended with ' * (status == 'closed')}{total} of 2"
     )
     assert ("nothing can appear in it any more" in said) == (status == "closed")
 
@@ -52,7 +54,7 @@ def test_the_newest_record_keeps_its_digits():
     """A number that a double or 64 bits could not hold is text; other whole numbers stay numbers."""
     line = b'{"price":0.12345678901234567890,"orderId":180015097,"id":12345678901234567890,"qty":"1.00000000"}'
 
-    newest = outcome_of(look(1, newest=SimpleNamespace(line=line)), START, 1)["newest"]
+    newest = outcome_of(look(1, newest=SimpleNamespace(line=line)), START, 1, "c", None)["newest"]
 
     whole = {"orderId": 180015097, "id": "12345678901234567890"}
     assert newest == {"price": "0.12345678901234567890", **whole, "qty": "1.00000000"}

@@ -372,16 +372,12 @@ BROKEN = {
 def test_no_frame_of_an_error_holds_a_secret(way, broken, monkeypatch):
     """Airflow's own connection shows its password, so no frame may hold one, nor an error behind the error."""
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
-    from airflow_provider_binance_margin.triggers.client import open_client
+    from airflow_provider_binance_margin.triggers.client import fetch_settings
 
     plain = broken()
     fields = {"conn_id": "b", "conn_type": "binance", "host": plain.host, "login": plain.login}
     made = Connection(**fields, password=plain.password, extra=plain.extra)
     monkeypatch.setattr(BinanceHook, "get_connection", lambda *_: made)
-
-    async def connect():
-        async with open_client("b"):
-            pass
 
     async def fetched(_):
         return made
@@ -390,7 +386,7 @@ def test_no_frame_of_an_error_holds_a_secret(way, broken, monkeypatch):
     ways = {
         "settings": lambda: open_settings(made),
         "hook": lambda: BinanceHook("b").settings,
-        "trigger": lambda: asyncio.run(connect()),
+        "trigger": lambda: asyncio.run(fetch_settings("b")),
     }
     with pytest.raises(BinanceConfigError) as caught:
         ways[way]()

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
-from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.credentials import load_credentials
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.messages import Reply
 from airflow_provider_binance_margin.exchange.scope import Scope
+from airflow_provider_binance_margin.hooks.settings import Settings
 from airflow_provider_binance_margin.lake.interval import ms, parse
 from airflow_provider_binance_margin.triggers.client import AsyncClient
 from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
@@ -119,35 +119,32 @@ class Model:
         return Reply(200, {}, json.dumps({"rows": rows, "total": len(seen)}).encode())
 
 
-@dataclass(frozen=True)
-class ModelConnection:
-    """What `AsyncClient` is, without a socket."""
+class ModelClient(AsyncClient):
+    """A client of the model, without a socket."""
 
-    model: Model
+    def __init__(self, model):
+        settings = ModelSettings("http://model", model.credentials, 5000, 15.0)
+        object.__setattr__(settings, "model", model)
+        super().__init__(settings, SimpleNamespace(send=model.answer))
+
+
+class ModelSettings(Settings):
+    """Its connection, with the model's clock."""
 
     @property
     def host(self):
         return self.model.host
 
-    def caller(self, dataset):
-        return Caller(self.host, self.model.credentials, dataset.path, dataset.weight, dataset.read_page, attempts=1)
-
-    @property
-    def transport(self):
-        return SimpleNamespace(send=self.model.answer)
-
-    drive = AsyncClient.drive
-
 
 @dataclass(frozen=True)
 class ModelPoller(RecordPoller):
-    """A feed of the model."""
+    """A poller of the model."""
 
     model: Model | None = None
 
     @asynccontextmanager
     async def connect(self):
-        yield ModelConnection(self.model)
+        yield ModelClient(self.model)
 
 
 class Store(dict):
