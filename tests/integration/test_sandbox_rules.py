@@ -359,6 +359,8 @@ def test_a_span_limit_and_a_retention_can_be_set(ask, binance_sandbox):
     assert ask(**window).json()["total"] == 2
     forgotten = {"startTime": now - 50 * 86_400_000, "endTime": now - 45 * 86_400_000}
     assert ask(**forgotten).json() == {"rows": [], "total": 0}
+    binance_sandbox.settings.change(beyond_memory="refused")
+    assert ask.refused(**forgotten) == (400, -3011, "Your input date is invalid.")
     binance_sandbox.settings.change(max_span_ms=7 * 86_400_000)
     assert ask.refused(**window) == (400, -1127, "More than 168 hours between startTime and endTime.")
 
