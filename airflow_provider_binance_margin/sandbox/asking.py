@@ -65,6 +65,8 @@ def asked(path: str, visit: Visit) -> Asked:
         raise RefusedError(-1102, dataset.paging)
     if current < 1:
         raise RefusedError(-1102, "current")
+    settings = visit.settings
+    size = settings.size_fixed or min(size, settings.size_cap or size)
     filters = {name: params[name] for name in dataset.filters if name in params}
     for name, value in filters.items():
         if dataset.filters[name] and value not in dataset.filters[name]:
@@ -96,8 +98,10 @@ def _window(dataset: Dataset, visit: Visit, filters: Mapping[str, str]) -> tuple
     if longest is not None and end - start > longest:
         raise RefusedError(dataset.too_long, longest // (DAY if dataset.too_long == TOO_MANY_DAYS else HOUR))
     memory = dataset.memory if settings.retention_ms is None else settings.retention_ms
-    if memory is not None:
-        start = max(start, now - memory)
+    if memory is not None and start < now - memory:
+        if settings.beyond_memory == "refused":
+            raise RefusedError(-3011)
+        start = now - memory
     grain = settings.window_grain_ms
     return start - start % grain + settings.start_exclusive, end - end % grain - settings.end_exclusive
 

@@ -9,6 +9,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
     "unfiltered": ("cross", "all"),
     "total_of": ("window", "page", "account"),
     "beyond": ("empty", "last"),
+    "beyond_memory": ("clamped", "refused"),
     "order": (None, "newest", "oldest", "id"),
     "from_id": ("after", "from"),
     "cursor_order": ("id", "time"),
@@ -17,10 +18,10 @@ CHOICES: dict[str, tuple[object, ...]] = {
 }
 # the least value of numbers that must not be less
 LEAST = {
-    **dict.fromkeys(("minute", "total_cap", "list_cap", "window_grain_ms"), 1),
+    **dict.fromkeys(("minute", "total_cap", "list_cap", "size_cap", "size_fixed", "window_grain_ms"), 1),
     **dict.fromkeys(("created_lag_ms", "strikes", "ban_seconds", "latency"), 0),
 }
-MAY_BE_NONE = {"default_window_ms", "max_span_ms", "retention_ms", "total_cap", "list_cap"}
+MAY_BE_NONE = {"default_window_ms", "max_span_ms", "retention_ms", "total_cap", "list_cap", "size_cap", "size_fixed"}
 
 
 @dataclass
@@ -38,12 +39,15 @@ class Settings:
     :param default_window_ms: the window of a call without `startTime`; None: the dataset's.
     :param max_span_ms: longest window that may be asked for; a longer one is refused. None: the dataset's.
     :param retention_ms: how far back the exchange remembers; what is older is not there. None: the dataset's.
+    :param beyond_memory: a window that begins before that is "clamped" in silence, or "refused".
     :param start_exclusive: a record at `startTime` does not belong to the window.
     :param end_exclusive: a record at `endTime` does not belong to the window.
     :param window_grain_ms: both ends are cut down to multiples of this: 1000 is a window of whole seconds.
     :param created_lag_ms: the window is one of times of creation, which lie up to this long before the row's time.
     :param total_cap: no greater total is stated.
     :param list_cap: of a window no more rows than these are served, the first in order.
+    :param size_cap: no page has more rows, however many are asked for.
+    :param size_fixed: every page is of so many rows, however many are asked for.
     :param total_of: what a total counts: the rows of the "window", of the "page", or of the "account" at any time.
     :param beyond: what a page beyond the last holds: nothing ("empty"), or the "last" page again.
     :param order: of the rows: "newest" or "oldest" first, or by "id", greatest first. None: the dataset's.
@@ -64,12 +68,15 @@ class Settings:
     default_window_ms: int | None = None
     max_span_ms: int | None = None
     retention_ms: int | None = None
+    beyond_memory: str = "clamped"
     start_exclusive: bool = False
     end_exclusive: bool = False
     window_grain_ms: int = 1
     created_lag_ms: int = 0
     total_cap: int | None = None
     list_cap: int | None = None
+    size_cap: int | None = None
+    size_fixed: int | None = None
     total_of: str = "window"
     beyond: str = "empty"
     order: str | None = None

@@ -51,6 +51,16 @@ def hook(sandbox, monkeypatch):
         each.close()
 
 
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that hooks wait, which none does."""
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
+
+    waited = []
+    monkeypatch.setattr(BinanceHook, "wait", lambda _, seconds, __="": waited.append(seconds))
+    return waited
+
+
 # Calls
 
 
@@ -405,53 +415,61 @@ def test_a_closed_hook_says_no(hook, sandbox):
     assert sandbox.requests == []
 
 
-def test_a_closed_hook_ends_what_waits_for_a_place(hook, sandbox):
-    """Threads that wait behind others go at once, unsent; what is under way ends by itself."""
-    sandbox.latency = 2.0
-    asked, ends = hook(), []
+def test_a_closed_hook_ends_what_waits_for_a_place(hook, serve):
+    """Threads that wait behind others go, unsent, before anything is answered; what is under way ends by itself."""
+    sent, answering, told = [], threading.Event(), []
+
+    def answer(handler):
+        sent.append(handler.path)
+        answering.wait(60)
+        return 200, {}, b'{"rows":[],"total":0}'
+
+    asked = hook(host=serve(answer))
     asked.settings  # noqa: B018 - read once, before threads need it
 
     def ask():
         try:
             asked.force_liquidation_page()
         except BinanceTransientError as error:
-            ends.append((time.monotonic(), str(error)))
+            told.append((answering.is_set(), str(error)))
 
     threads = [threading.Thread(target=ask) for _ in range(12)]
     for thread in threads:
         thread.start()
-    while sum(map(len, asked.host.in_flight._waiting.values())) < 8:
+    while sum(map(len, asked.host.in_flight._waiting.values())) < 8 or len(sent) < 4:
         time.sleep(0.01)
-    closed = time.monotonic()
     asked.close()
+    deadline = time.monotonic() + 30
+    while len(told) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    answering.set()
     for thread in threads:
         thread.join(20)
 
-    waited = [at - closed for at, said in ends if "closed while a call was waiting" in said]
-    assert (len(waited), max(waited) < 1.5, len(sandbox.requests)) == (8, True, 4)
+    assert told[:8] == [(False, "the hook was closed while a call was waiting")] * 8
+    assert len(sent) == 4
 
 
 def test_a_connection_test_does_not_wait_behind_others(hook, sandbox, monkeypatch):
-    """Where all places are taken it says so, in seconds."""
+    """Where all places are taken, and stay so, it says so."""
     monkeypatch.setattr("airflow_provider_binance_margin.hooks.base._TEST_TIMEOUT", 0.3)
-    asked, began = hook(), time.monotonic()
+    asked = hook()
     with ExitStack() as places:
         for _ in range(4):
             places.enter_context(asked.host.in_flight.place("/sapi/v1/account/apiRestrictions", 1, 4))
         works, told = asked.test_connection()
 
-    assert (works, time.monotonic() - began < 5, sandbox.requests) == (False, True, [])
+    assert (works, sandbox.requests) == (False, [])
     assert "behind other calls of this process" in told
 
 
-def test_an_overloaded_exchange_does_not_hold_a_connection_test(hook, sandbox):
+def test_an_overloaded_exchange_does_not_hold_a_connection_test(hook, sandbox, waits):
     """Half a minute of backoff is not waited out: the test tells why."""
     sandbox.fault("error", times=None, code=-1008, status=503)
-    began = time.monotonic()
 
     works, told = hook().test_connection()
 
-    assert (works, time.monotonic() - began < 15) == (False, True)
+    assert (works, sum(waits) < 15) == (False, True)
     assert "overloaded" in told
 
 
@@ -465,9 +483,9 @@ def test_the_answer_of_a_box_in_between_is_not_the_exchanges_time(hook, serve, k
     def answer(_):
         return answers.pop() if answers else (200, {}, b'{"serverTime":%d}' % ahead)
 
-    asked = hook(host=serve(answer))
+    asked, began = hook(host=serve(answer)), time.monotonic()
 
-    assert abs(asked.ask_exchange_time() - ahead / 1_000) < 5
+    assert -1 <= asked.ask_exchange_time() - ahead / 1_000 <= time.monotonic() - began + 1
 
 
 def test_no_redirect_is_followed(hook, sandbox, serve):
@@ -528,15 +546,13 @@ def test_a_key_that_may_too_much(hook, sandbox, flags, says):
     ],
     ids=["secret", "key", "no-key", "http", "nobody-there", "no-private-key", "recv-window"],
 )
-def test_a_connection_that_does_not_work(hook, sandbox, key, changes, says):
+def test_a_connection_that_does_not_work(hook, waits, key, changes, says):
     """What is wrong is said in words, at once; nothing is raised."""
-    began = time.monotonic()
-
     works, told = hook(key, **changes).test_connection()
 
     assert not works
     assert says in told
-    assert time.monotonic() - began < 30
+    assert sum(waits) < 15
     assert "nonsense" not in told
 
 
@@ -556,16 +572,15 @@ def test_a_connection_that_does_not_work(hook, sandbox, key, changes, says):
         ("error", {"code": -9999, "msg": "10.1.2.3"}, "unknown to this package"),
     ],
 )  # fmt: skip
-def test_an_exchange_that_does_not_work(hook, sandbox, fault, options, says):
+def test_an_exchange_that_does_not_work(hook, sandbox, waits, fault, options, says):
     """Whatever the exchange answers, the test ends in seconds, raises nothing and quotes no body."""
     sandbox.fault(fault, times=None, **options)
-    began = time.monotonic()
 
     works, told = hook().test_connection()
 
     assert not works
     assert says in told
-    assert time.monotonic() - began < 30
+    assert sum(waits) < 15
     assert not any(quoted in told for quoted in ("10.1.2.3", "<html", "secret", "signature="))
 
 
@@ -614,14 +629,12 @@ def drip(every, total):
 def test_an_exchange_that_drips_is_given_up(hook, part):
     """An answer that comes byte by byte, for ever, does not hold the test up."""
     url, end = drip(0.2, part)
-    began = time.monotonic()
     try:
         works, _ = hook(host=url, extra={"timeout": 1}).test_connection()
     finally:
         end()
 
     assert not works
-    assert time.monotonic() - began < 30
 
 
 def test_a_connection_that_is_not_there(monkeypatch):

@@ -586,12 +586,10 @@ def test_no_more_calls_at_once_than_asked_for(operator, run_task, sandbox, day, 
 def test_a_timeout_ends_a_wait(operator, run_task, sandbox, s3, day):
     """A task that Airflow's timeout ends while it waits does not wait on."""
     sandbox.fault("429", times=None, retry_after=50)
-    began = time.monotonic()
 
     done = run_task(operator(execution_timeout=timedelta(seconds=1)), interval=day.interval, retries=1)
 
-    assert time.monotonic() - began < 40
-    assert (done.state, s3.keys()) == ("up_for_retry", [])
+    assert (done.state, s3.keys(), len(sandbox.requests)) == ("up_for_retry", [], 1)
     assert "Timeout" in type(done.error).__name__
 
 
@@ -611,12 +609,11 @@ def test_a_killed_task_stops_waiting(operator, sandbox, monkeypatch):
 
     thread = threading.Thread(target=kill)
     thread.start()
-    began = time.monotonic()
-    with pytest.raises(Exception, match="closed"):
+    with pytest.raises(Exception, match="closed while a call was waiting"):
         task._hook.force_liquidation_page()
     thread.join()
 
-    assert time.monotonic() - began < 40
+    assert len(sandbox.requests) == 1
 
 
 # What is odd

@@ -277,19 +277,6 @@ def test_an_exclusive_bound_costs_no_more_than_its_millisecond(of_another_readin
     assert lost <= {*lines([there[0] if exclusive == "startTime" else there[-1]])}
 
 
-@pytest.mark.xfail(reason="that a bound excludes is not told from an answer without records there", strict=True)
-@pytest.mark.parametrize("exclusive", BOUNDS)
-@each_reader
-def test_an_exclusive_bound_loses_nothing(of_another_reading, day, read, reader, exclusive):
-    """A record in the first or the last millisecond of an interval is there, or there is an error."""
-    there = [row(1, day.ms[0]), row(2, day.ms[1] - 1)]
-    of_another_reading(there, **BOUNDS[exclusive])
-
-    found = read(reader, day.interval)
-
-    assert found is None or lines(found) == lines(there)
-
-
 @pytest.mark.parametrize("exclusive", BOUNDS)
 def test_neighbouring_days_miss_no_record_between_the_bounds(
     of_another_reading, day, operator, run_task, s3, rows, exclusive

@@ -110,21 +110,17 @@ def test_an_account_without_records_is_told_so(probe):
     assert found["how far back does it remember?"].startswith("no record was found")
 
 
-def test_a_bound_that_is_exclusive_is_noticed(probe, sandbox, monkeypatch):
-    """Were the end not part of the window, it would say so."""
-    from airflow_provider_binance_margin.hooks.binance import BinanceHook
-
-    asked = BinanceHook.force_liquidation_page
-    monkeypatch.setattr(
-        BinanceHook,
-        "force_liquidation_page",
-        lambda self, *, end_time=None, **more: asked(self, end_time=end_time and end_time - 1, **more),
-    )
+@pytest.mark.parametrize("end", [False, True])
+@pytest.mark.parametrize("start", [False, True])
+def test_a_bound_that_is_exclusive_is_noticed(probe, sandbox, start, end):
+    """Each by itself, both, and neither."""
     sandbox.add(n=1, at=sandbox.now_ms() - 5 * DAY)
 
-    found = probe()
+    found = probe(start_exclusive=start, end_exclusive=end)
 
-    assert ("yes", "no") == (found["is startTime inclusive?"], found["is endTime inclusive?"])
+    told = {False: "yes", True: "no"}
+    assert (told[start], told[end]) == (found["is startTime inclusive?"], found["is endTime inclusive?"])
+    assert found["is updatedTime the field that is filtered?"].startswith("yes")
 
 
 def test_it_shows_nothing_of_the_account(probe, sandbox):

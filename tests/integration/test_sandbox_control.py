@@ -79,7 +79,7 @@ def test_faults_log_and_settings_can_be_reached(control, binance_sandbox):
     assert control.requests == []
     assert control.settings(latency=0.001, clock_offset_ms=-5000)["latency"] == 0.001
     assert binance_sandbox.clock_offset_ms == -5000
-    assert abs(control.now_ms() - binance_sandbox.now_ms()) < 1000
+    assert binance_sandbox.now_ms() <= control.now_ms() <= binance_sandbox.now_ms()
     control.reset()
     assert binance_sandbox.clock_offset_ms == 0
 

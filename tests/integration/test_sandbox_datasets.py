@@ -565,6 +565,8 @@ def read(ask, binance_sandbox):
         ({"total_cap": 12}, ([24, 14], 12, [10, 10, 5])),
         ({"list_cap": 12}, ([24, 14], 25, [10, 2, 0])),
         ({"total_cap": 12, "list_cap": 12}, ([24, 14], 12, [10, 2, 0])),
+        ({"size_cap": 7}, ([24, 17], 25, [7, 7, 7, 4])),
+        ({"size_fixed": 12}, ([24, 12], 25, [12, 12, 1])),
         ({"total_of": "page"}, ([24, 14], None, [10, 10, 5])),
         ({"total_of": "account"}, ([24, 14], 40, [10, 10, 5])),
         ({"beyond": "last"}, ([24, 14], 25, [10, 10, 5, 5])),
@@ -606,6 +608,8 @@ def test_readings_hold_for_the_ledger_too(ask, binance_sandbox, hour_ago):
         ({"start_exclusive": True}, ids[:0:-1]),
         ({"end_exclusive": True}, ids[18::-1]),
         ({"list_cap": 5}, ids[:14:-1]),
+        ({"size_cap": 5}, ids[:14:-1]),
+        ({"size_fixed": 5}, ids[:14:-1]),
         ({"order": "oldest"}, ids),
     ):
         binance_sandbox.reset()

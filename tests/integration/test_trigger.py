@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import gc
+import io
 import json
 import logging
+import os
+import subprocess
+import threading
 import time
 from itertools import pairwise
 
@@ -16,6 +21,7 @@ from frames import shown_in_frames
 from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
 from versions import import_string
 
+from airflow_provider_binance_margin.exchange import credentials, encrypted_key
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.triggers import shared_stream
@@ -85,49 +91,48 @@ def test_event_options_that_cannot_work_are_refused(option):
 # -- the loop ----------------------------------------------------------------------------------------------------------
 
 
-async def longest_pause(work):
-    """How long nothing else could run on the loop while this was done."""
-    longest, last, going = 0.0, time.perf_counter(), True
+@pytest.fixture
+def done_by(monkeypatch):
+    """What may block is recorded, once it is started: names of what the loop's thread does, and of what others do."""
+    names = {"loop": set(), "others": set()}
 
-    async def beat():
-        nonlocal longest, last
-        while going:
-            await asyncio.sleep(0.002)
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+    def record(owner, name):
+        do = getattr(owner, name)
 
-    beating = asyncio.create_task(beat())
-    await asyncio.sleep(0.02)
-    try:
-        await work
-    finally:
-        going = False
-        await beating
-    return longest
+        def recorded(*args, **kwargs):
+            names["loop" if threading.current_thread() is threading.main_thread() else "others"].add(name)
+            return do(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, recorded)
+
+    def start():
+        for owner, name in (
+            *((builtins, "open"), (io, "open"), (os, "open"), (time, "sleep"), (subprocess, "run")),
+            *((credentials, "load_block"), (encrypted_key, "load_block"), (client, "open_settings")),
+        ):
+            record(owner, name)
+        return names
+
+    return start
 
 
 @pytest.mark.parametrize("kind", ["text", "file"])
-def test_nothing_blocks_the_triggerer(sandbox, known, make, tmp_path, kind):  # noqa: F811
-    """Fetching the connection, reading and loading an encrypted RSA key and all looks leave the loop free."""
+def test_nothing_blocks_the_triggerer(sandbox, known, make, tmp_path, kind, done_by):  # noqa: F811
+    """Checking the connection, reading and decrypting an RSA key and loading it are done in other threads."""
     asyncio.run(first(make()) if sandbox.add(n=1) else None)  # what is imported once in a process is
-    pauses = []
-    while not pauses or (min(pauses) >= 0.05 and len(pauses) < 10):  # what the machine does besides is not counted
-        pem = rsa.generate_private_key(65_537, 2048).private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase")
-        )
-        (tmp_path / "key.pem").write_bytes(pem)
-        where = {"key_file": str(tmp_path / "key.pem")} if kind == "file" else {"private_key": pem.decode()}
-        known({**sandbox.connection("rsa"), "extra": {**where, "private_key_passphrase": "passphrase"}})
-        asyncio.run(first(make()))  # Airflow's masker takes its time for each secret, on the loop: but once
-        new_process()
-        gc.collect()
-        gc.freeze()  # nor how long it takes to look through all that tests have left in memory
-        try:
-            idle = asyncio.run(longest_pause(asyncio.sleep(0.5)))
-            pauses.append(asyncio.run(longest_pause(first(make()))) - idle)
-        finally:
-            gc.unfreeze()
-        assert 400 == sandbox.requests[-1].status
-    assert min(pauses) < 0.05
+    pem = rsa.generate_private_key(65_537, 2048).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase")
+    )
+    (tmp_path / "key.pem").write_bytes(pem)
+    where = {"key_file": str(tmp_path / "key.pem")} if kind == "file" else {"private_key": pem.decode()}
+    known({**sandbox.connection("rsa"), "extra": {**where, "private_key_passphrase": "passphrase"}})
+    names = done_by()
+
+    asyncio.run(first(make()))
+
+    assert 400 == sandbox.requests[-1].status
+    assert (set(), {"open_settings", "load_block", "run"}) == (names["loop"], names["others"] - {"open"})
+    assert kind == "text" or "open" in names["others"]
 
 
 def test_many_triggers_share_one_client(sandbox, make):

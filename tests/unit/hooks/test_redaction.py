@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-import time
 from functools import cache
 
 import pytest
@@ -244,10 +243,7 @@ LONG = {
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_few_values_are_handed_to_the_masker(text):
     """It compiles all that it knows anew for each: 1,200 lines would take minutes."""
-    start = time.thread_time()
-
     mask([text()])
 
     assert len(_masked) < 100
     assert max(map(len, _masked), default=0) <= 4_096
-    assert time.thread_time() - start < 3
