@@ -8,7 +8,7 @@ SETUP = $(PYTHON) scripts/setup_env.py $(if $(filter file default,$(origin PYTHO
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test coverage test-system test-distributed test-matrix lint types constraints dist docs clean
+.PHONY: help setup demo bench test test-model coverage test-system test-distributed test-matrix lint types constraints dist docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,13 @@ demo: setup ## a real Airflow loads two weeks of a local Binance into a local S3
 
 test: setup ## all tests that take minutes at most; ARGS="-k word" for some of them
 	$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+# each seed is one account: the same seed gives the same case
+CASES ?= 100000
+SEED ?= 1
+
+test-model: setup ## operator and audit on 100,000 accounts that change between requests; CASES=1000 SEED=7 for others
+	MODEL_CASES=$(CASES) MODEL_SEED=$(SEED) $(PY) -m pytest -s tests/integration/test_account_model.py $(ARGS)
 
 coverage: setup ## lines and branches that the tests reach, also in child processes; htmlcov/ shows the rest
 	$(PY) -m pytest -n $(WORKERS) --cov --cov-report= $(ARGS)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -46,9 +47,9 @@ class Ledger:
         newest, requests = self.fetch(start, end, None).records, 1
         while len(newest) < self.limit:  # nothing states how many there are: two answers must be alike
             again, requests = self.fetch(start, end, None).records, requests + 1
-            if {record.line for record in again} == {record.line for record in newest}:
+            if _lines(again) == _lines(newest):
                 sink.add(newest)
-                return self._reading(sink, requests)
+                return self._reading(sink, requests, partial(self._shows, start, end, _lines(newest)))
             if requests > READINGS:
                 raise BinanceIncompleteError(
                     f"the window [{start}, {end}) ms was answered {requests} times and never twice alike: try later"
@@ -56,12 +57,16 @@ class Ledger:
             newest = again
         run = self._run(start, end, sink)
         requests += run.pages
-        agrees = run.agrees and run.ends_with(newest)
+
+        def is_confirmed(newest: Sequence[Record]) -> bool:
+            return len(newest) >= self.limit and run.ends_with(newest)
+
+        agrees = run.agrees and is_confirmed(newest)
         if run.agrees and not agrees:  # rows may have entered since
             requests += 1
-            agrees = run.ends_with(self.fetch(start, end, None).records)
+            agrees = is_confirmed(self.fetch(start, end, None).records)
         if agrees and not sink.conflicts():
-            return self._reading(sink, requests)
+            return self._reading(sink, requests, lambda: is_confirmed(self.fetch(start, end, None).records))
         sink.restart_window()
         middle = middle_of(start, end, self.limit)
         return (
@@ -70,10 +75,13 @@ class Ledger:
             + self.read(middle, end, sink)
         )
 
+    def _shows(self, start: int, end: int, lines: set[bytes]) -> bool:
+        return _lines(self.fetch(start, end, None).records) == lines
+
     @staticmethod
-    def _reading(sink: Sink, requests: int) -> Reading:
+    def _reading(sink: Sink, requests: int, is_unchanged: Callable[[], bool]) -> Reading:
         records, rows = sink.distinct(), sink.distinct() + sink.conflicts()
-        return Reading(records, rows, records, requests, proof="exhausted")
+        return Reading(records, rows, records, requests, proof="exhausted", looks=(is_unchanged,))
 
     def _run(self, start: int, end: int, sink: Sink) -> _CursorRun:
         """Read a window by cursor, as long as its pages agree with each other."""
@@ -165,6 +173,10 @@ class _CursorRun:
     def ends_with(self, newest: Sequence[Record]) -> bool:
         """Whether these are the newest of the rows read: of a second that they cut, any rows will do."""
         tail = {record.line: record.time for page in self._tail for record in page}
-        lines = {record.line for record in newest}
+        lines = _lines(newest)
         oldest = min((record.time or 0 for record in newest), default=0)
         return lines <= tail.keys() and all(line in lines for line, time in tail.items() if (time or 0) > oldest)
+
+
+def _lines(records: Sequence[Record]) -> set[bytes]:
+    return {record.line for record in records}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
-from airflow_provider_binance_margin.exchange.ledger import Ledger
+from airflow_provider_binance_margin.exchange.ledger import Ledger, LedgerReader
+from airflow_provider_binance_margin.exchange.paging import Span
 from airflow_provider_binance_margin.lake.spool import Spool
 
 DAY = 86_400_000
@@ -149,3 +150,51 @@ def test_a_window_that_is_never_answered_twice_alike_is_an_error():
     book.before = lambda request: book.rows.append(record(request, request)) if request < 9 else None
     with pytest.raises(BinanceIncompleteError, match="never twice alike"):
         book.read()
+
+
+@pytest.mark.parametrize("limit", [3, 10], ids=["halves", "windows"])
+@pytest.mark.parametrize(("from_second", "to_second"), [(30, 10), (10, 30), (50, 10), (50, 30)])
+def test_a_row_that_moves_from_one_window_to_another_is_there_once(limit, from_second, to_second):
+    """Whenever it moves while windows are read, or halves of one that is too full: else records are missing."""
+    moved = record(5, from_second)
+    still = [record(3, 11), record(4, 12), record(7, 31), record(9, 51)]
+    for call in range(1, 20):
+        book = Book([*still, moved], limit)
+        states = [book.truth()]
+
+        def move(request, book=book, states=states, call=call):
+            if request == call:
+                book.rows = [*still, record(5, to_second)]
+                states.append(book.truth())
+
+        book.before = move
+        reader = LedgerReader(book.fetch, Span(20_000), limit=limit, make_sink=lambda: Spool(1))
+        with Spool(1) as spool:
+            reading = reader.read(0, 60_000, spool)
+            assert list(spool.lines()) in states
+        assert (reading.records, reading.requests) == (5, book.requests)
+
+
+@pytest.mark.parametrize("at", range(1, 14))
+def test_a_row_that_leaves_a_window_while_another_enters_a_later_one_is_noticed(at):
+    """Fewer of the newest rows than one answer shows leave nothing open about a second that it would cut."""
+    book = Book([record(1, 1), record(2, 1), record(3, 1), record(8, 30)], 3)
+    states = [book.truth()]
+
+    def swap(request):
+        if request == at:
+            book.rows = [*book.rows[1:], record(9, 31)]
+            states.append(book.truth())
+
+    book.before = swap
+    reader = LedgerReader(book.fetch, Span(20_000), limit=3, make_sink=lambda: Spool(1))
+    with Spool(1) as spool:
+        reader.read(0, 40_000, spool)
+        assert list(spool.lines()) in states
+
+
+def test_a_row_against_the_order_of_ids_is_not_seen_where_a_cursor_is_cut_by_time():
+    """As documented: the pages of such a cursor leave it out, and are those of a ledger without it."""
+    rows = [record(10 + n, n) for n in range(9)]
+    book = Book([*rows, record(1, 4, "unseen")], 3, by="time")
+    assert book.read() == [row.line for row in rows]

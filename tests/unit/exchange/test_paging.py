@@ -439,6 +439,9 @@ class Capped(Exchange):
         self.listed, self.counted = listed, counted
 
     def __call__(self, start, end, current):
+        if move := self.moves.get(len(self.asked)):
+            self.rows = move(self.rows)
+            self.remember()
         self.asked.append((start, end, current))
         rows = self.matching(start, end)
         shown = rows[: self.listed][(current - 1) * self.size : current * self.size]
@@ -482,6 +485,22 @@ def test_a_number_that_looks_like_a_limit_costs_two_requests_more(n, more):
     assert (got, reading.requests) == (sorted(rows), pages_of(n) + 2 + more)
     exchange.asked.clear()
     assert (Reader(exchange, Span(WEEK)).count(START, END), len(exchange.asked)) == (n, 1 + more)
+
+
+@MODES
+@pytest.mark.parametrize("now", [old, recent])
+@pytest.mark.parametrize("before", [19, 20])
+@pytest.mark.parametrize("at", [START, END - 1], ids=["oldest", "newest"])
+def test_a_limit_that_is_reached_while_one_reads_hides_no_row(monkeypatch, require_total, now, before, at):
+    """Whenever that is: a total that was right before is looked into again."""
+    monkeypatch.setattr(paging, "_CAP_STEP", 10)
+    rows = [row(i, START + 400 * i + 1) for i in range(before)]
+    for call in range(1, 20):
+        enters = {call: lambda rows: [*rows, row(5_000, at)]}
+        exchange = Capped(rows, listed=20, counted=20, moves=enters, size=5)
+        reading, got = read(exchange, Memory(), require_total=require_total, now=now)
+        assert got in [sorted(state) for state in exchange.states]
+        assert reading.requests == len(exchange.asked)
 
 
 @pytest.mark.parametrize("caps", [{"counted": 1_000}, {"listed": 1_000}])
