@@ -1,4 +1,4 @@
-"""What an object states, held against what the exchange states: one verdict per interval."""
+"""Audit: an object's metadata held against the exchange's total, one verdict per interval."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ MOST_GAPS = 1000
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for one interval.
+    """Verdict on one interval.
 
-    :param records: what the object states, None without an object
-    :param total: what the exchange states
-    :param reason: what the numbers do not tell
+    :param records: number the object states, None without an object
+    :param total: number the exchange states
+    :param reason: addition that the numbers do not tell
     """
 
     interval: Interval
@@ -56,7 +56,7 @@ class Finding:
 
 
 def judge(  # noqa: PLR0911 - one for each verdict
-    subject: ObjectIdentity,
+    identity: ObjectIdentity,
     metadata: Mapping[str, str] | None,
     total: int,
     *,
@@ -67,15 +67,15 @@ def judge(  # noqa: PLR0911 - one for each verdict
     """The verdict on one object by what it states about itself.
 
     :param metadata: of the object; None without one
-    :param total: what the exchange states
+    :param total: records the exchange states
     :param size: of the object, in bytes
     :param expect_empty: whether an interval without records has an object
     :param fresh_ms: an empty object fetched later than this after its interval's end proves nothing
     """
     if metadata is None:
         return "missing" if total or expect_empty else "complete"
-    if not subject.describes(metadata):
-        return "missing" if subject.may_describe(metadata) else "foreign"
+    if not identity.describes(metadata):
+        return "missing" if identity.may_describe(metadata) else "foreign"
     if not is_intact(metadata, size):
         return "corrupt"
     records = stated_records(metadata)
@@ -87,7 +87,7 @@ def judge(  # noqa: PLR0911 - one for each verdict
     if stated_number(metadata, "not-final"):
         return "unfinished"
     fetched = _fetched_at(metadata)
-    is_late = fetched is None or fetched - subject.interval.end > fresh_ms
+    is_late = fetched is None or fetched - identity.interval.end > fresh_ms
     if metadata.get("proof") == "claim" or (is_late and not records):
         return "claim"
     return "long" if differs else "complete"

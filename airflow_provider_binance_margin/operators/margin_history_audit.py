@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.lake.audit import Finding
-    from airflow_provider_binance_margin.transfers.object_loader import ObjectTask, OnEmpty
+    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
+    from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
 
 #: the second where this machine's clock is ahead of the exchange's, which is known after the first
 _LOOKS = 2
@@ -35,28 +36,13 @@ class MarginHistoryAuditOperator(LakeOperator):
     rows are read and counted. ``gaps`` are the intervals to load again, for
     ``MarginHistoryToS3Operator.partial(...).expand_kwargs(...)``.
 
-    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
-    :param s3_bucket: as it was for loading (templated)
-    :param s3_key: as it was for loading (templated)
-    :param start: start of the range, inclusive; the run's interval if neither it nor `end` is given (templated)
-    :param end: end of the range, exclusive (templated)
-    :param grain: the length of one object, as it was for loading
-    :param isolated_symbol: as it was for loading (templated)
-    :param filters: as it was for loading (templated)
-    :param account: as it was for loading (templated)
+    The parameters of `LakeOperator` are given as they were for loading; beside them:
+
     :param on_gap: ``"fail"`` the task when something is missing, short, corrupt, unfinished or foreign, or only
         ``"report"`` it
     :param on_empty: as it was for loading: with ``"none"`` or ``"skip"``, an interval without records has no object
     :param verify_content: also read each object and hold its bytes against the checksum in its metadata
     :param fresh: an empty object fetched later than this after its interval's end is a claim; timedelta or seconds
-    :param settle: how long after its end an interval counts as closed; timedelta or seconds
-    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer
-    :param max_workers: intervals looked at side by side
-    :param s3_extra_args: of these, what a HEAD needs (customer keys, requester pays)
-    :param binance_conn_id: the connection to the exchange (templated)
-    :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
-    :param verify: as for `S3Hook`
-    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end
     """
 
     def __init__(
@@ -96,10 +82,10 @@ class MarginHistoryAuditOperator(LakeOperator):
             )
         return result
 
-    def _audit(self, choice: LoadPlan) -> dict[str, Any]:
+    def _audit(self, plan: LoadPlan) -> dict[str, Any]:
         from airflow_provider_binance_margin.lake.audit import report
-        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
-        from airflow_provider_binance_margin.transfers.load import object_tasks, pools
+        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, thread_pools
+        from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
 
         bucket, template = self.target()
         identity = self.identity()
@@ -107,27 +93,28 @@ class MarginHistoryAuditOperator(LakeOperator):
         reader = hook.reader(
             self.known_dataset, self.span(), isolated_symbol=self.isolated_symbol, filters=self.filters, size=1
         )
-        with pools(hook, self.max_workers) as (calls, _):
-            self.await_settled(hook, choice)
+        with thread_pools(hook, self.max_workers) as (calls, _):
+            self.await_settled(hook, plan)
             for _ in range(_LOOKS):
-                jobs = object_tasks(choice, template, **identity)
-                result = report(bounded_map(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
-                if not hook.unsettled(choice, seconds(self.settle)):
+                tasks = object_tasks(plan, template, **identity)
+                findings = bounded_map(calls, self.max_workers, lambda task: self._look(reader, store, task), tasks)
+                result = report(findings)
+                if not hook.unsettled(plan, seconds(self.settle)):
                     break
                 # by the exchange's clock, which this machine's is ahead of: what was seen may have been too early
-                self.await_settled(hook, choice)
-        return {**self.summary(choice, store.bucket), **result}
+                self.await_settled(hook, plan)
+        return {**self.summary(plan, store.bucket), **result}
 
-    def _look(self, reader: Reader, store: ObjectStore, job: ObjectTask) -> Finding:
+    def _look(self, reader: Reader, store: ObjectStore, task: ObjectTask) -> Finding:
         """One interval: one look at the object, one question to the exchange."""
         from airflow_provider_binance_margin.lake.audit import Finding, Verdict, judge
         from airflow_provider_binance_margin.lake.object_metadata import stated_records
 
-        existing = store.head(job.key)
+        existing = store.head(task.key)
         metadata = existing.metadata if existing else None
-        total = reader.count(job.subject.interval.start, job.subject.interval.end)
+        total = reader.count(*task.identity.interval)
         verdict: Verdict = judge(
-            job.subject,
+            task.identity,
             metadata,
             total,
             size=existing.size if existing else 0,
@@ -135,11 +122,11 @@ class MarginHistoryAuditOperator(LakeOperator):
             fresh_ms=int(seconds(self.fresh) * 1000),
         )
         if existing and self.verify_content and verdict not in ("foreign", "missing", "corrupt"):
-            intact = store.sha256(job.key, existing.etag) == existing.metadata.get("body-sha256")
+            intact = store.sha256(task.key, existing.etag) == existing.metadata.get("body-sha256")
             verdict = verdict if intact else "corrupt"
         records = None if metadata is None else stated_records(metadata)
         reason = "what is there does not state its account" if existing and verdict == "missing" else ""
-        return Finding(job.subject.interval, job.key, verdict, records, total, reason)
+        return Finding(task.identity.interval, task.key, verdict, records, total, reason)
 
     def _tell(self, result: dict[str, Any]) -> None:
         from airflow_provider_binance_margin.lake.audit import FAULTS

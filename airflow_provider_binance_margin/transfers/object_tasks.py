@@ -1,0 +1,43 @@
+"""Objects of a run: identity and key of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from airflow_provider_binance_margin.lake.layout import LayoutError, render
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
+from airflow_provider_binance_margin.load_plan import LoadPlan
+
+
+@dataclass(frozen=True)
+class ObjectTask:
+    """One object to load or to audit."""
+
+    identity: ObjectIdentity
+    key: str
+
+
+def object_tasks(plan: LoadPlan, template: str, **common: str) -> Iterator[ObjectTask]:
+    """The objects of a run, ascending.
+
+    :param common: dataset, account and scope of all of them
+    :raises LayoutError: at once, when two of them would be written under one key
+    """
+
+    def tasks() -> Iterator[ObjectTask]:
+        for interval in plan.objects():
+            identity = ObjectIdentity(interval=interval, **common)
+            yield ObjectTask(identity, render(template, identity))
+
+    seen: set[bytes] = set()  # of checksums: the keys of years of hours would fill megabytes
+    for task in tasks():
+        checksum = blake2b(task.key.encode(), digest_size=16).digest()
+        if checksum in seen:
+            raise LayoutError(
+                f"the key {template!r} gives {task.key!r} to more than one interval, {task.identity.interval} among "
+                "them: it must hold {start}, with a format as fine as the grain"
+            )
+        seen.add(checksum)
+    return tasks()
