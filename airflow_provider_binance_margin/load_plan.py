@@ -30,6 +30,7 @@ _KEY_FORMATS: dict[Grain, str] = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "
 _KEY_PATTERNS = {
     grain: re.sub("%[mdH]", r"\\d{2}", form.replace("%Y", r"\d{4}")) for grain, form in _KEY_FORMATS.items()
 }
+_EXPIRING_MS = 14 * 24 * 3_600_000
 
 CURE = (
     "Schedule the DAG with CronDataIntervalTimetable (or a partition timetable), pass grain= so that the last whole "
@@ -283,6 +284,18 @@ def check_memory(now: float, plan: LoadPlan, dataset: Dataset) -> None:
             f"can be proved complete from {iso(provable)} on. Begin there, or load what is left as a claim with "
             'beyond_memory="claim"'
         )
+
+
+def load_before(now: float, start: int, dataset: Dataset) -> int | None:
+    """Time (ms) from which the exchange forgets an interval, where that is to come within two weeks.
+
+    :param now: the exchange's time, seconds since 1970
+    :param start: of the interval, ms
+    """
+    if dataset.memory is None:
+        return None
+    forgotten_at = start + int(dataset.memory.total_seconds() * 1000)
+    return forgotten_at if 0 < forgotten_at - now * 1000 <= _EXPIRING_MS else None
 
 
 def is_beyond_memory(now: float, start: int, dataset: Dataset) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
@@ -31,6 +31,8 @@ MOST_GAPS = 1000
 class Finding:
     """Verdict on one interval.
 
+    :param load_before: time (ms) from which the exchange forgets the interval, where that is soon
+    :param arguments: that tell the operator which series it is of, where it audits several
     :param records: number the object states, None without an object
     :param total: number the exchange states
     :param reason: addition that the numbers do not tell
@@ -42,17 +44,26 @@ class Finding:
     records: int | None
     total: int
     reason: str = ""
+    load_before: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For the task's result."""
         return {
-            "start": iso(self.interval.start),
-            "end": iso(self.interval.end),
+            **_gap(self.interval, self.arguments),
             "key": self.key,
             "records": self.records,
             "total": self.total,
             **({"reason": self.reason} if self.reason else {}),
         }
+
+
+def _gap(interval: Interval, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"start": iso(interval.start), "end": iso(interval.end), **arguments}
+
+
+def _expiring(finding: Finding) -> dict[str, Any]:
+    return {**_gap(finding.interval, finding.arguments), "load_before": iso(finding.load_before or 0)}
 
 
 def judge(  # noqa: PLR0911 - one for each verdict
@@ -104,20 +115,29 @@ def _fetched_at(metadata: Mapping[str, str]) -> int | None:
 def report(findings: Iterable[Finding]) -> dict[str, Any]:
     """The result of an audit: counts, at most 100 of each verdict, and the intervals to be loaded again.
 
-    :return: ``gaps`` is a list of at most `MOST_GAPS` ``{"start": ..., "end": ...}``, touching ones joined
+    :return: ``gaps`` is a list of at most `MOST_GAPS` ``{"start": ..., "end": ...}``, touching ones joined, with the
+        arguments that name the series where there are several; ``expiring`` is the first interval of each series that
+        the exchange will soon have forgotten, with ``load_before``
     """
     counts: dict[str, int] = dict.fromkeys(get_args(Verdict), 0)
     listed: dict[str, list[dict[str, Any]]] = {verdict: [] for verdict in counts if verdict != "complete"}
-    gaps: list[Interval] = []
+    expiring: dict[tuple[tuple[str, Any], ...], Finding] = {}
+    gaps: dict[tuple[tuple[str, Any], ...], list[Interval]] = {}
     for finding in findings:
         counts[finding.verdict] += 1
         if finding.verdict != "complete":
             listed[finding.verdict].append(finding.as_json())
         if finding.verdict in TO_BE_LOADED:
-            gaps.append(finding.interval)
+            series = tuple(finding.arguments.items())
+            gaps.setdefault(series, []).append(finding.interval)
+            if finding.load_before is not None:
+                first = expiring.get(series, finding)
+                expiring[series] = min(first, finding, key=lambda each: each.interval)
+    listed_gaps = [_gap(gap, dict(arguments)) for arguments, intervals in gaps.items() for gap in join(intervals)]
     return {
         "checked": sum(counts.values()),
         "counts": counts,
-        "gaps": [{"start": iso(gap.start), "end": iso(gap.end)} for gap in join(gaps)[:MOST_GAPS]],
-        **{verdict: sorted(found, key=lambda f: str(f["start"]))[:_MOST_LISTED] for verdict, found in listed.items()},
+        "gaps": sorted(listed_gaps, key=str)[:MOST_GAPS],
+        "expiring": sorted(map(_expiring, expiring.values()), key=str)[:_MOST_LISTED],
+        **{verdict: sorted(found, key=str)[:_MOST_LISTED] for verdict, found in listed.items()},
     }

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_binance_margin.exchange.datasets import dataset_of
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
-from airflow_provider_binance_margin.exchange.scope import scope_of
 from airflow_provider_binance_margin.failures import in_airflow_terms
 from airflow_provider_binance_margin.lake.interval import Grain, iso
 from airflow_provider_binance_margin.lake.layout import (
@@ -24,14 +22,14 @@ from airflow_provider_binance_margin.lake.layout import (
     suffix_of,
 )
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.options import check_dataset, check_windows, is_plain, seconds, seconds_or_none
+from airflow_provider_binance_margin.options import check_windows, is_plain, seconds, seconds_or_none
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
+from airflow_provider_binance_margin.transfers.series import Series, SeriesList, check_series, series_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_binance_margin.exchange.dataset import Dataset
-    from airflow_provider_binance_margin.exchange.paging import Span
+    from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
@@ -52,7 +50,7 @@ class NotYetError(Exception):
 class LakeOperator(BaseOperator):
     """Base of the operators that load the lake's objects or audit them.
 
-    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
+    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS`, or a list of names (templated)
     :param s3_bucket: the bucket; the AWS connection's own if neither this nor a full URL is given (templated)
     :param s3_key: the key, or a full ``s3://`` URL. ``{start}``, ``{end}`` (each may have a strftime format),
         ``{scope}``, ``{account}`` and ``{dataset}`` are filled; the suffix is the format: ``.jsonl``, ``.jsonl.gz``,
@@ -60,7 +58,8 @@ class LakeOperator(BaseOperator):
     :param start: explicit start of the interval, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
     :param end: explicit end, exclusive (templated)
     :param grain: the length of one object, in UTC: ``"hour"``, ``"day"`` or ``"month"``; None for one object per run
-    :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT`` (templated)
+    :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT``, or a list of pairs in which None
+        is the cross account; a dataset without pairs is then taken once (templated)
     :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}``; a part of the scope (templated)
     :param account: the account's name, part of each object's identity; the connection's id if not given (templated)
     :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer;
@@ -94,13 +93,13 @@ class LakeOperator(BaseOperator):
     def __init__(
         self,
         *,
-        dataset: str,
+        dataset: str | Sequence[str],
         s3_bucket: str | None = None,
         s3_key: str | None = None,
         start: Any = None,
         end: Any = None,
         grain: Grain | None = None,
-        isolated_symbol: str | None = None,
+        isolated_symbol: str | Sequence[str | None] | None = None,
         filters: Mapping[str, str] | None = None,
         account: str | None = None,
         max_span: timedelta | float | None = None,
@@ -143,14 +142,15 @@ class LakeOperator(BaseOperator):
 
     def _check_fields(self) -> None:
         """Refuse, while the DAG is parsed, what could never work; templates and other tasks' values come later."""
+        series = check_series(self.dataset, self.isolated_symbol, self.filters)
         if isinstance(self.s3_key, str) and is_plain(self.s3_key):
             _check_key(self.s3_key)
+            series.check_key(self.s3_key)
         if isinstance(self.s3_bucket, str) and is_plain(self.s3_bucket):
             check_bucket(self.s3_bucket)
         account = self.binance_conn_id if self.account is None else self.account
         if is_plain(account):
             checked_account(account)
-        check_dataset(self.dataset, self.isolated_symbol, self.filters)
 
     # -- running and waiting ---------------------------------------------------------------------------------------
 
@@ -222,29 +222,39 @@ class LakeOperator(BaseOperator):
         else:
             bucket, key = split_url(self.s3_bucket, self.s3_key)
         _check_key(key)
+        self.series().check_key(key)
         return bucket, key
 
-    @property
-    def known_dataset(self) -> Dataset:
-        """The dataset that is named."""
-        return dataset_of(self.dataset)
+    def series(self) -> SeriesList:
+        """The datasets and scopes that are named."""
+        return series_of(self.dataset, self.isolated_symbol, self.filters)
 
-    def span(self) -> Span:
-        """The longest window of one request."""
+    def known_account(self) -> str:
+        """The account's name."""
+        return checked_account(self.binance_conn_id if self.account is None else self.account)
+
+    def readers(self, hook: BinanceHook, series: SeriesList, **options: Any) -> dict[Series, Reader]:
+        """A reader for each series; those of one dataset share what the exchange takes as its longest window."""
         from airflow_provider_binance_margin.exchange.paging import Span
 
-        return Span(self.known_dataset.span_ms(seconds_or_none(self.max_span)))
-
-    def identity(self) -> dict[str, str]:
-        """The identity of all the task's objects, but for the interval."""
-        account = checked_account(self.binance_conn_id if self.account is None else self.account)
-        scope = str(scope_of(self.known_dataset, self.isolated_symbol, self.filters))
-        return {"dataset": self.known_dataset.name, "account": account, "scope": scope}
+        longest = seconds_or_none(self.max_span)
+        spans = {each.dataset.name: Span(each.dataset.span_ms(longest)) for each in series}
+        return {
+            each: hook.reader(
+                each.dataset,
+                spans[each.dataset.name],
+                isolated_symbol=each.scope.isolated_symbol,
+                filters=dict(each.scope.filters),
+                **options,
+            )
+            for each in series
+        }
 
     def summary(self, plan: LoadPlan, bucket: str) -> dict[str, Any]:
         """The part of the result that is known beforehand."""
         bounds = {"start": iso(plan.intervals[0].start), "end": iso(plan.intervals[-1].end)}
-        return {**bounds, "source": plan.source, **self.identity(), "bucket": bucket}
+        account = {"account": self.known_account()}
+        return {**bounds, "source": plan.source, **self.series().summary(), **account, "bucket": bucket}
 
     def connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
         """The exchange, and the bucket, which is there."""

@@ -1,4 +1,4 @@
-"""Audit of the lake, one dataset a task."""
+"""Audit of the lake."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_binance_margin.load_plan import LoadPlan
+from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
+from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.transfers.series import concerns_one_series
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_binance_margin.exchange.paging import Reader
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.lake.audit import Finding
     from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
     from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
+    from airflow_provider_binance_margin.transfers.series import Series
 
 #: the second where this machine's clock is ahead of the exchange's, which is known after the first
 _LOOKS = 2
+_MOST_REJECTED = 10
 
 
 class MarginHistoryAuditOperator(LakeOperator):
@@ -34,7 +39,8 @@ class MarginHistoryAuditOperator(LakeOperator):
     a ``claim`` was loaded as one, or is empty and was fetched long after its interval's end: the exchange may have
     forgotten; ``unfinished`` objects hold rows in a state that may still change. Where no total is stated, the
     rows are read and counted. ``gaps`` are the intervals to load again, for
-    ``MarginHistoryToS3Operator.partial(...).expand_kwargs(...)``.
+    ``MarginHistoryToS3Operator.partial(...).expand_kwargs(...)``. ``expiring`` names the first of them that the
+    exchange forgets within two weeks, and when.
 
     The parameters of `LakeOperator` are given as they were for loading; beside them:
 
@@ -73,12 +79,21 @@ class MarginHistoryAuditOperator(LakeOperator):
         from airflow_provider_binance_margin.lake.audit import FAULTS
 
         self._tell(result)
+        if "rejected" in result:
+            raise AirflowFailException(
+                f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "
+                "verdicts on the rest are in the log"
+            )
         faults = {verdict: result["counts"][verdict] for verdict in FAULTS}
         if self.on_gap == "fail" and any(faults.values()):
+            expiring = "".join(
+                f", the first before {first['load_before']}: the exchange forgets it then"
+                for first in result["expiring"][:1]
+            )
             found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
             raise AirflowFailException(
                 f"The lake is not complete from {result['start']} to {result['end']}: {found} of {result['checked']} "
-                "intervals. The log lists them; load them again"
+                f"intervals. The log lists them; load them again{expiring}"
             )
         return result
 
@@ -88,24 +103,38 @@ class MarginHistoryAuditOperator(LakeOperator):
         from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
 
         bucket, template = self.target()
-        identity = self.identity()
+        series, account = self.series(), self.known_account()
         hook, store = self.connect(bucket)
-        reader = hook.reader(
-            self.known_dataset, self.span(), isolated_symbol=self.isolated_symbol, filters=self.filters, size=1
-        )
+        readers = self.readers(hook, series, size=1)
+        arguments = series.arguments()
+        rejected: dict[Series, str] = {}
+
+        def look(task: ObjectTask) -> Finding | None:
+            if task.series not in rejected:
+                try:
+                    return self._look(hook, store, task, readers[task.series], arguments[task.series])
+                except (BinanceConfigError, BinanceRequestError) as error:
+                    if len(series) == 1 or not concerns_one_series(error):
+                        raise
+                    rejected.setdefault(task.series, f"{task.series}: {error}")
+            return None
+
         with thread_pools(hook, self.max_workers) as (calls, _):
             self.await_settled(hook, plan)
             for _ in range(_LOOKS):
-                tasks = object_tasks(plan, template, **identity)
-                findings = bounded_map(calls, self.max_workers, lambda task: self._look(reader, store, task), tasks)
-                result = report(findings)
+                tasks = object_tasks(plan, template, series, account)
+                result = report(filter(None, bounded_map(calls, self.max_workers, look, tasks)))
                 if not hook.unsettled(plan, seconds(self.settle)):
                     break
                 # by the exchange's clock, which this machine's is ahead of: what was seen may have been too early
                 self.await_settled(hook, plan)
+        if rejected:
+            result["rejected"] = sorted(rejected.values())[:_MOST_REJECTED]
         return {**self.summary(plan, store.bucket), **result}
 
-    def _look(self, reader: Reader, store: ObjectStore, task: ObjectTask) -> Finding:
+    def _look(
+        self, hook: BinanceHook, store: ObjectStore, task: ObjectTask, reader: Reader, arguments: dict[str, Any]
+    ) -> Finding:
         """One interval: one look at the object, one question to the exchange."""
         from airflow_provider_binance_margin.lake.audit import Finding, Verdict, judge
         from airflow_provider_binance_margin.lake.object_metadata import stated_records
@@ -126,11 +155,19 @@ class MarginHistoryAuditOperator(LakeOperator):
             verdict = verdict if intact else "corrupt"
         records = None if metadata is None else stated_records(metadata)
         reason = "what is there does not state its account" if existing and verdict == "missing" else ""
-        return Finding(task.identity.interval, task.key, verdict, records, total, reason)
+        interval = task.identity.interval
+        expires = load_before(hook.exchange_time(), interval.start, task.series.dataset)
+        return Finding(interval, task.key, verdict, records, total, reason, expires, arguments)
 
     def _tell(self, result: dict[str, Any]) -> None:
         from airflow_provider_binance_margin.lake.audit import FAULTS
 
+        for first in result["expiring"]:
+            series = "".join(f", {name} {first[name]}" for name in ("dataset", "isolated_symbol") if name in first)
+            self.log.warning(
+                "expiring: [%s, %s)%s is not loaded, and the exchange forgets it from %s on: load it before then.",
+                *(first["start"], first["end"], series, first["load_before"]),
+            )
         self.log.info("Audited %d intervals: %s", result["checked"], result["counts"])
         for verdict in (*FAULTS, "long", "claim"):
             for found in result[verdict]:

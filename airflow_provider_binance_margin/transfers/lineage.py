@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,8 +11,8 @@ if TYPE_CHECKING:
 _NAMESPACE = "binance://api.binance.com"
 
 
-def lineage_of(path: str, progress: Progress | None) -> Any:
-    """An `OperatorLineage`: the endpoint as input, the objects written (at most 1,000) as outputs.
+def lineage_of(paths: Iterable[str], progress: Progress | None) -> Any:
+    """An `OperatorLineage`: the endpoints as inputs, the objects written (at most 1,000) as outputs.
 
     It imports OpenLineage, which costs most of a second.
     """
@@ -23,7 +24,7 @@ def lineage_of(path: str, progress: Progress | None) -> Any:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     return OperatorLineage(
-        inputs=[Dataset(namespace=_NAMESPACE, name=path.lstrip("/"))],
+        inputs=[Dataset(namespace=_NAMESPACE, name=path.lstrip("/")) for path in dict.fromkeys(paths)],
         outputs=[
             OutputDataset(
                 namespace=f"s3://{progress.bucket}",

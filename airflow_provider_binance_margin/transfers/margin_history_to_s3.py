@@ -1,4 +1,4 @@
-"""History of the margin account to S3, one dataset a task."""
+"""History of the margin account to S3."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
 
+from airflow_provider_binance_margin.failures import LakeError
+from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, partition_key
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
@@ -17,9 +19,11 @@ from airflow_provider_binance_margin.options import seconds
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.lake.object_metadata import Run
     from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
     from airflow_provider_binance_margin.transfers.progress import Progress
+    from airflow_provider_binance_margin.transfers.series import Series, SeriesList
 
 
 class S3ConsoleLink(BaseOperatorLink):
@@ -43,7 +47,9 @@ class MarginHistoryToS3Operator(LakeOperator):
     Which interval: `start` and `end`; else the run's partition; else its data interval; else the windows of the asset
     events that triggered it; else, with a `grain`, the last whole grain. A run with none of these fails at once.
 
-    An account with isolated pairs needs one mapped task per pair beside the one without ``isolated_symbol``.
+    An account with isolated pairs needs each pair beside the account itself: ``isolated_symbol=[None, "BTCUSDT"]``. Of
+    lists of datasets and pairs the product is loaded, each object with its own proof; one that cannot be loaded keeps
+    no others away.
 
     Beside the parameters of `LakeOperator`:
 
@@ -92,12 +98,12 @@ class MarginHistoryToS3Operator(LakeOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Load the run's interval and return the small result: counts, bounds and at most 100 keys."""
-        plan, identity = self.plan(context), self.identity()
+        plan, series, account = self.plan(context), self.series(), self.known_account()
         self._plan, self._progress = plan, None
         self._run = _run_of(context, is_resumed=self._waits is not None)
+        scopes = f"scope {series[0].scope}" if len(series) == 1 else f"{len(series)} series of datasets and scopes"
         for interval in plan.intervals:
-            source = (interval, identity["scope"], identity["account"], plan.source)
-            self.log.info("Loading %s, scope %s, account %s, from %s.", *source)
+            self.log.info("Loading %s, %s, account %s, from %s.", interval, scopes, account, plan.source)
         return self._load(plan, self._run)
 
     def has_progressed(self) -> bool:
@@ -125,29 +131,43 @@ class MarginHistoryToS3Operator(LakeOperator):
 
         options = WriteOptions(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
         bucket, template = self.target()
-        tasks = object_tasks(plan, template, **self.identity())
+        series = self.series()
+        tasks = object_tasks(plan, template, series, self.known_account())
         hook, store = self.connect(bucket)
-        dataset = self.known_dataset
-        if self.beyond_memory == "refuse":
-            hook.check_memory(plan, dataset)
+        forgotten = self._forgotten(hook, plan, series)
         with thread_pools(hook, self.max_workers) as (calls, objects):
             self.await_settled(hook, plan)
-            reader = hook.reader(
-                dataset,
-                self.span(),
-                isolated_symbol=self.isolated_symbol,
-                filters=self.filters,
-                require_total=self.require_total,
-                fetch_pages=bounded_pages(calls, self.max_workers),
+            fetch_pages = bounded_pages(calls, self.max_workers)
+            loader = ObjectLoader(
+                hook=hook,
+                readers=self.readers(hook, series, require_total=self.require_total, fetch_pages=fetch_pages),
+                store=store,
+                plan=plan,
+                options=options,
+                rejected=forgotten,
             )
-            loader = ObjectLoader(hook=hook, dataset=dataset, reader=reader, store=store, plan=plan, options=options)
-            progress = self._progress = Progress(store.bucket, sum(1 for _ in plan.objects()))
-            for loaded in bounded_map(objects, OBJECTS_AT_ONCE, loader.load, tasks):
-                progress.add(loaded)
+            progress = self._progress = Progress(store.bucket, len(series) * sum(1 for _ in plan.objects()))
+            for loaded, task in bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks):
+                progress.add(loaded, task.identity.dataset)
         result = progress.result()
         self.console_url = _console_url(store.bucket, result["keys"])
         progress.raise_refused()
         return {**self.summary(plan, store.bucket), **result}
+
+    def _forgotten(self, hook: BinanceHook, plan: LoadPlan, series: SeriesList) -> dict[Series, LakeError]:
+        """The series that the exchange may have forgotten in part and that are not to be loaded.
+
+        :raises IntervalError: when those are all
+        """
+        forgotten = {}
+        for each in series if self.beyond_memory == "refuse" else ():
+            try:
+                hook.check_memory(plan, each.dataset)
+            except IntervalError as error:
+                forgotten[each] = LakeError(str(error))
+                if len(forgotten) == len(series):
+                    raise
+        return forgotten
 
     # -- events and lineage -----------------------------------------------------------------------------------------
 
@@ -167,10 +187,10 @@ class MarginHistoryToS3Operator(LakeOperator):
                 event.add_partitions(partitions)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
-        """The endpoint as input, the objects with their rows and sizes as outputs."""
+        """The endpoints as inputs, the objects with their rows and sizes as outputs."""
         from airflow_provider_binance_margin.transfers.lineage import lineage_of
 
-        return lineage_of(self.known_dataset.path, self._progress)
+        return lineage_of((series.dataset.path for series in self.series()), self._progress)
 
 
 def _run_of(context: Context, *, is_resumed: bool) -> Run:

@@ -6,12 +6,17 @@ import hashlib
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, cast
 
 from airflow_provider_binance_margin import __version__
-from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
+from airflow_provider_binance_margin.exchange.errors import (
+    BinanceConfigError,
+    BinanceIncompleteError,
+    BinanceRequestError,
+)
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, seconds_until_settled
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
@@ -29,6 +34,7 @@ from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
 from airflow_provider_binance_margin.load_plan import LoadPlan, check_against, is_beyond_memory
 from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore, Payload
 from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
+from airflow_provider_binance_margin.transfers.series import Series, concerns_one_series
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.dataset import Dataset
@@ -38,7 +44,7 @@ log = logging.getLogger(__name__)
 
 OnEmpty: TypeAlias = Literal["write", "none", "skip"]
 #: errors of one object, which keep no others away
-Refusal: TypeAlias = ObjectStaysError | FieldError | BinanceIncompleteError
+Refusal: TypeAlias = LakeError | FieldError | BinanceIncompleteError
 _IN_MEMORY = 1 << 20
 _READINGS = 3
 _FORGOTTEN = "The exchange may not remember that far back any more, so what is there stays as it is: "
@@ -78,11 +84,11 @@ class ObjectLoader:
     """Loader of one run's objects. Safe to share between threads."""
 
     hook: BinanceHook
-    dataset: Dataset
-    reader: Reader
+    readers: Mapping[Series, Reader]
     store: ObjectStore
     plan: LoadPlan
     options: WriteOptions
+    rejected: dict[Series, LakeError] = field(default_factory=dict)  # of several series: nothing more is asked of it
     _isolated_told: threading.Lock = field(default_factory=threading.Lock)  # the first of several takes it, and tells
 
     def load(self, task: ObjectTask) -> ObjectResult:
@@ -92,16 +98,24 @@ class ObjectLoader:
             self._refuse_foreign(task, existing)
             if existing and self._is_done(task, existing):
                 return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
-            return self._read_and_write(task, existing)
-        except (ObjectStaysError, FieldError, BinanceIncompleteError) as error:
+            if task.series not in self.rejected:
+                return self._read_and_write(task, existing)
+        except (BinanceConfigError, BinanceRequestError) as error:
+            if len(self.readers) == 1 or not concerns_one_series(error):
+                raise
+            self.rejected.setdefault(task.series, LakeError(f"{task.series}: {error}"))
+        except ObjectStaysError as error:
             return ObjectResult(None, 0, refused=error)
+        except (FieldError, BinanceIncompleteError) as error:
+            return ObjectResult(None, 0, refused=error if len(self.readers) == 1 else _named(task, error))
+        return ObjectResult(None, 0, refused=self.rejected[task.series])
 
     def _read_and_write(self, task: ObjectTask, existing: Existing | None) -> ObjectResult:
         interval = task.identity.interval
         for _ in range(_READINGS):
             began = time.monotonic()
-            with Spool(len(self.dataset.record_key)) as spool:
-                reading = self.reader.read(*interval, spool)
+            with Spool(len(task.series.dataset.record_key)) as spool:
+                reading = self.readers[task.series].read(*interval, spool)
                 asked_at = self.hook.exchange_time(began)
                 check_against(asked_at, self.plan)
                 left = seconds_until_settled(interval.end, self.options.settle, asked_at)
@@ -128,12 +142,12 @@ class ObjectLoader:
         self._warn(task, spool, reading)
         if not reading.records and self.options.on_empty != "write" and not (existing and _is_at_stake(existing)):
             return ObjectResult(None, 0, reading.requests)
-        suffix = suffix_of(task.key)
+        suffix, dataset = suffix_of(task.key), task.series.dataset
         first, last = spool.times()
-        is_claim = is_beyond_memory(asked_at, task.identity.interval.start, self.dataset)
+        is_claim = is_beyond_memory(asked_at, task.identity.interval.start, dataset)
         with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             body = cast("IO[bytes]", file)
-            written = write_rows(spool.lines(), suffix, self.dataset.columns, body)
+            written = write_rows(spool.lines(), suffix, dataset.columns, body)
             size = file.tell()
             file.seek(0)
             metadata = object_metadata(
@@ -149,7 +163,7 @@ class ObjectLoader:
                 first=first,
                 last=last,
                 fetched_at=int(asked_at * 1000),
-                not_final=self._not_final(spool),
+                not_final=_not_final(dataset, spool),
                 provider_version=__version__,
             )
             payload = Payload(body, FORMATS[suffix].content_type, metadata)
@@ -157,11 +171,6 @@ class ObjectLoader:
                 task.key, payload, lambda now: self._refuse_to_replace(task, now, reading.records, written.records)
             )
         return ObjectResult(task.key, reading.records, reading.requests, size)
-
-    def _not_final(self, spool: Spool) -> int | None:
-        if not self.dataset.not_final:
-            return None
-        return sum(not self.dataset.is_final(line) for line in spool.lines())
 
     def _url(self, task: ObjectTask) -> str:
         return f"s3://{self.store.bucket}/{task.key}"
@@ -215,18 +224,27 @@ class ObjectLoader:
             )
         if reading.proof == "pages":
             log.warning("%s stays at odds with the exchange's total; two equal readings stand for it.", interval)
-        name = self.dataset.isolated_field
+        name = task.series.dataset.isolated_field
         if (
             name is not None
             and task.identity.scope == CROSS
             and not self._isolated_told.locked()
-            and spool.holds(list(self.dataset.record_key).index(name), 1)
+            and spool.holds(list(task.series.dataset.record_key).index(name), 1)
             and self._isolated_told.acquire(blocking=False)
         ):
             log.warning(
                 "The answer without a pair holds isolated rows too; they are kept. Rows of a closed pair may appear "
                 "under its own filter alone: go on loading each pair too, and count each record once when querying."
             )
+
+
+def _not_final(dataset: Dataset, spool: Spool) -> int | None:
+    return sum(not dataset.is_final(line) for line in spool.lines()) if dataset.not_final else None
+
+
+def _named(task: ObjectTask, error: FieldError | BinanceIncompleteError) -> FieldError | BinanceIncompleteError:
+    """The error of one series among several."""
+    return type(error)(f"{task.series}, {task.identity.interval}: {error}")
 
 
 def _is_at_stake(existing: Existing) -> bool:

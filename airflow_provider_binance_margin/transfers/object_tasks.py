@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 from airflow_provider_binance_margin.load_plan import LoadPlan
+from airflow_provider_binance_margin.transfers.series import Series
 
 
 @dataclass(frozen=True)
 class ObjectTask:
     """One object to load or to audit."""
 
+    series: Series
     identity: ObjectIdentity
     key: str
 
 
-def object_tasks(plan: LoadPlan, template: str, **common: str) -> Iterator[ObjectTask]:
-    """The objects of a run, ascending.
+def object_tasks(plan: LoadPlan, template: str, all_series: Iterable[Series], account: str) -> Iterator[ObjectTask]:
+    """The objects of a run by ascending interval, one of each series.
 
-    :param common: dataset, account and scope of all of them
     :raises LayoutError: at once, when two of them would be written under one key
     """
 
     def tasks() -> Iterator[ObjectTask]:
         for interval in plan.objects():
-            identity = ObjectIdentity(interval=interval, **common)
-            yield ObjectTask(identity, render(template, identity))
+            for series in all_series:
+                identity = ObjectIdentity(interval=interval, **series.identity(account))
+                yield ObjectTask(series, identity, render(template, identity))
 
     seen: set[bytes] = set()  # of checksums: the keys of years of hours would fill megabytes
     for task in tasks():

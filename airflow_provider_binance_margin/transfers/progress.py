@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,19 +40,23 @@ class Progress:
     bytes: int = 0
     named: list[ObjectResult] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    incomplete: int = 0
+    records_of: Counter[str] = field(default_factory=Counter)
     _began: float = field(default_factory=time.monotonic)
     _logged_at: float = field(default_factory=time.monotonic)
 
-    def add(self, result: ObjectResult) -> None:
+    def add(self, result: ObjectResult, dataset: str) -> None:
         """Count one object."""
         self.done += 1
         self.records += result.records
+        self.records_of[dataset] += result.records
         self.requests += result.requests
         if result.refused is not None:
-            self.refused.append(result.refused)
-            if self.expected > 1 and len(self.refused) <= _MOST_KEYS:
+            if self.expected > 1 and len(self.refused) < _MOST_KEYS and result.refused not in self.refused:
                 log.error("Not loaded, the others are: %s", result.refused)
-            if sum(isinstance(error, BinanceIncompleteError) for error in self.refused) > _MOST_INCOMPLETE:
+            self.refused.append(result.refused)
+            self.incomplete += isinstance(result.refused, BinanceIncompleteError)
+            if self.incomplete > _MOST_INCOMPLETE:
                 self.raise_refused()
         elif result.key is not None:
             self.objects += 1
@@ -76,13 +81,12 @@ class Progress:
             return
         if self.expected == 1:
             raise self.refused[0]
-        stay = sorted(e.seen if isinstance(e, ObjectStaysError) else str(e) for e in self.refused)
+        stay = sorted({e.seen if isinstance(e, ObjectStaysError) else str(e) for e in self.refused})
         more = f"; and {len(stay) - _MOST_REFUSED} more" if len(stay) > _MOST_REFUSED else ""
         cures = dict.fromkeys(error.cure for error in self.refused if isinstance(error, ObjectStaysError))
         others = "the others are" if self.done == self.expected else "and the run was given up"
-        may_pass = any(isinstance(error, BinanceIncompleteError) for error in self.refused)
-        raise (BinanceIncompleteError if may_pass else LakeError)(
-            f"{len(stay)} of {self.expected} objects could not be loaded, {others}. {' '.join(cures)}"
+        raise (BinanceIncompleteError if self.incomplete else LakeError)(
+            f"{len(self.refused)} of {self.expected} objects could not be loaded, {others}. {' '.join(cures)}"
             f" Not loaded: {'; '.join(stay[:_MOST_REFUSED])}{more}"
         )
 
@@ -93,5 +97,6 @@ class Progress:
             "objects": self.objects,
             "requests": self.requests,
             "bytes": self.bytes,
+            **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
             "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
         }

@@ -143,9 +143,9 @@ def test_a_run_of_many_objects_names_a_thousand(operator):
 
     progress = Progress("lake", 1500)
     for number in range(1500):
-        progress.add(ObjectResult(f"{number}.jsonl", 1, 1, 10))
+        progress.add(ObjectResult(f"{number}.jsonl", 1, 1, 10), "interest")
 
-    found = lineage_of(operator().known_dataset.path, progress)
+    found = lineage_of([series.dataset.path for series in operator().series()], progress)
 
     assert (len(found.outputs), progress.result()["objects"], progress.result()["records"]) == (1000, 1500, 1500)
     assert {output.namespace for output in found.outputs} == {"s3://lake"}
