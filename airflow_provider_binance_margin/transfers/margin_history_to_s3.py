@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.lake.object_metadata import Run
-    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
+    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty, Refusal
     from airflow_provider_binance_margin.transfers.progress import Progress
     from airflow_provider_binance_margin.transfers.series import Series, SeriesList
 
@@ -146,7 +146,8 @@ class MarginHistoryToS3Operator(LakeOperator):
                 options=options,
                 rejected=forgotten,
             )
-            progress = self._progress = Progress(store.bucket, len(series) * sum(1 for _ in plan.objects()))
+            expected = len(series) * sum(1 for _ in plan.objects())
+            progress = self._progress = Progress(store.bucket, expected, has_several_series=len(series) > 1)
             for loaded, task in bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks):
                 progress.add(loaded, task.identity.dataset)
         result = progress.result()
@@ -154,12 +155,12 @@ class MarginHistoryToS3Operator(LakeOperator):
         progress.raise_refused()
         return {**self.summary(plan, store.bucket), **result}
 
-    def _forgotten(self, hook: BinanceHook, plan: LoadPlan, series: SeriesList) -> dict[Series, LakeError]:
+    def _forgotten(self, hook: BinanceHook, plan: LoadPlan, series: SeriesList) -> dict[Series, Refusal]:
         """The series that the exchange may have forgotten in part and that are not to be loaded.
 
         :raises IntervalError: when those are all
         """
-        forgotten = {}
+        forgotten: dict[Series, Refusal] = {}
         for each in series if self.beyond_memory == "refuse" else ():
             try:
                 hook.check_memory(plan, each.dataset)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 OnEmpty: TypeAlias = Literal["write", "none", "skip"]
 #: errors of one object, which keep no others away
 Refusal: TypeAlias = LakeError | FieldError | BinanceIncompleteError
+#: with more windows that do not agree with their totals, the exchange is in trouble, and is left alone
+MOST_INCOMPLETE = 5
 _IN_MEMORY = 1 << 20
 _READINGS = 3
 _FORGOTTEN = "The exchange may not remember that far back any more, so what is there stays as it is: "
@@ -88,7 +91,8 @@ class ObjectLoader:
     store: ObjectStore
     plan: LoadPlan
     options: WriteOptions
-    rejected: dict[Series, LakeError] = field(default_factory=dict)  # of several series: nothing more is asked of it
+    rejected: dict[Series, Refusal] = field(default_factory=dict)  # of several series: those not asked for any more
+    _incomplete: Counter[Series] = field(default_factory=Counter)
     _isolated_told: threading.Lock = field(default_factory=threading.Lock)  # the first of several takes it, and tells
 
     def load(self, task: ObjectTask) -> ObjectResult:
@@ -107,7 +111,13 @@ class ObjectLoader:
         except ObjectStaysError as error:
             return ObjectResult(None, 0, refused=error)
         except (FieldError, BinanceIncompleteError) as error:
-            return ObjectResult(None, 0, refused=error if len(self.readers) == 1 else _named(task, error))
+            if len(self.readers) == 1:
+                return ObjectResult(None, 0, refused=error)
+            named = type(error)(f"{task.series}, {task.identity.interval}: {error}")
+            self._incomplete[task.series] += isinstance(error, BinanceIncompleteError)
+            if self._incomplete[task.series] > MOST_INCOMPLETE:
+                self.rejected.setdefault(task.series, named)
+            return ObjectResult(None, 0, refused=named)
         return ObjectResult(None, 0, refused=self.rejected[task.series])
 
     def _read_and_write(self, task: ObjectTask, existing: Existing | None) -> ObjectResult:
@@ -240,11 +250,6 @@ class ObjectLoader:
 
 def _not_final(dataset: Dataset, spool: Spool) -> int | None:
     return sum(not dataset.is_final(line) for line in spool.lines()) if dataset.not_final else None
-
-
-def _named(task: ObjectTask, error: FieldError | BinanceIncompleteError) -> FieldError | BinanceIncompleteError:
-    """The error of one series among several."""
-    return type(error)(f"{task.series}, {task.identity.interval}: {error}")
 
 
 def _is_at_stake(existing: Existing) -> bool:

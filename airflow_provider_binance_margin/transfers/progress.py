@@ -10,14 +10,12 @@ from typing import Any
 
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
-from airflow_provider_binance_margin.transfers.object_loader import ObjectResult, Refusal
+from airflow_provider_binance_margin.transfers.object_loader import MOST_INCOMPLETE, ObjectResult, Refusal
 
 log = logging.getLogger(__name__)
 
 _MOST_KEYS = 100
 _MOST_REFUSED = 10
-#: with more windows that do not agree with their totals, the exchange is in trouble, and is left alone
-_MOST_INCOMPLETE = 5
 #: objects that are remembered one by one; of more, only the sums are
 _MOST_NAMED = 1000
 _SECONDS_BETWEEN_LOGS = 10.0
@@ -29,10 +27,12 @@ class Progress:
 
     :param bucket: of the objects
     :param expected: objects of the whole run
+    :param has_several_series: one of which may fail without the run being given up
     """
 
     bucket: str
     expected: int
+    has_several_series: bool = False
     done: int = 0
     objects: int = 0
     records: int = 0
@@ -56,7 +56,7 @@ class Progress:
                 log.error("Not loaded, the others are: %s", result.refused)
             self.refused.append(result.refused)
             self.incomplete += isinstance(result.refused, BinanceIncompleteError)
-            if self.incomplete > _MOST_INCOMPLETE:
+            if self.incomplete > MOST_INCOMPLETE and not self.has_several_series:
                 self.raise_refused()
         elif result.key is not None:
             self.objects += 1

@@ -168,7 +168,10 @@ def test_lists_from_elsewhere(sandbox, s3, connect, options, run_task, api, wher
     with DAG("d", schedule=None, start_date=DAY[0], render_template_as_native_obj=where == "native"):
         values = {
             "native": {"dataset": "{{ params.datasets }}", "isolated_symbol": "{{ [none, params.pair] }}"},
-            "entries": {"dataset": ["{{ params.datasets[0] }}", "borrow"], "isolated_symbol": ["{{ params.pair }}", None]},
+            "entries": {
+                "dataset": ["{{ params.datasets[0] }}", "borrow"],
+                "isolated_symbol": ["{{ params.pair }}", None],
+            },
         }[where]
         params = {"datasets": ["interest", "borrow"], "pair": "BTCUSDT"}
         task = MarginHistoryToS3Operator(**options, **values, params=params)
@@ -264,6 +267,24 @@ def test_a_pair_that_the_exchange_rejects_keeps_no_others_away(sandbox, s3, load
         assert audited.state == "failed"
         assert all(f"{name} of scope {pair}: " in str(audited.error) for name in datasets[:2])
         assert says in str(audited.error)
+
+
+def test_a_dataset_that_never_agrees_with_its_total_keeps_no_others_away(sandbox, s3, load):
+    """It is given up after six days, and tried again with the task; all days of the others are there."""
+    datasets, days = ["interest", "force_liquidation"], 20
+    for day in range(days):
+        fill(sandbox, [("interest", None)], day - days)
+    sandbox.fault("total", dataset="interest", value=7, times=None)
+    bounds = DAY[0] - timedelta(days=days), DAY[0]
+
+    done = load(datasets, [None], interval=bounds, grain="day", retries=1)
+
+    assert done.state == "up_for_retry"
+    assert f"{days} of {2 * days} objects could not be loaded, the others are" in str(done.error)
+    assert "interest of scope cross, [" in str(done.error)
+    assert sorted(s3.keys()) == [key("force_liquidation", day=day - days) for day in range(days)]
+    asked = {entry.query.partition("&endTime")[0] for entry in sandbox.requests if "interest" in entry.path}
+    assert 6 <= len(asked) <= 6 + 4  # four are read side by side
 
 
 def test_a_rejected_key_ends_the_run_at_once(sandbox, s3, load):
