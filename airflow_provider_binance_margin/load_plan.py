@@ -259,15 +259,15 @@ def check_against(now: float, plan: LoadPlan, *, ahead: float = 300.0) -> None:
     """
     for interval in plan.intervals:
         if interval.start > now * 1000:
-            raise IntervalError(
-                f"the interval {interval} from {plan.source} starts in the future (the exchange's clock says "
-                f"{iso(int(now * 1000))}): nothing can be in it yet"
-            )
-        if interval.end > (now + ahead) * 1000:
-            raise IntervalError(
-                f"the interval {interval} from {plan.source} ends in the future (the exchange's clock says "
-                f"{iso(int(now * 1000))}): load it after its end, or give an end that has passed"
-            )
+            where, cure = "starts in the future", "nothing can be in it yet"
+        elif interval.end > (now + ahead) * 1000:
+            where, cure = "ends in the future", "load it after its end, or give an end that has passed"
+        else:
+            continue
+        raise IntervalError(
+            f"the interval {interval} from {plan.source} {where} (the exchange's clock says "
+            f"{iso(int(now * 1000))}): {cure}"
+        )
 
 
 def check_memory(now: float, plan: LoadPlan, dataset: Dataset) -> None:

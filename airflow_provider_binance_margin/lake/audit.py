@@ -130,9 +130,8 @@ def report(findings: Iterable[Finding]) -> dict[str, Any]:
         if finding.verdict in TO_BE_LOADED:
             series = tuple(finding.arguments.items())
             gaps.setdefault(series, []).append(finding.interval)
-            if finding.load_before is not None:
-                first = expiring.get(series, finding)
-                expiring[series] = min(first, finding, key=lambda each: each.interval)
+            if finding.load_before is not None and finding.interval <= expiring.get(series, finding).interval:
+                expiring[series] = finding
     listed_gaps = [_gap(gap, dict(arguments)) for arguments, intervals in gaps.items() for gap in join(intervals)]
     return {
         "checked": sum(counts.values()),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
+    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
 _MOST_WORKERS = 64
@@ -71,6 +72,7 @@ class LakeOperator(BaseOperator):
     :param binance_conn_id: the connection to the exchange (templated)
     :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
     :param verify: as for `S3Hook`
+    :param on_empty: ``"write"`` an object without rows, write ``"none"``, or ``"skip"`` the task when the run is empty
     :param settle: how long after its end, by the exchange's clock, an interval counts as closed; timedelta or seconds
     :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end; Airflow's
         ``[operators] default_deferrable`` if not given
@@ -108,6 +110,7 @@ class LakeOperator(BaseOperator):
         binance_conn_id: str = "binance_default",
         aws_conn_id: str | None = "aws_default",
         verify: bool | str | None = None,
+        on_empty: OnEmpty = "write",
         settle: timedelta | float = 60.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -128,12 +131,15 @@ class LakeOperator(BaseOperator):
         self.binance_conn_id = binance_conn_id
         self.aws_conn_id = aws_conn_id
         self.verify = verify
+        self.on_empty = on_empty
         self.settle = settle
         self.deferrable = deferrable
         self._hook: BinanceHook | None = None
         self._waits: int | None = None
         default_retry_policy(self)
         check_windows(grain=self.grain, settle=self.settle, max_span=self.max_span)
+        if self.on_empty not in ("write", "none", "skip"):
+            raise ValueError(f'on_empty must be "write", "none" or "skip", not {self.on_empty!r}')
         if not 1 <= self.max_workers <= _MOST_WORKERS:
             raise ValueError(f"max_workers must be from 1 to {_MOST_WORKERS}, not {self.max_workers!r}")
         # a mapped task is made again where it runs, which checks what it was given, and fails for good

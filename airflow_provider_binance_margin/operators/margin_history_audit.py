@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.lake.audit import Finding
-    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
     from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
     from airflow_provider_binance_margin.transfers.series import Series
@@ -42,11 +41,11 @@ class MarginHistoryAuditOperator(LakeOperator):
     ``MarginHistoryToS3Operator.partial(...).expand_kwargs(...)``. ``expiring`` names the first of them that the
     exchange forgets within two weeks, and when.
 
-    The parameters of `LakeOperator` are given as they were for loading; beside them:
+    The parameters of `LakeOperator` are given as they were for loading (`on_empty` says whether an interval without
+    records has an object); beside them:
 
     :param on_gap: ``"fail"`` the task when something is missing, short, corrupt, unfinished or foreign, or only
         ``"report"`` it
-    :param on_empty: as it was for loading: with ``"none"`` or ``"skip"``, an interval without records has no object
     :param verify_content: also read each object and hold its bytes against the checksum in its metadata
     :param fresh: an empty object fetched later than this after its interval's end is a claim; timedelta or seconds
     """
@@ -55,20 +54,16 @@ class MarginHistoryAuditOperator(LakeOperator):
         self,
         *,
         on_gap: Literal["fail", "report"] = "fail",
-        on_empty: OnEmpty = "write",
         verify_content: bool = False,
         fresh: timedelta | float = timedelta(days=7),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.on_gap = on_gap
-        self.on_empty = on_empty
         self.verify_content = verify_content
         self.fresh = fresh
         if on_gap not in ("fail", "report"):
             raise ValueError(f'on_gap must be "fail" or "report", not {on_gap!r}')
-        if on_empty not in ("write", "none", "skip"):
-            raise ValueError(f'on_empty must be "write", "none" or "skip", as it was for loading, not {on_empty!r}')
 
     def work(self, context: Context) -> dict[str, Any]:
         """Audit the run's interval and return the report."""

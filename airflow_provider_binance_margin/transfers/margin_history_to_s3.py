@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.lake.object_metadata import Run
-    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty, Refusal
+    from airflow_provider_binance_margin.transfers.object_loader import Refusal
     from airflow_provider_binance_margin.transfers.progress import Progress
     from airflow_provider_binance_margin.transfers.series import Series, SeriesList
 
@@ -53,7 +53,6 @@ class MarginHistoryToS3Operator(LakeOperator):
 
     Beside the parameters of `LakeOperator`:
 
-    :param on_empty: ``"write"`` an object without rows, write ``"none"``, or ``"skip"`` the task when the run is empty
     :param allow_shrink: whether an object may be replaced by one with fewer records (templated)
     :param require_total: whether only an answer that agrees with the exchange's own total is accepted; if not, two
         equal readings up to an empty page are, and the metadata say ``proof: pages``
@@ -70,7 +69,6 @@ class MarginHistoryToS3Operator(LakeOperator):
     def __init__(
         self,
         *,
-        on_empty: OnEmpty = "write",
         allow_shrink: bool | str = False,
         require_total: bool = True,
         beyond_memory: Literal["refuse", "claim"] = "refuse",
@@ -79,7 +77,6 @@ class MarginHistoryToS3Operator(LakeOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.on_empty = on_empty
         self.allow_shrink = allow_shrink
         self.require_total = require_total
         self.beyond_memory = beyond_memory
@@ -89,8 +86,6 @@ class MarginHistoryToS3Operator(LakeOperator):
         self._plan: LoadPlan | None = None
         self._progress: Progress | None = None
         self._run: Run | None = None
-        if on_empty not in ("write", "none", "skip"):
-            raise ValueError(f'on_empty must be "write", "none" or "skip", not {on_empty!r}')
         if beyond_memory not in ("refuse", "claim"):
             raise ValueError(f'beyond_memory must be "refuse" or "claim", not {beyond_memory!r}')
         if emit_partitions and self.grain is None:
