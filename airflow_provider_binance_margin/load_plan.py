@@ -1,4 +1,4 @@
-"""Which interval a run must load: the one place that decides it. The choice and its source go to log and result."""
+"""Load plan of a run: its intervals, and where they come from. Both go to log and result."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.dataset import Dataset
 
 _KEY_FORMATS: dict[Grain, str] = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
-_KEY_FORMS: dict[Grain, str] = {
-    "month": r"\d{4}-\d{2}",
-    "day": r"\d{4}-\d{2}-\d{2}",
-    "hour": r"\d{4}-\d{2}-\d{2}T\d{2}",
+_KEY_PATTERNS = {
+    grain: re.sub("%[mdH]", r"\\d{2}", form.replace("%Y", r"\d{4}")) for grain, form in _KEY_FORMATS.items()
 }
+_EXPIRING_MS = 14 * 24 * 3_600_000
 
 CURE = (
     "Schedule the DAG with CronDataIntervalTimetable (or a partition timetable), pass grain= so that the last whole "
@@ -41,7 +40,7 @@ _DATE = "Give a run by hand a logical date (in the UI or the API: it loads the l
 
 
 class LoadPlan(NamedTuple):
-    """What a run must load.
+    """Intervals that a run must load.
 
     :param intervals: disjoint and ascending
     :param source: where they come from: "arguments", "partition", "data_interval", "asset_events" or "last_grain"
@@ -63,7 +62,7 @@ class LoadPlan(NamedTuple):
 def resolve_plan(
     context: Mapping[str, Any], *, start: Any = None, end: Any = None, grain: Grain | None = None
 ) -> LoadPlan:
-    """Which interval a run must load.
+    """Resolve the intervals that a run must load.
 
     :param context: Airflow's context, or anything with its keys
     :param start: explicit start, or nothing
@@ -71,24 +70,24 @@ def resolve_plan(
     :param grain: the length of one object
     :raises IntervalError: with the cure, when the run has no interval or one that does not fit the grain
     """
-    choice = (
+    plan = (
         _from_arguments(start, end, grain)
         or _from_partition(context, grain)
         or _from_data_interval(context, grain)
         or _from_asset_events(context, grain)
         or _last_grain(context, grain)
     )
-    if choice is None:
+    if plan is None:
         by_hand = _of_run(context, "run_type") == "manual" and _bounds(context) is None
         raise IntervalError(
             f"this run has no data interval to load. {_DATE if by_hand else ''}{CURE}. (Airflow 3 gives bare cron "
             "strings an interval of no length, and runs by an asset, or by hand without a logical date, none.)"
         )
-    for interval in choice.intervals:
-        _check(interval, choice)
-    if choice.source in ("data_interval", "last_grain"):
-        _check_logical_date(context, choice)
-    return choice
+    for interval in plan.intervals:
+        _check(interval, plan)
+    if plan.source in ("data_interval", "last_grain"):
+        _check_logical_date(context, plan)
+    return plan
 
 
 def _from_arguments(start: Any, end: Any, grain: Grain | None) -> LoadPlan | None:
@@ -103,7 +102,7 @@ def _from_arguments(start: Any, end: Any, grain: Grain | None) -> LoadPlan | Non
 
 
 def is_partitioned(context: Mapping[str, Any]) -> bool:
-    """Whether the run is a partition of its DAG's own timetable."""
+    """True for a run that is a partition of its DAG's own timetable."""
     return any(_of_run(context, name) is not None for name in ("partition_key", "partition_date"))
 
 
@@ -114,7 +113,9 @@ def _of_run(context: Mapping[str, Any], name: str) -> Any:
 def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
     key = _of_run(context, "partition_key")
     date = parse(_of_run(context, "partition_date"))
-    form = next((g for g, pattern in _KEY_FORMS.items() if isinstance(key, str) and re.fullmatch(pattern, key)), None)
+    form = next(
+        (g for g, pattern in _KEY_PATTERNS.items() if isinstance(key, str) and re.fullmatch(pattern, key)), None
+    )
     if key is None and date is None:
         return None
     length = form or grain
@@ -196,24 +197,24 @@ def _last_grain(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | N
     return LoadPlan((Interval(floor(end - 1, grain), end),), "last_grain", grain)
 
 
-def _check(interval: Interval, choice: LoadPlan) -> None:
+def _check(interval: Interval, plan: LoadPlan) -> None:
     if interval.start >= interval.end:
         kind = "is empty" if interval.start == interval.end else "is reversed"
-        raise IntervalError(f"the interval {interval} from {choice.source} {kind}: its start must be before its end")
-    grain = choice.grain
+        raise IntervalError(f"the interval {interval} from {plan.source} {kind}: its start must be before its end")
+    grain = plan.grain
     if grain and interval != widen(interval, grain):
-        zone = choice.zone
+        zone = plan.zone
         reason, cure = "", f"Give the DAG a schedule of whole {grain}s"
         if zone != "UTC":
             reason = f"; its bounds come from the zone {zone}, whose midnight is not UTC's"
             cure = 'Give the timetable timezone="UTC"'
         raise IntervalError(
-            f"the interval {interval} from {choice.source} does not consist of whole {grain}s in UTC{reason}. {cure} "
+            f"the interval {interval} from {plan.source} does not consist of whole {grain}s in UTC{reason}. {cure} "
             "(or start and end on UTC's bounds), or leave grain out for one object per run"
         )
 
 
-def _check_logical_date(context: Mapping[str, Any], choice: LoadPlan) -> None:
+def _check_logical_date(context: Mapping[str, Any], plan: LoadPlan) -> None:
     """Refuse the interval of a run that is dated otherwise.
 
     A run's logical date is where its interval starts (scheduled runs and backfills), lies in it, or is followed back to
@@ -223,13 +224,13 @@ def _check_logical_date(context: Mapping[str, Any], choice: LoadPlan) -> None:
     date, called = parse(_of_run(context, "logical_date")), parse(_of_run(context, "run_after"))
     if date is None:
         return
-    (interval,) = choice.intervals
+    (interval,) = plan.intervals
     # of a date ahead of its own call: one that the next interval would belong to
     latest = 2 * interval.end - interval.start if called and interval.end < ms(called) < ms(date) else None
     if ms(date) < interval.start or (latest is not None and ms(date) >= latest):
         day = iso(ms(date))[:10]
         raise IntervalError(
-            f"the run's logical date {iso(ms(date))} and its interval {interval} from {choice.source} do not belong "
+            f"the run's logical date {iso(ms(date))} and its interval {interval} from {plan.source} do not belong "
             "together: `airflow dags trigger` and TriggerDagRunOperator date a run as told, and Airflow infers its "
             "interval from the time at which they are called. Pass start= and end=, for example from params, or use "
             f"`airflow backfill create --from-date {day} --to-date {day}`"
@@ -249,33 +250,33 @@ def _name(zone: Any) -> str:
     return str(getattr(zone, "name", zone))
 
 
-def check_against(now: float, choice: LoadPlan, *, ahead: float = 300.0) -> None:
+def check_against(now: float, plan: LoadPlan, *, ahead: float = 300.0) -> None:
     """Refuse what has not begun, or ends too far ahead.
 
     :param now: the exchange's time, seconds since 1970
     :param ahead: how many seconds an end may lie ahead of it
     :raises IntervalError: naming both
     """
-    for interval in choice.intervals:
+    for interval in plan.intervals:
         if interval.start > now * 1000:
-            raise IntervalError(
-                f"the interval {interval} from {choice.source} starts in the future (the exchange's clock says "
-                f"{iso(int(now * 1000))}): nothing can be in it yet"
-            )
-        if interval.end > (now + ahead) * 1000:
-            raise IntervalError(
-                f"the interval {interval} from {choice.source} ends in the future (the exchange's clock says "
-                f"{iso(int(now * 1000))}): load it after its end, or give an end that has passed"
-            )
+            where, cure = "starts in the future", "nothing can be in it yet"
+        elif interval.end > (now + ahead) * 1000:
+            where, cure = "ends in the future", "load it after its end, or give an end that has passed"
+        else:
+            continue
+        raise IntervalError(
+            f"the interval {interval} from {plan.source} {where} (the exchange's clock says "
+            f"{iso(int(now * 1000))}): {cure}"
+        )
 
 
-def check_memory(now: float, choice: LoadPlan, dataset: Dataset) -> None:
+def check_memory(now: float, plan: LoadPlan, dataset: Dataset) -> None:
     """Refuse what begins before the exchange remembers: what it answers then proves nothing, since it says no word.
 
     :param now: the exchange's time, seconds since 1970
     :raises IntervalError: with the first day that can be proved, and the cure
     """
-    first = choice.intervals[0]
+    first = plan.intervals[0]
     if dataset.memory is not None and is_beyond_memory(now, first.start, dataset):
         provable = next_grain(floor(int((now - dataset.memory.total_seconds()) * 1000), "day"), "day")
         raise IntervalError(
@@ -285,6 +286,18 @@ def check_memory(now: float, choice: LoadPlan, dataset: Dataset) -> None:
         )
 
 
+def load_before(now: float, start: int, dataset: Dataset) -> int | None:
+    """Time (ms) from which the exchange forgets an interval, where that is to come within two weeks.
+
+    :param now: the exchange's time, seconds since 1970
+    :param start: of the interval, ms
+    """
+    if dataset.memory is None:
+        return None
+    forgotten_at = start + int(dataset.memory.total_seconds() * 1000)
+    return forgotten_at if 0 < forgotten_at - now * 1000 <= _EXPIRING_MS else None
+
+
 def is_beyond_memory(now: float, start: int, dataset: Dataset) -> bool:
-    """Whether an interval begins (ms) before what the exchange remembers, where that is documented."""
+    """True for a start (ms) before what the exchange remembers, where that is documented."""
     return dataset.memory is not None and start < (now - dataset.memory.total_seconds()) * 1000

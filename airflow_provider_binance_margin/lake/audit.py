@@ -1,9 +1,9 @@
-"""What an object states, held against what the exchange states: one verdict per interval."""
+"""Audit: an object's metadata held against the exchange's total, one verdict per interval."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
@@ -29,11 +29,13 @@ MOST_GAPS = 1000
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found for one interval.
+    """Verdict on one interval.
 
-    :param records: what the object states, None without an object
-    :param total: what the exchange states
-    :param reason: what the numbers do not tell
+    :param load_before: time (ms) from which the exchange forgets the interval, where that is soon
+    :param arguments: that tell the operator which series it is of, where it audits several
+    :param records: number the object states, None without an object
+    :param total: number the exchange states
+    :param reason: addition that the numbers do not tell
     """
 
     interval: Interval
@@ -42,12 +44,13 @@ class Finding:
     records: int | None
     total: int
     reason: str = ""
+    load_before: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For the task's result."""
         return {
-            "start": iso(self.interval.start),
-            "end": iso(self.interval.end),
+            **_gap(self.interval, self.arguments),
             "key": self.key,
             "records": self.records,
             "total": self.total,
@@ -55,8 +58,16 @@ class Finding:
         }
 
 
+def _gap(interval: Interval, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"start": iso(interval.start), "end": iso(interval.end), **arguments}
+
+
+def _expiring(finding: Finding) -> dict[str, Any]:
+    return {**_gap(finding.interval, finding.arguments), "load_before": iso(finding.load_before or 0)}
+
+
 def judge(  # noqa: PLR0911 - one for each verdict
-    subject: ObjectIdentity,
+    identity: ObjectIdentity,
     metadata: Mapping[str, str] | None,
     total: int,
     *,
@@ -67,15 +78,15 @@ def judge(  # noqa: PLR0911 - one for each verdict
     """The verdict on one object by what it states about itself.
 
     :param metadata: of the object; None without one
-    :param total: what the exchange states
+    :param total: records the exchange states
     :param size: of the object, in bytes
     :param expect_empty: whether an interval without records has an object
     :param fresh_ms: an empty object fetched later than this after its interval's end proves nothing
     """
     if metadata is None:
         return "missing" if total or expect_empty else "complete"
-    if not subject.describes(metadata):
-        return "missing" if subject.may_describe(metadata) else "foreign"
+    if not identity.describes(metadata):
+        return "missing" if identity.may_describe(metadata) else "foreign"
     if not is_intact(metadata, size):
         return "corrupt"
     records = stated_records(metadata)
@@ -87,7 +98,7 @@ def judge(  # noqa: PLR0911 - one for each verdict
     if stated_number(metadata, "not-final"):
         return "unfinished"
     fetched = _fetched_at(metadata)
-    is_late = fetched is None or fetched - subject.interval.end > fresh_ms
+    is_late = fetched is None or fetched - identity.interval.end > fresh_ms
     if metadata.get("proof") == "claim" or (is_late and not records):
         return "claim"
     return "long" if differs else "complete"
@@ -104,20 +115,28 @@ def _fetched_at(metadata: Mapping[str, str]) -> int | None:
 def report(findings: Iterable[Finding]) -> dict[str, Any]:
     """The result of an audit: counts, at most 100 of each verdict, and the intervals to be loaded again.
 
-    :return: ``gaps`` is a list of at most `MOST_GAPS` ``{"start": ..., "end": ...}``, touching ones joined
+    :return: ``gaps`` is a list of at most `MOST_GAPS` ``{"start": ..., "end": ...}``, touching ones joined, with the
+        arguments that name the series where there are several; ``expiring`` is the first interval of each series that
+        the exchange will soon have forgotten, with ``load_before``
     """
     counts: dict[str, int] = dict.fromkeys(get_args(Verdict), 0)
     listed: dict[str, list[dict[str, Any]]] = {verdict: [] for verdict in counts if verdict != "complete"}
-    gaps: list[Interval] = []
+    expiring: dict[tuple[tuple[str, Any], ...], Finding] = {}
+    gaps: dict[tuple[tuple[str, Any], ...], list[Interval]] = {}
     for finding in findings:
         counts[finding.verdict] += 1
         if finding.verdict != "complete":
             listed[finding.verdict].append(finding.as_json())
         if finding.verdict in TO_BE_LOADED:
-            gaps.append(finding.interval)
+            series = tuple(finding.arguments.items())
+            gaps.setdefault(series, []).append(finding.interval)
+            if finding.load_before is not None and finding.interval <= expiring.get(series, finding).interval:
+                expiring[series] = finding
+    listed_gaps = [_gap(gap, dict(arguments)) for arguments, intervals in gaps.items() for gap in join(intervals)]
     return {
         "checked": sum(counts.values()),
         "counts": counts,
-        "gaps": [{"start": iso(gap.start), "end": iso(gap.end)} for gap in join(gaps)[:MOST_GAPS]],
-        **{verdict: sorted(found, key=lambda f: str(f["start"]))[:_MOST_LISTED] for verdict, found in listed.items()},
+        "gaps": sorted(listed_gaps, key=str)[:MOST_GAPS],
+        "expiring": sorted(map(_expiring, expiring.values()), key=str)[:_MOST_LISTED],
+        **{verdict: sorted(found, key=str)[:_MOST_LISTED] for verdict, found in listed.items()},
     }

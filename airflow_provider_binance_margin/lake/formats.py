@@ -15,7 +15,7 @@ from airflow_provider_binance_margin.lake.fields import csv_value, extra_of, unk
 
 
 class BinaryFile(Protocol):
-    """What is written to."""
+    """Binary file that formats write to."""
 
     def write(self, data: bytes, /) -> object:
         """Append bytes."""
@@ -49,9 +49,9 @@ class Format:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written.
+    """Result of a write.
 
-    :param records: how many rows
+    :param records: number of rows
     :param sha256: of the uncompressed JSON lines with their newlines, whatever the format
     """
 

@@ -96,7 +96,7 @@ def check_bucket(bucket: str) -> None:
         )
 
 
-def render(template: str, subject: ObjectIdentity) -> str:
+def render(template: str, identity: ObjectIdentity) -> str:
     """The key of one object. Bounds without a format render as ``20260115T070000Z``, or ``...T070000.745Z``.
 
     :raises LayoutError: when it is longer than S3 takes
@@ -105,8 +105,8 @@ def render(template: str, subject: ObjectIdentity) -> str:
     def fill(match: re.Match[str]) -> str:
         bound, form, name = match.groups()
         if name:
-            return str(getattr(subject, name))
-        value = subject.interval.start if bound == "start" else subject.interval.end
+            return str(getattr(identity, name))
+        value = identity.interval.start if bound == "start" else identity.interval.end
         return _DIRECTIVE.sub(lambda each: utc(value).strftime(each[0]), form) if form else compact(value)
 
     check_template(template)

@@ -1,4 +1,4 @@
-"""What an object states about itself in its metadata, and when it may be replaced."""
+"""Identity and proof of an object, in its metadata."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class ObjectIdentity:
         }
 
     def describes(self, metadata: Mapping[str, str]) -> bool:
-        """Whether an object with this metadata has this identity."""
+        """True for the metadata of an object of this identity."""
         return not self.differs_in(metadata)
 
     def may_describe(self, metadata: Mapping[str, str]) -> bool:
-        """Whether an object with this metadata, which states no account, has this identity but for that."""
+        """True for metadata that state no account, and this identity but for that."""
         scope = metadata.get("scope", "")
         stated = {**metadata, "scope": CROSS if scope == _CROSS_BEFORE else scope}
         return "account" not in metadata and self.differs_in(stated) == ["account"]
@@ -84,7 +84,7 @@ class Run:
 
     @property
     def is_known(self) -> bool:
-        """Whether its objects can be told from all others."""
+        """True when its objects can be told from all others."""
         return self.clear_number is not None and bool(self.started)
 
     def as_metadata(self) -> dict[str, str]:
@@ -98,12 +98,12 @@ class Run:
         }
 
     def wrote(self, metadata: Mapping[str, str]) -> bool:
-        """Whether an object with this metadata was written by an earlier try of this very run and task."""
+        """True for the metadata of an object that an earlier try of this very run and task wrote."""
         return self.is_known and not self.is_first_try and metadata.get("attempt") == self.as_metadata()["attempt"]
 
 
 def object_metadata(
-    subject: ObjectIdentity,
+    identity: ObjectIdentity,
     run: Run,
     *,
     records: int,
@@ -135,7 +135,7 @@ def object_metadata(
     :param not_final: rows in a state that may still change; None where a dataset has no such states
     """
     return {
-        **subject.as_metadata(),
+        **identity.as_metadata(),
         **run.as_metadata(),
         "records": str(records),
         "rows": str(rows),
@@ -153,7 +153,7 @@ def object_metadata(
 
 
 def stated_records(metadata: Mapping[str, str]) -> int:
-    """How many distinct records an object says it holds; 0 where it does not say."""
+    """Number of distinct records an object states; 0 where it states none."""
     return stated_number(metadata, "records") or 0
 
 
@@ -164,12 +164,12 @@ def stated_number(metadata: Mapping[str, str], name: str) -> int | None:
 
 
 def is_intact(metadata: Mapping[str, str], size: int) -> bool:
-    """Whether an object has as many bytes as it says, or does not say."""
+    """True for an object of as many bytes as it states, or that states none."""
     return stated_number(metadata, "body-size") in (None, size)
 
 
 def whose(metadata: Mapping[str, str]) -> str:
-    """An object's subject in words, for errors."""
+    """An object's identity in words, for errors."""
     if "interval-start" not in metadata:
         return "something this package did not write"
     names = ("dataset", "interval-start", "interval-end", "scope", "account")

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -27,18 +27,8 @@ _PAGES_AT_HAND = 16
 _VALUES_AT_ONCE = 900  # old versions of sqlite take 999
 _STATEMENTS = 16  # those of that many values are large
 
-
 #: of the folder: full, or one that cannot be written to
-_FOLDER_ERRNOS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOENT,
-    errno.EIO,
-)
+_FOLDER_ERRORS = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOENT", "EIO")
 _FOLDER_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
@@ -59,7 +49,7 @@ def temporary_storage() -> Iterator[None]:
             raise
         reason: object = error
     except OSError as error:
-        if error.errno not in _FOLDER_ERRNOS:
+        if errno.errorcode.get(error.errno or 0) not in _FOLDER_ERRORS:
             raise
         reason = error.strerror
     else:
@@ -160,8 +150,7 @@ class Spool:
 
     def clear(self) -> None:
         """Forget all rows."""
-        for table in ("rows", "others", "pages"):
-            self._db.execute(f"DELETE FROM {table}")
+        self._delete("rows", "others", "pages")
         self._lines_of.cache_clear()
         self._page, self._is_joined = 0, False
         self.start_window()
@@ -175,13 +164,16 @@ class Spool:
     def restart_window(self) -> None:
         """Forget the rows of the current window."""
         if self._page > self._first_page:
-            self._db.execute("DELETE FROM rows WHERE window = ?", (self._window,))
-            self._db.execute("DELETE FROM others WHERE window = ?", (self._window,))
-            self._db.execute("DELETE FROM pages WHERE id >= ?", (self._first_page,))
+            self._delete("rows", "others", where=f"WHERE window = {self._window}")
+            self._delete("pages", where=f"WHERE id >= {self._first_page}")
             self._page = self._first_page
             self._lines_of.cache_clear()
             self._is_joined = False
         self._distinct = self._conflicts = self._fingerprint = 0
+
+    def _delete(self, *tables: str, where: str = "") -> None:
+        for table in tables:
+            self._db.execute(f"DELETE FROM {table} {where}")
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add rows to the current window; one that it already has is dropped."""
@@ -197,8 +189,7 @@ class Spool:
             ]
         )
         self._distinct += added
-        lines = [line for _, _, line in page]
-        new = lines
+        lines = new = [line for _, _, line in page]
         if added < len(page):
             new = [line for position, line in enumerate(lines) if self._is_new(position, page)]
         self._fingerprint += sum(map(hash, new))
@@ -218,7 +209,7 @@ class Spool:
         return taken
 
     def _is_new(self, position: int, page: Sequence[Row]) -> bool:
-        """Whether the window lacked a row of the page at hand, which is added by its line if its key does not do."""
+        """True for a row that the window lacked; one that its key does not tell apart is added by its line."""
         time, key, line = page[position]
         is_named = None not in key
         if is_named:
@@ -237,11 +228,11 @@ class Spool:
         return bool(new)
 
     def distinct(self) -> int:
-        """How many records the current window has, by their keys."""
+        """Number of records in the current window, by their keys."""
         return self._distinct
 
     def conflicts(self) -> int:
-        """How many rows of the current window differ from another under the same key."""
+        """Number of rows in the current window that differ from another under the same key."""
         return self._conflicts
 
     def fingerprint(self) -> int:
@@ -254,8 +245,7 @@ class Spool:
         """Find the rows that are outdated, since another window has a later version of their record; count the rest."""
         if self._is_joined:
             return
-        self._db.execute("DELETE FROM versions")
-        self._db.execute("DELETE FROM outdated")
+        self._delete("versions", "outdated")
         self._records, conflicts = self._distinct, self._conflicts
         if self._first_page > 0:  # there are more windows than the current one
             self._db.execute(self._insert_versions)
@@ -265,12 +255,12 @@ class Spool:
         self._is_joined = True
 
     def records(self) -> int:
-        """How many records all windows have, by their keys."""
+        """Number of records in all windows, by their keys."""
         self._join_windows()
         return self._records
 
     def rows(self) -> int:
-        """How many rows all windows have, each of which is a line: more than records where two differ under one key."""
+        """Number of rows, or lines, in all windows: more than records where two differ under one key."""
         self._join_windows()
         return self._rows
 
@@ -280,7 +270,7 @@ class Spool:
         return tuple(self._db.execute("SELECT min(time), max(time) FROM entries WHERE time >= 0").fetchone())
 
     def holds(self, column: int, value: KeyValue) -> bool:
-        """Whether any row has this value in its key, counted from 0."""
+        """True when any row has this value in that column of its key, counted from 0."""
         self._join_windows()
         return self._db.execute(f"SELECT 1 FROM entries WHERE k{column} = ? LIMIT 1", (value,)).fetchone() is not None
 
@@ -295,15 +285,8 @@ class Spool:
         return self._lines_with_ties()
 
     def _lines_with_ties(self) -> Iterator[bytes]:
-        place, lines = None, list[bytes]()  # the lines of one place in the order: nearly always one
-        for entry in self._db.execute(self._select_entries):
-            line = self._lines_of(entry[-2])[entry[-1]]
-            if entry[:-2] == place:
-                lines.append(line)
-                continue
-            yield from lines if len(lines) < 2 else sorted(set(lines))  # noqa: PLR2004
-            place, lines = entry[:-2], [line]
-        yield from sorted(set(lines))
+        for _, ties in groupby(self._db.execute(self._select_entries), key=lambda entry: entry[:-2]):
+            yield from sorted({self._lines_of(page)[position] for *_, page, position in ties})
 
     def _read_page(self, page: int) -> Sequence[bytes]:
         (data,) = self._db.execute("SELECT lines FROM pages WHERE id = ?", (page,)).fetchone()

@@ -1,4 +1,4 @@
-"""What every operator needs that works on a lake of objects: which interval, which keys, which connections."""
+"""Base of the operators that work on a lake of objects: interval, keys, connections and waiting."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_binance_margin.exchange.datasets import dataset_of
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
-from airflow_provider_binance_margin.exchange.scope import scope_of
 from airflow_provider_binance_margin.failures import in_airflow_terms
 from airflow_provider_binance_margin.lake.interval import Grain, iso
 from airflow_provider_binance_margin.lake.layout import (
@@ -24,15 +22,16 @@ from airflow_provider_binance_margin.lake.layout import (
     suffix_of,
 )
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.options import check_dataset, check_windows, is_plain, seconds, seconds_or_none
+from airflow_provider_binance_margin.options import check_windows, is_plain, seconds, seconds_or_none
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
+from airflow_provider_binance_margin.transfers.series import Series, SeriesList, check_series, series_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_binance_margin.exchange.dataset import Dataset
-    from airflow_provider_binance_margin.exchange.paging import Span
+    from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
+    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
 _MOST_WORKERS = 64
@@ -42,11 +41,7 @@ _MOST_WAITS = 3
 
 
 class NotYetError(Exception):
-    """The work cannot be done before some time has passed.
-
-    :param retry_after: how long, in seconds
-    :param reason: why
-    """
+    """The work cannot be done before some seconds have passed."""
 
     def __init__(self, retry_after: float, reason: str) -> None:
         super().__init__(reason)
@@ -54,7 +49,34 @@ class NotYetError(Exception):
 
 
 class LakeOperator(BaseOperator):
-    """What of the exchange is meant, and where its objects are; subclasses describe the parameters."""
+    """Base of the operators that load the lake's objects or audit them.
+
+    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS`, or a list of names (templated)
+    :param s3_bucket: the bucket; the AWS connection's own if neither this nor a full URL is given (templated)
+    :param s3_key: the key, or a full ``s3://`` URL. ``{start}``, ``{end}`` (each may have a strftime format),
+        ``{scope}``, ``{account}`` and ``{dataset}`` are filled; the suffix is the format: ``.jsonl``, ``.jsonl.gz``,
+        ``.csv``, ``.csv.gz`` or ``.parquet`` (templated)
+    :param start: explicit start of the interval, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
+    :param end: explicit end, exclusive (templated)
+    :param grain: the length of one object, in UTC: ``"hour"``, ``"day"`` or ``"month"``; None for one object per run
+    :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT``, or a list of pairs in which None
+        is the cross account; a dataset without pairs is then taken once (templated)
+    :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}``; a part of the scope (templated)
+    :param account: the account's name, part of each object's identity; the connection's id if not given (templated)
+    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer;
+        timedelta or seconds
+    :param max_workers: calls in flight at most; objects are finished four side by side
+    :param s3_extra_args: handed to S3 with each put: encryption, ACL, storage class; what a HEAD needs of them with
+        each HEAD. Templates in it are rendered where the task runs, and stored nowhere: the way for a customer key,
+        which ``partial`` would put into the database
+    :param binance_conn_id: the connection to the exchange (templated)
+    :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
+    :param verify: as for `S3Hook`
+    :param on_empty: ``"write"`` an object without rows, write ``"none"``, or ``"skip"`` the task when the run is empty
+    :param settle: how long after its end, by the exchange's clock, an interval counts as closed; timedelta or seconds
+    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end; Airflow's
+        ``[operators] default_deferrable`` if not given
+    """
 
     template_fields: Sequence[str] = (
         "s3_bucket",
@@ -73,13 +95,13 @@ class LakeOperator(BaseOperator):
     def __init__(
         self,
         *,
-        dataset: str,
+        dataset: str | Sequence[str],
         s3_bucket: str | None = None,
         s3_key: str | None = None,
         start: Any = None,
         end: Any = None,
         grain: Grain | None = None,
-        isolated_symbol: str | None = None,
+        isolated_symbol: str | Sequence[str | None] | None = None,
         filters: Mapping[str, str] | None = None,
         account: str | None = None,
         max_span: timedelta | float | None = None,
@@ -88,6 +110,7 @@ class LakeOperator(BaseOperator):
         binance_conn_id: str = "binance_default",
         aws_conn_id: str | None = "aws_default",
         verify: bool | str | None = None,
+        on_empty: OnEmpty = "write",
         settle: timedelta | float = 60.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -108,12 +131,15 @@ class LakeOperator(BaseOperator):
         self.binance_conn_id = binance_conn_id
         self.aws_conn_id = aws_conn_id
         self.verify = verify
+        self.on_empty = on_empty
         self.settle = settle
         self.deferrable = deferrable
         self._hook: BinanceHook | None = None
         self._waits: int | None = None
         default_retry_policy(self)
         check_windows(grain=self.grain, settle=self.settle, max_span=self.max_span)
+        if self.on_empty not in ("write", "none", "skip"):
+            raise ValueError(f'on_empty must be "write", "none" or "skip", not {self.on_empty!r}')
         if not 1 <= self.max_workers <= _MOST_WORKERS:
             raise ValueError(f"max_workers must be from 1 to {_MOST_WORKERS}, not {self.max_workers!r}")
         # a mapped task is made again where it runs, which checks what it was given, and fails for good
@@ -122,19 +148,20 @@ class LakeOperator(BaseOperator):
 
     def _check_fields(self) -> None:
         """Refuse, while the DAG is parsed, what could never work; templates and other tasks' values come later."""
+        series = check_series(self.dataset, self.isolated_symbol, self.filters)
         if isinstance(self.s3_key, str) and is_plain(self.s3_key):
             _check_key(self.s3_key)
+            series.check_key(self.s3_key)
         if isinstance(self.s3_bucket, str) and is_plain(self.s3_bucket):
             check_bucket(self.s3_bucket)
         account = self.binance_conn_id if self.account is None else self.account
         if is_plain(account):
             checked_account(account)
-        check_dataset(self.dataset, self.isolated_symbol, self.filters)
 
-    # -- doing it, now or when it can be done ----------------------------------------------------------------------
+    # -- running and waiting ---------------------------------------------------------------------------------------
 
     def execute(self, context: Context) -> Any:
-        """Do the task's work; what has to be waited for is waited for here or, if deferrable, in the triggerer."""
+        """Do the task's work; wait for what has to be waited for here or, if deferrable, in the triggerer."""
         self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
         try:
             with in_airflow_terms(ban_is_final=False):
@@ -148,15 +175,15 @@ class LakeOperator(BaseOperator):
         return self.conclude(context, result)
 
     def has_progressed(self) -> bool:
-        """Whether this leg has achieved something that the next will not have to do again."""
+        """True when this leg has achieved something that the next will not have to do again."""
         return False
 
     def work(self, context: Context) -> dict[str, Any]:
-        """What the task is there for."""
+        """Do the task's work and return its result."""
         raise NotImplementedError
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - for subclasses
-        """What follows from the result."""
+        """Act on the result and return it."""
         return result
 
     def execute_complete(self, context: Context, event: Any = None, waits: int = 0) -> Any:  # noqa: ARG002 - a moment
@@ -164,11 +191,11 @@ class LakeOperator(BaseOperator):
         self._waits = waits
         return self.execute(context)
 
-    def await_settled(self, hook: BinanceHook, choice: LoadPlan) -> None:
-        """Go on when the run's last interval counts as closed."""
+    def await_settled(self, hook: BinanceHook, plan: LoadPlan) -> None:
+        """Return once the run's last interval counts as closed."""
         settle = seconds(self.settle)
-        left = hook.unsettled(choice, settle)
-        reason = f"{choice.intervals[-1]} counts as closed {settle:.0f} s after its end"
+        left = hook.unsettled(plan, settle)
+        reason = f"{plan.intervals[-1]} counts as closed {settle:.0f} s after its end"
         if left > _NOT_WORTH_DEFERRING and self.deferrable:
             raise NotYetError(left, reason)
         if left > 0:
@@ -188,10 +215,10 @@ class LakeOperator(BaseOperator):
         if self._hook is not None:
             self._hook.close()
 
-    # -- what is meant: everything here is checked before the first request ----------------------------------------
+    # -- checked before the first request --------------------------------------------------------------------------
 
     def plan(self, context: Context) -> LoadPlan:
-        """What the run must load or look at."""
+        """The intervals to load or to audit."""
         return resolve_plan(context, start=self.start, end=self.end, grain=self.grain)
 
     def target(self) -> tuple[str | None, str]:
@@ -201,29 +228,39 @@ class LakeOperator(BaseOperator):
         else:
             bucket, key = split_url(self.s3_bucket, self.s3_key)
         _check_key(key)
+        self.series().check_key(key)
         return bucket, key
 
-    @property
-    def known_dataset(self) -> Dataset:
-        """The dataset that is named."""
-        return dataset_of(self.dataset)
+    def series(self) -> SeriesList:
+        """The datasets and scopes that are named."""
+        return series_of(self.dataset, self.isolated_symbol, self.filters)
 
-    def span(self) -> Span:
-        """The longest window to be asked for."""
+    def known_account(self) -> str:
+        """The account's name."""
+        return checked_account(self.binance_conn_id if self.account is None else self.account)
+
+    def readers(self, hook: BinanceHook, series: SeriesList, **options: Any) -> dict[Series, Reader]:
+        """A reader for each series; those of one dataset share what the exchange takes as its longest window."""
         from airflow_provider_binance_margin.exchange.paging import Span
 
-        return Span(self.known_dataset.span_ms(seconds_or_none(self.max_span)))
+        longest = seconds_or_none(self.max_span)
+        spans = {each.dataset.name: Span(each.dataset.span_ms(longest)) for each in series}
+        return {
+            each: hook.reader(
+                each.dataset,
+                spans[each.dataset.name],
+                isolated_symbol=each.scope.isolated_symbol,
+                filters=dict(each.scope.filters),
+                **options,
+            )
+            for each in series
+        }
 
-    def identity(self) -> dict[str, str]:
-        """What the identities of all the task's objects have in common."""
-        account = checked_account(self.binance_conn_id if self.account is None else self.account)
-        scope = str(scope_of(self.known_dataset, self.isolated_symbol, self.filters))
-        return {"dataset": self.known_dataset.name, "account": account, "scope": scope}
-
-    def summary(self, choice: LoadPlan, bucket: str) -> dict[str, Any]:
-        """What the result says of the task itself."""
-        bounds = {"start": iso(choice.intervals[0].start), "end": iso(choice.intervals[-1].end)}
-        return {**bounds, "source": choice.source, **self.identity(), "bucket": bucket}
+    def summary(self, plan: LoadPlan, bucket: str) -> dict[str, Any]:
+        """The part of the result that is known beforehand."""
+        bounds = {"start": iso(plan.intervals[0].start), "end": iso(plan.intervals[-1].end)}
+        account = {"account": self.known_account()}
+        return {**bounds, "source": plan.source, **self.series().summary(), **account, "bucket": bucket}
 
     def connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
         """The exchange, and the bucket, which is there."""

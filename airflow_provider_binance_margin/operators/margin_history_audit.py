@@ -1,4 +1,4 @@
-"""Audit of the lake, one dataset a task."""
+"""Audit of the lake."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_binance_margin.load_plan import LoadPlan
+from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
+from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.transfers.series import concerns_one_series
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_binance_margin.exchange.paging import Reader
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.lake.audit import Finding
-    from airflow_provider_binance_margin.transfers.object_loader import ObjectTask, OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
+    from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
+    from airflow_provider_binance_margin.transfers.series import Series
 
 #: the second where this machine's clock is ahead of the exchange's, which is known after the first
 _LOOKS = 2
+_MOST_REJECTED = 10
 
 
 class MarginHistoryAuditOperator(LakeOperator):
@@ -33,50 +38,32 @@ class MarginHistoryAuditOperator(LakeOperator):
     a ``claim`` was loaded as one, or is empty and was fetched long after its interval's end: the exchange may have
     forgotten; ``unfinished`` objects hold rows in a state that may still change. Where no total is stated, the
     rows are read and counted. ``gaps`` are the intervals to load again, for
-    ``MarginHistoryToS3Operator.partial(...).expand_kwargs(...)``.
+    ``MarginHistoryToS3Operator.partial(...).expand_kwargs(...)``. ``expiring`` names the first of them that the
+    exchange forgets within two weeks, and when.
 
-    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
-    :param s3_bucket: as it was for loading (templated)
-    :param s3_key: as it was for loading (templated)
-    :param start: start of the range, inclusive; the run's interval if neither it nor `end` is given (templated)
-    :param end: end of the range, exclusive (templated)
-    :param grain: the length of one object, as it was for loading
-    :param isolated_symbol: as it was for loading (templated)
-    :param filters: as it was for loading (templated)
-    :param account: as it was for loading (templated)
+    The parameters of `LakeOperator` are given as they were for loading (`on_empty` says whether an interval without
+    records has an object); beside them:
+
     :param on_gap: ``"fail"`` the task when something is missing, short, corrupt, unfinished or foreign, or only
         ``"report"`` it
-    :param on_empty: as it was for loading: with ``"none"`` or ``"skip"``, an interval without records has no object
     :param verify_content: also read each object and hold its bytes against the checksum in its metadata
     :param fresh: an empty object fetched later than this after its interval's end is a claim; timedelta or seconds
-    :param settle: how long after its end an interval counts as closed; timedelta or seconds
-    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer
-    :param max_workers: intervals looked at side by side
-    :param s3_extra_args: of these, what a HEAD needs (customer keys, requester pays)
-    :param binance_conn_id: the connection to the exchange (templated)
-    :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
-    :param verify: as for `S3Hook`
-    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end
     """
 
     def __init__(
         self,
         *,
         on_gap: Literal["fail", "report"] = "fail",
-        on_empty: OnEmpty = "write",
         verify_content: bool = False,
         fresh: timedelta | float = timedelta(days=7),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.on_gap = on_gap
-        self.on_empty = on_empty
         self.verify_content = verify_content
         self.fresh = fresh
         if on_gap not in ("fail", "report"):
             raise ValueError(f'on_gap must be "fail" or "report", not {on_gap!r}')
-        if on_empty not in ("write", "none", "skip"):
-            raise ValueError(f'on_empty must be "write", "none" or "skip", as it was for loading, not {on_empty!r}')
 
     def work(self, context: Context) -> dict[str, Any]:
         """Audit the run's interval and return the report."""
@@ -87,47 +74,71 @@ class MarginHistoryAuditOperator(LakeOperator):
         from airflow_provider_binance_margin.lake.audit import FAULTS
 
         self._tell(result)
+        if "rejected" in result:
+            raise AirflowFailException(
+                f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "
+                "verdicts on the rest are in the log"
+            )
         faults = {verdict: result["counts"][verdict] for verdict in FAULTS}
         if self.on_gap == "fail" and any(faults.values()):
+            expiring = "".join(
+                f", the first before {first['load_before']}: the exchange forgets it then"
+                for first in result["expiring"][:1]
+            )
             found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
             raise AirflowFailException(
                 f"The lake is not complete from {result['start']} to {result['end']}: {found} of {result['checked']} "
-                "intervals. The log lists them; load them again"
+                f"intervals. The log lists them; load them again{expiring}"
             )
         return result
 
-    def _audit(self, choice: LoadPlan) -> dict[str, Any]:
+    def _audit(self, plan: LoadPlan) -> dict[str, Any]:
         from airflow_provider_binance_margin.lake.audit import report
-        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
-        from airflow_provider_binance_margin.transfers.load import object_tasks, pools
+        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, thread_pools
+        from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
 
         bucket, template = self.target()
-        identity = self.identity()
+        series, account = self.series(), self.known_account()
         hook, store = self.connect(bucket)
-        reader = hook.reader(
-            self.known_dataset, self.span(), isolated_symbol=self.isolated_symbol, filters=self.filters, size=1
-        )
-        with pools(hook, self.max_workers) as (calls, _):
-            self.await_settled(hook, choice)
+        readers = self.readers(hook, series, size=1)
+        arguments = series.arguments()
+        rejected: dict[Series, str] = {}
+
+        def look(task: ObjectTask) -> Finding | None:
+            if task.series not in rejected:
+                try:
+                    return self._look(hook, store, task, readers[task.series], arguments[task.series])
+                except (BinanceConfigError, BinanceRequestError) as error:
+                    if len(series) == 1 or not concerns_one_series(error):
+                        raise
+                    rejected.setdefault(task.series, f"{task.series}: {error}")
+            return None
+
+        with thread_pools(hook, self.max_workers) as (calls, _):
+            self.await_settled(hook, plan)
             for _ in range(_LOOKS):
-                jobs = object_tasks(choice, template, **identity)
-                result = report(bounded_map(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
-                if not hook.unsettled(choice, seconds(self.settle)):
+                tasks = object_tasks(plan, template, series, account)
+                result = report(filter(None, bounded_map(calls, self.max_workers, look, tasks)))
+                if not hook.unsettled(plan, seconds(self.settle)):
                     break
                 # by the exchange's clock, which this machine's is ahead of: what was seen may have been too early
-                self.await_settled(hook, choice)
-        return {**self.summary(choice, store.bucket), **result}
+                self.await_settled(hook, plan)
+        if rejected:
+            result["rejected"] = sorted(rejected.values())[:_MOST_REJECTED]
+        return {**self.summary(plan, store.bucket), **result}
 
-    def _look(self, reader: Reader, store: ObjectStore, job: ObjectTask) -> Finding:
+    def _look(
+        self, hook: BinanceHook, store: ObjectStore, task: ObjectTask, reader: Reader, arguments: dict[str, Any]
+    ) -> Finding:
         """One interval: one look at the object, one question to the exchange."""
         from airflow_provider_binance_margin.lake.audit import Finding, Verdict, judge
         from airflow_provider_binance_margin.lake.object_metadata import stated_records
 
-        existing = store.head(job.key)
+        existing = store.head(task.key)
         metadata = existing.metadata if existing else None
-        total = reader.count(job.subject.interval.start, job.subject.interval.end)
+        total = reader.count(*task.identity.interval)
         verdict: Verdict = judge(
-            job.subject,
+            task.identity,
             metadata,
             total,
             size=existing.size if existing else 0,
@@ -135,15 +146,23 @@ class MarginHistoryAuditOperator(LakeOperator):
             fresh_ms=int(seconds(self.fresh) * 1000),
         )
         if existing and self.verify_content and verdict not in ("foreign", "missing", "corrupt"):
-            intact = store.sha256(job.key, existing.etag) == existing.metadata.get("body-sha256")
+            intact = store.sha256(task.key, existing.etag) == existing.metadata.get("body-sha256")
             verdict = verdict if intact else "corrupt"
         records = None if metadata is None else stated_records(metadata)
         reason = "what is there does not state its account" if existing and verdict == "missing" else ""
-        return Finding(job.subject.interval, job.key, verdict, records, total, reason)
+        interval = task.identity.interval
+        expires = load_before(hook.exchange_time(), interval.start, task.series.dataset)
+        return Finding(interval, task.key, verdict, records, total, reason, expires, arguments)
 
     def _tell(self, result: dict[str, Any]) -> None:
         from airflow_provider_binance_margin.lake.audit import FAULTS
 
+        for first in result["expiring"]:
+            series = "".join(f", {name} {first[name]}" for name in ("dataset", "isolated_symbol") if name in first)
+            self.log.warning(
+                "expiring: [%s, %s)%s is not loaded, and the exchange forgets it from %s on: load it before then.",
+                *(first["start"], first["end"], series, first["load_before"]),
+            )
         self.log.info("Audited %d intervals: %s", result["checked"], result["counts"])
         for verdict in (*FAULTS, "long", "claim"):
             for found in result[verdict]:

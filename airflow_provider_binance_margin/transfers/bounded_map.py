@@ -1,17 +1,39 @@
-"""Doing many things at once without holding many: calls in one pool, objects in another."""
+"""Bounded concurrency: calls in one pool, objects in another."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from typing import TypeVar
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_binance_margin.exchange.paging import FetchPages
+
+if TYPE_CHECKING:
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
 T = TypeVar("T")
 R = TypeVar("R")
 A = TypeVar("A")
+
+OBJECTS_AT_ONCE = 4
+
+
+@contextmanager
+def thread_pools(hook: BinanceHook, max_workers: int) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
+    """A pool for calls and one for objects: with one for both, objects that wait for their pages could fill it.
+
+    Leaving the block cancels what is queued and waits for calls under way.
+    """
+    calls = ThreadPoolExecutor(max_workers, "binance-call")
+    objects = ThreadPoolExecutor(OBJECTS_AT_ONCE, "s3-object")
+    try:
+        yield calls, objects
+    finally:
+        hook.close()
+        objects.shutdown(cancel_futures=True)
+        calls.shutdown(cancel_futures=True)
 
 
 def bounded_pages(pool: Executor, depth: int) -> FetchPages:
@@ -33,12 +55,12 @@ def bounded_pages(pool: Executor, depth: int) -> FetchPages:
     return fetch_pages
 
 
-def bounded_map(pool: Executor, depth: int, do: Callable[[A], R], jobs: Iterable[A]) -> Iterator[R]:
-    """What becomes of each job, in the order they end, at most so many under way; the first failure is raised."""
+def bounded_map(pool: Executor, depth: int, do: Callable[[A], R], tasks: Iterable[A]) -> Iterator[R]:
+    """Results in the order in which tasks end, at most so many under way; the first failure is raised."""
     pending: set[Future[R]] = set()
     try:
-        for job in jobs:
-            pending.add(pool.submit(do, job))
+        for task in tasks:
+            pending.add(pool.submit(do, task))
             if len(pending) >= depth:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)

@@ -1,19 +1,20 @@
-"""What a run read and wrote, in OpenLineage's terms."""
+"""OpenLineage of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_margin.transfers.load import Progress
+    from airflow_provider_binance_margin.transfers.progress import Progress
 
 _NAMESPACE = "binance://api.binance.com"
 
 
-def lineage_of(path: str, tally: Progress | None) -> Any:
-    """The endpoint as input, the objects written (at most `load.MOST_NAMED`) with rows and size as outputs.
+def lineage_of(paths: Iterable[str], progress: Progress | None) -> Any:
+    """An `OperatorLineage`: the endpoints as inputs, the objects written (at most 1,000) as outputs.
 
-    :return: an `OperatorLineage`; it imports OpenLineage, which costs most of a second
+    It imports OpenLineage, which costs most of a second.
     """
     from airflow.providers.common.compat.openlineage.facet import (
         Dataset,
@@ -23,16 +24,16 @@ def lineage_of(path: str, tally: Progress | None) -> Any:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     return OperatorLineage(
-        inputs=[Dataset(namespace=_NAMESPACE, name=path.lstrip("/"))],
+        inputs=[Dataset(namespace=_NAMESPACE, name=path.lstrip("/")) for path in dict.fromkeys(paths)],
         outputs=[
             OutputDataset(
-                namespace=f"s3://{tally.bucket}",
-                name=made.key,
+                namespace=f"s3://{progress.bucket}",
+                name=result.key,
                 outputFacets={
-                    "outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=made.records, size=made.size)
+                    "outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=result.records, size=result.size)
                 },
             )
-            for made in (tally.named if tally else [])
-            if tally and made.key
+            for result in (progress.named if progress else [])
+            if progress and result.key
         ],
     )

@@ -1,4 +1,4 @@
-"""History of the margin account to S3, one dataset a task."""
+"""History of the margin account to S3."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
 
+from airflow_provider_binance_margin.failures import LakeError
+from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, partition_key
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
@@ -17,9 +19,11 @@ from airflow_provider_binance_margin.options import seconds
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
+    from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.lake.object_metadata import Run
-    from airflow_provider_binance_margin.transfers.load import Progress
-    from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
+    from airflow_provider_binance_margin.transfers.object_loader import Refusal
+    from airflow_provider_binance_margin.transfers.progress import Progress
+    from airflow_provider_binance_margin.transfers.series import Series, SeriesList
 
 
 class S3ConsoleLink(BaseOperatorLink):
@@ -43,39 +47,20 @@ class MarginHistoryToS3Operator(LakeOperator):
     Which interval: `start` and `end`; else the run's partition; else its data interval; else the windows of the asset
     events that triggered it; else, with a `grain`, the last whole grain. A run with none of these fails at once.
 
-    An account with isolated pairs needs one mapped task per pair beside the one without ``isolated_symbol``.
+    An account with isolated pairs needs each pair beside the account itself: ``isolated_symbol=[None, "BTCUSDT"]``. Of
+    lists of datasets and pairs the product is loaded, each object with its own proof; one that cannot be loaded keeps
+    no others away.
 
-    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
-    :param s3_bucket: the bucket; the AWS connection's own if neither this nor a full URL is given (templated)
-    :param s3_key: the key, or a full ``s3://`` URL. ``{start}``, ``{end}`` (each may have a strftime format),
-        ``{scope}``, ``{account}`` and ``{dataset}`` are filled; the suffix is the format: ``.jsonl``, ``.jsonl.gz``,
-        ``.csv``, ``.csv.gz`` or ``.parquet`` (templated)
-    :param start: explicit start of the interval, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
-    :param end: explicit end, exclusive (templated)
-    :param grain: the length of one object, in UTC: ``"hour"``, ``"day"`` or ``"month"``; None for one object per run
-    :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT`` (templated)
-    :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}``; a part of the scope (templated)
-    :param account: the account's name, part of each object's identity; the connection's id if not given (templated)
-    :param on_empty: ``"write"`` an object without rows, write ``"none"``, or ``"skip"`` the task when the run is empty
+    Beside the parameters of `LakeOperator`:
+
     :param allow_shrink: whether an object may be replaced by one with fewer records (templated)
     :param require_total: whether only an answer that agrees with the exchange's own total is accepted; if not, two
         equal readings up to an empty page are, and the metadata say ``proof: pages``
     :param beyond_memory: an interval that begins before what the exchange remembers: ``"refuse"`` it, or load what is
         left as a ``"claim"``, which the metadata then state as its proof
-    :param settle: how long after its end, by the exchange's clock, an interval counts as closed; timedelta or seconds
-    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer;
-        timedelta or seconds
     :param replace: False leaves an existing object of the same identity alone and counts it as done
-    :param max_workers: calls in flight at most; objects are finished four side by side
     :param emit_partitions: whether the outlets' events carry one partition key per grain (``2026-01``, ``2026-01-15``,
         ``2026-01-15T07``; Airflow 3.3). Such events do not wake DAGs that are scheduled plainly on the asset
-    :param s3_extra_args: handed to S3 with each put: encryption, ACL, storage class. Templates in it are rendered where
-        the task runs, and stored nowhere: the way for a customer key, which ``partial`` would put into the database
-    :param binance_conn_id: the connection to the exchange (templated)
-    :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
-    :param verify: as for `S3Hook`
-    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end; Airflow's
-        ``[operators] default_deferrable`` if not given
     """
 
     template_fields: Sequence[str] = (*LakeOperator.template_fields, "allow_shrink")
@@ -84,7 +69,6 @@ class MarginHistoryToS3Operator(LakeOperator):
     def __init__(
         self,
         *,
-        on_empty: OnEmpty = "write",
         allow_shrink: bool | str = False,
         require_total: bool = True,
         beyond_memory: Literal["refuse", "claim"] = "refuse",
@@ -93,18 +77,15 @@ class MarginHistoryToS3Operator(LakeOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.on_empty = on_empty
         self.allow_shrink = allow_shrink
         self.require_total = require_total
         self.beyond_memory = beyond_memory
         self.replace = replace
         self.emit_partitions = emit_partitions
         self.console_url = ""
-        self._choice: LoadPlan | None = None
-        self._tally: Progress | None = None
+        self._plan: LoadPlan | None = None
+        self._progress: Progress | None = None
         self._run: Run | None = None
-        if on_empty not in ("write", "none", "skip"):
-            raise ValueError(f'on_empty must be "write", "none" or "skip", not {on_empty!r}')
         if beyond_memory not in ("refuse", "claim"):
             raise ValueError(f'beyond_memory must be "refuse" or "claim", not {beyond_memory!r}')
         if emit_partitions and self.grain is None:
@@ -112,17 +93,17 @@ class MarginHistoryToS3Operator(LakeOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Load the run's interval and return the small result: counts, bounds and at most 100 keys."""
-        choice, identity = self.plan(context), self.identity()
-        self._choice, self._tally = choice, None
+        plan, series, account = self.plan(context), self.series(), self.known_account()
+        self._plan, self._progress = plan, None
         self._run = _run_of(context, is_resumed=self._waits is not None)
-        for interval in choice.intervals:
-            told = (interval, identity["scope"], identity["account"], choice.source)
-            self.log.info("Loading %s, scope %s, account %s, from %s.", *told)
-        return self._load(choice, self._run)
+        scopes = f"scope {series[0].scope}" if len(series) == 1 else f"{len(series)} series of datasets and scopes"
+        for interval in plan.intervals:
+            self.log.info("Loading %s, %s, account %s, from %s.", interval, scopes, account, plan.source)
+        return self._load(plan, self._run)
 
     def has_progressed(self) -> bool:
-        """Whether objects were written that are not loaded again after a wait."""
-        return bool(self._run and self._run.is_known and self._tally and self._tally.requests)
+        """True when objects were written that are not loaded again after a wait."""
+        return bool(self._run and self._run.is_known and self._progress and self._progress.requests)
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell the outlets, or skip."""
@@ -132,68 +113,84 @@ class MarginHistoryToS3Operator(LakeOperator):
         self._tell_outlets(context, result)
         return result
 
-    def _load(self, choice: LoadPlan, run: Run) -> dict[str, Any]:
-        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, bounded_pages
-        from airflow_provider_binance_margin.transfers.load import OBJECTS_AT_ONCE, Progress, object_tasks, pools
+    def _load(self, plan: LoadPlan, run: Run) -> dict[str, Any]:
+        from airflow_provider_binance_margin.transfers.bounded_map import (
+            OBJECTS_AT_ONCE,
+            bounded_map,
+            bounded_pages,
+            thread_pools,
+        )
         from airflow_provider_binance_margin.transfers.object_loader import ObjectLoader, WriteOptions
+        from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
+        from airflow_provider_binance_margin.transfers.progress import Progress
 
-        rules = WriteOptions(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
+        options = WriteOptions(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
         bucket, template = self.target()
-        jobs = object_tasks(choice, template, **self.identity())
+        series = self.series()
+        tasks = object_tasks(plan, template, series, self.known_account())
         hook, store = self.connect(bucket)
-        if self.beyond_memory == "refuse":
-            hook.check_memory(choice, self.known_dataset)
-        with pools(hook, self.max_workers) as (calls, objects):
-            self.await_settled(hook, choice)
-            reader = hook.reader(
-                self.known_dataset,
-                self.span(),
-                isolated_symbol=self.isolated_symbol,
-                filters=self.filters,
-                require_total=self.require_total,
-                fetch_pages=bounded_pages(calls, self.max_workers),
-            )
+        forgotten = self._forgotten(hook, plan, series)
+        with thread_pools(hook, self.max_workers) as (calls, objects):
+            self.await_settled(hook, plan)
+            fetch_pages = bounded_pages(calls, self.max_workers)
             loader = ObjectLoader(
-                hook=hook, dataset=self.known_dataset, reader=reader, store=store, choice=choice, rules=rules
+                hook=hook,
+                readers=self.readers(hook, series, require_total=self.require_total, fetch_pages=fetch_pages),
+                store=store,
+                plan=plan,
+                options=options,
+                rejected=forgotten,
             )
-            tally = self._tally = Progress(store.bucket, sum(1 for _ in choice.objects()))
-            for made in bounded_map(objects, OBJECTS_AT_ONCE, loader.make, jobs):
-                tally.add(made)
-        result = tally.result()
+            expected = len(series) * sum(1 for _ in plan.objects())
+            progress = self._progress = Progress(store.bucket, expected, has_several_series=len(series) > 1)
+            for loaded, task in bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks):
+                progress.add(loaded, task.identity.dataset)
+        result = progress.result()
         self.console_url = _console_url(store.bucket, result["keys"])
-        tally.check()
-        return {**self.summary(choice, store.bucket), **result}
+        progress.raise_refused()
+        return {**self.summary(plan, store.bucket), **result}
 
-    # -- what others are told --------------------------------------------------------------------------------------
+    def _forgotten(self, hook: BinanceHook, plan: LoadPlan, series: SeriesList) -> dict[Series, Refusal]:
+        """The series that the exchange may have forgotten in part and that are not to be loaded.
+
+        :raises IntervalError: when those are all
+        """
+        forgotten: dict[Series, Refusal] = {}
+        for each in series if self.beyond_memory == "refuse" else ():
+            try:
+                hook.check_memory(plan, each.dataset)
+            except IntervalError as error:
+                forgotten[each] = LakeError(str(error))
+                if len(forgotten) == len(series):
+                    raise
+        return forgotten
+
+    # -- events and lineage -----------------------------------------------------------------------------------------
 
     def _tell_outlets(self, context: Context, result: Mapping[str, Any]) -> None:
         """The summary, and, where asked for, one partition key per grain: of all grains, those of earlier tries too."""
         summary = {name: value for name, value in result.items() if name != "keys"}
+        partitions: list[str] = []
+        if self.emit_partitions and self.grain and self._plan and not is_partitioned(context):
+            # in a partitioned run the timetable's own key stands
+            partitions = [partition_key(interval.start, self.grain) for interval in self._plan.objects()]
         for outlet in self.outlets:
             if not isinstance(outlet, Asset):
                 continue
             event = context["outlet_events"][outlet]
             event.extra = summary
-            choice = self._choice
-            # Airflow before 3.3 has no partitions; in a partitioned run the timetable's own key stands
-            if (
-                self.emit_partitions
-                and self.grain
-                and choice
-                and not is_partitioned(context)
-                and hasattr(event, "add_partitions")
-            ):
-                event.add_partitions([partition_key(interval.start, self.grain) for interval in choice.objects()])
+            if partitions and hasattr(event, "add_partitions"):  # Airflow before 3.3 has no partitions
+                event.add_partitions(partitions)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
-        """The endpoint as input, the objects with their rows and sizes as outputs."""
+        """The endpoints as inputs, the objects with their rows and sizes as outputs."""
         from airflow_provider_binance_margin.transfers.lineage import lineage_of
 
-        return lineage_of(self.known_dataset.path, self._tally)
+        return lineage_of((series.dataset.path for series in self.series()), self._progress)
 
 
 def _run_of(context: Context, *, is_resumed: bool) -> Run:
-    """What identifies this task's tries; before Airflow 3.3 a run has no number of clears to tell."""
+    """Identity of this task's tries; before Airflow 3.3 a run has no number of clears to tell."""
     from airflow_provider_binance_margin.lake.object_metadata import Run
 
     dag_run, task = context.get("dag_run"), context.get("ti")
@@ -220,7 +217,7 @@ def _is_true(value: bool | str) -> bool:  # noqa: FBT001 - a template renders to
 
 
 def _console_url(bucket: str, keys: Sequence[str]) -> str:
-    """Where the S3 console shows one object, or the folder that holds several."""
+    """The S3 console's page of one object, or of the folder that holds several."""
     base = "https://console.aws.amazon.com/s3"
     if len(keys) == 1:
         return f"{base}/object/{quote(bucket)}?prefix={quote(keys[0])}"

@@ -6,12 +6,18 @@ import hashlib
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, cast
 
 from airflow_provider_binance_margin import __version__
-from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
+from airflow_provider_binance_margin.exchange.errors import (
+    BinanceConfigError,
+    BinanceIncompleteError,
+    BinanceRequestError,
+)
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, seconds_until_settled
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
@@ -19,7 +25,6 @@ from airflow_provider_binance_margin.lake.fields import FieldError
 from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
 from airflow_provider_binance_margin.lake.layout import CROSS, suffix_of
 from airflow_provider_binance_margin.lake.object_metadata import (
-    ObjectIdentity,
     Run,
     is_intact,
     object_metadata,
@@ -29,6 +34,8 @@ from airflow_provider_binance_margin.lake.object_metadata import (
 from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
 from airflow_provider_binance_margin.load_plan import LoadPlan, check_against, is_beyond_memory
 from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore, Payload
+from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
+from airflow_provider_binance_margin.transfers.series import Series, concerns_one_series
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.dataset import Dataset
@@ -37,47 +44,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OnEmpty: TypeAlias = Literal["write", "none", "skip"]
+#: errors of one object, which keep no others away
+Refusal: TypeAlias = LakeError | FieldError | BinanceIncompleteError
+#: with more windows that do not agree with their totals, the exchange is in trouble, and is left alone
+MOST_INCOMPLETE = 5
 _IN_MEMORY = 1 << 20
 _READINGS = 3
-#: entry of an identity -> what of a key tells it apart
-_FIELDS = {
-    "dataset": "{dataset}",
-    "interval-start": "{start}",
-    "interval-end": "{end}",
-    "scope": "{scope}",
-    "account": "{account}",
-}
-
-
-@dataclass(frozen=True)
-class ObjectTask:
-    """One object to be made."""
-
-    subject: ObjectIdentity
-    key: str
+_FORGOTTEN = "The exchange may not remember that far back any more, so what is there stays as it is: "
 
 
 @dataclass(frozen=True)
 class ObjectResult:
-    """What became of a job.
+    """Outcome of one task.
 
-    :param key: its key, None when nothing is under it since there was nothing to write
-    :param records: how many the object holds
+    :param key: None when nothing is under it since there was nothing to write
+    :param records: in the object
     :param requests: pages fetched for it
     :param size: bytes under the key
-    :param refused: why it was not made, though others of its run may be
+    :param refused: the reason why it was not written, though others of its run may be
     """
 
     key: str | None
     records: int
     requests: int = 0
     size: int = 0
-    refused: ObjectStaysError | FieldError | BinanceIncompleteError | None = None
+    refused: Refusal | None = None
 
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """What the operator was told about writing."""
+    """The operator's options for writing."""
 
     run: Run
     settle: float = 60.0
@@ -86,96 +82,88 @@ class WriteOptions:
     replace: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
 class ObjectLoader:
-    """Makes objects of one run. Safe to share between threads.
+    """Loader of one run's objects. Safe to share between threads."""
 
-    :param hook: what is asked
-    :param dataset: of which dataset
-    :param reader: reads its intervals
-    :param store: where objects go
-    :param choice: what the run loads, for what is checked against the exchange's clock
-    :param rules: what the operator was told
-    """
+    hook: BinanceHook
+    readers: Mapping[Series, Reader]
+    store: ObjectStore
+    plan: LoadPlan
+    options: WriteOptions
+    rejected: dict[Series, Refusal] = field(default_factory=dict)  # of several series: those not asked for any more
+    _incomplete: Counter[Series] = field(default_factory=Counter)
+    _isolated_told: threading.Lock = field(default_factory=threading.Lock)  # the first of several takes it, and tells
 
-    def __init__(
-        self,
-        *,
-        hook: BinanceHook,
-        dataset: Dataset,
-        reader: Reader,
-        store: ObjectStore,
-        choice: LoadPlan,
-        rules: WriteOptions,
-    ) -> None:
-        self._hook = hook
-        self._dataset = dataset
-        self._reader = reader
-        self._store = store
-        self._choice = choice
-        self._rules = rules
-        self._isolated_told = threading.Lock()  # of objects made side by side, the one that takes it tells
-
-    def make(self, job: ObjectTask) -> ObjectResult:
+    def load(self, task: ObjectTask) -> ObjectResult:
         """Load one object, unless it is there and done, or must stay as it is."""
         try:
-            return self._make(job)
-        except (ObjectStaysError, FieldError, BinanceIncompleteError) as error:
+            existing = self.store.head(task.key)
+            self._refuse_foreign(task, existing)
+            if existing and self._is_done(task, existing):
+                return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
+            if task.series not in self.rejected:
+                return self._read_and_write(task, existing)
+        except (BinanceConfigError, BinanceRequestError) as error:
+            if len(self.readers) == 1 or not concerns_one_series(error):
+                raise
+            self.rejected.setdefault(task.series, LakeError(f"{task.series}: {error}"))
+        except ObjectStaysError as error:
             return ObjectResult(None, 0, refused=error)
+        except (FieldError, BinanceIncompleteError) as error:
+            if len(self.readers) == 1:
+                return ObjectResult(None, 0, refused=error)
+            named = type(error)(f"{task.series}, {task.identity.interval}: {error}")
+            self._incomplete[task.series] += isinstance(error, BinanceIncompleteError)
+            if self._incomplete[task.series] > MOST_INCOMPLETE:
+                self.rejected.setdefault(task.series, named)
+            return ObjectResult(None, 0, refused=named)
+        return ObjectResult(None, 0, refused=self.rejected[task.series])
 
-    def _make(self, job: ObjectTask) -> ObjectResult:
-        existing = self._store.head(job.key)
-        self._refuse_foreign(job, existing)
-        if existing and self._is_done(job, existing):
-            return ObjectResult(job.key, stated_records(existing.metadata), size=existing.size)
+    def _read_and_write(self, task: ObjectTask, existing: Existing | None) -> ObjectResult:
+        interval = task.identity.interval
         for _ in range(_READINGS):
             began = time.monotonic()
-            with Spool(len(self._dataset.record_key)) as spool:
-                reading = self._reader.read(job.subject.interval.start, job.subject.interval.end, spool)
-                asked_at = self._hook.exchange_time(began)
-                left = self._unsettled(job, asked_at)
+            with Spool(len(task.series.dataset.record_key)) as spool:
+                reading = self.readers[task.series].read(*interval, spool)
+                asked_at = self.hook.exchange_time(began)
+                check_against(asked_at, self.plan)
+                left = seconds_until_settled(interval.end, self.options.settle, asked_at)
                 if left <= 0:
-                    return self._write(job, spool, reading, asked_at, existing)
-            self._hook.wait(
+                    return self._write(task, spool, reading, asked_at, existing)
+            self.hook.wait(
                 left + CLOCK_STEP, "the interval settles (by the exchange's clock, which this machine's is ahead of)"
             )
-        raise LakeError(
-            f"the interval {job.subject.interval} never counts as closed: the exchange's clock stands still"
-        )
+        raise LakeError(f"the interval {interval} never counts as closed: the exchange's clock stands still")
 
-    def _is_done(self, job: ObjectTask, existing: Existing) -> bool:
-        if not job.subject.describes(existing.metadata):
+    def _is_done(self, task: ObjectTask, existing: Existing) -> bool:
+        if not task.identity.describes(existing.metadata):
             log.warning(
-                "s3://%s/%s does not state its account, so it is loaded again: it was written before accounts were "
-                "told apart.",
-                *(self._store.bucket, job.key),
+                "%s does not state its account, so it is loaded again: it was written before accounts were told apart.",
+                self._url(task),
             )
             return False
-        trusted = not self._rules.replace or self._rules.run.wrote(existing.metadata)
+        trusted = not self.options.replace or self.options.run.wrote(existing.metadata)
         return trusted and is_intact(existing.metadata, existing.size)
 
-    def _unsettled(self, job: ObjectTask, asked_at: float) -> float:
-        """Seconds until the interval counts as closed, seen from when the exchange was first asked for it."""
-        check_against(asked_at, self._choice)
-        return seconds_until_settled(job.subject.interval.end, self._rules.settle, asked_at)
-
     def _write(
-        self, job: ObjectTask, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None
+        self, task: ObjectTask, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None
     ) -> ObjectResult:
-        self._tell(job, spool, reading)
-        if not reading.records and self._rules.on_empty != "write" and not (existing and _is_at_stake(existing)):
+        self._warn(task, spool, reading)
+        if not reading.records and self.options.on_empty != "write" and not (existing and _is_at_stake(existing)):
             return ObjectResult(None, 0, reading.requests)
-        suffix = suffix_of(job.key)
+        suffix, dataset = suffix_of(task.key), task.series.dataset
         first, last = spool.times()
-        is_claim = is_beyond_memory(asked_at, job.subject.interval.start, self._dataset)
+        is_claim = is_beyond_memory(asked_at, task.identity.interval.start, dataset)
         with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
             body = cast("IO[bytes]", file)
-            written = write_rows(spool.lines(), suffix, self._dataset.columns, body)
-            records, size = reading.records, file.tell()
+            written = write_rows(spool.lines(), suffix, dataset.columns, body)
+            size = file.tell()
             file.seek(0)
             metadata = object_metadata(
-                job.subject,
-                self._rules.run,
-                records=records,
+                task.identity,
+                self.options.run,
+                records=reading.records,
                 rows=written.records,
                 total=reading.total,
                 proof="claim" if is_claim else reading.proof,
@@ -185,62 +173,59 @@ class ObjectLoader:
                 first=first,
                 last=last,
                 fetched_at=int(asked_at * 1000),
-                not_final=self._not_final(spool),
+                not_final=_not_final(dataset, spool),
                 provider_version=__version__,
             )
             payload = Payload(body, FORMATS[suffix].content_type, metadata)
-            self._store.put(job.key, payload, lambda now: self._refuse_to_replace(job, now, records, written.records))
-        return ObjectResult(job.key, records, reading.requests, size)
+            self.store.put(
+                task.key, payload, lambda now: self._refuse_to_replace(task, now, reading.records, written.records)
+            )
+        return ObjectResult(task.key, reading.records, reading.requests, size)
 
-    def _not_final(self, spool: Spool) -> int | None:
-        if not self._dataset.not_final:
-            return None
-        return sum(not self._dataset.is_final(line) for line in spool.lines())
+    def _url(self, task: ObjectTask) -> str:
+        return f"s3://{self.store.bucket}/{task.key}"
 
-    def _refuse_foreign(self, job: ObjectTask, existing: Existing | None) -> None:
-        if existing is None or job.subject.may_describe(existing.metadata):
+    def _refuse_foreign(self, task: ObjectTask, existing: Existing | None) -> None:
+        if existing is None or task.identity.may_describe(existing.metadata):
             return
-        if differing := job.subject.differs_in(existing.metadata):
-            ours = "interval-start" in existing.metadata
+        if differing := task.identity.differs_in(existing.metadata):
+            fields = dict.fromkeys(f"{{{name.removeprefix('interval-')}}}" for name in differing)
+            cure = f"hold {' and '.join(fields)}, or name" if "interval-start" in existing.metadata else "name"
             raise ObjectStaysError(
-                f"s3://{self._store.bucket}/{job.key} holds {whose(existing.metadata)} and must not be replaced by "
-                f"{whose(job.subject.as_metadata())}",
-                f"Let s3_key hold {' and '.join(dict.fromkeys(_FIELDS[name] for name in differing))}, or name another "
-                "place."
-                if ours
-                else "Let s3_key name another place.",
+                f"{self._url(task)} holds {whose(existing.metadata)} and must not be replaced by "
+                f"{whose(task.identity.as_metadata())}",
+                f"Let s3_key {cure} another place.",
             )
 
-    def _refuse_to_replace(self, job: ObjectTask, existing: Existing | None, records: int, rows: int) -> None:
-        self._refuse_foreign(job, existing)
-        known = stated_records(existing.metadata) if existing else 0
-        seen = f"s3://{self._store.bucket}/{job.key} holds {known} records, and the exchange now answers {records}"
-        if existing and not job.subject.describes(existing.metadata):
+    def _refuse_to_replace(self, task: ObjectTask, existing: Existing | None, records: int, rows: int) -> None:
+        self._refuse_foreign(task, existing)
+        if existing is None:
+            return
+        known = stated_records(existing.metadata)
+        seen = f"{self._url(task)} holds {known} records, and the exchange now answers {records}"
+        if not task.identity.describes(existing.metadata):
             if known > rows:
                 raise ObjectStaysError(
                     f"{seen}, while it does not state its account",
                     "It may be another account's, so it stays as it is: let s3_key hold {account}, or name another "
                     "place.",
                 )
-        elif known > records and not self._rules.allow_shrink:
-            if existing and not is_intact(existing.metadata, existing.size):
+        elif known > records and not self.options.allow_shrink:
+            if is_intact(existing.metadata, existing.size):
                 raise ObjectStaysError(
-                    f"s3://{self._store.bucket}/{job.key} is damaged: it has {existing.size} bytes instead of "
-                    f"{existing.metadata['body-size']}, and held {known} records, while the exchange now answers "
-                    f"{records}",
-                    "The exchange may not remember that far back any more, so what is there stays as it is: restore an "
-                    "earlier version of the object, or move it away to load what the exchange still answers.",
+                    seen,
+                    f"{_FORGOTTEN}set replace=False to keep it and count it as done. Set allow_shrink=True only if the "
+                    "smaller answer is known to be the right one.",
                 )
             raise ObjectStaysError(
-                seen,
-                "The exchange may not remember that far back any more, so what is there stays as it is: set "
-                "replace=False to keep it and count it as done. Set allow_shrink=True only if the smaller answer is "
-                "known to be the right one.",
+                f"{self._url(task)} is damaged: it has {existing.size} bytes instead of "
+                f"{existing.metadata['body-size']}, and held {known} records, while the exchange now answers {records}",
+                f"{_FORGOTTEN}restore an earlier version of the object, or move it away to load what the exchange "
+                "still answers.",
             )
 
-    def _tell(self, job: ObjectTask, spool: Spool, reading: Reading) -> None:
-        """Warn of what is odd about a reading."""
-        interval = job.subject.interval
+    def _warn(self, task: ObjectTask, spool: Spool, reading: Reading) -> None:
+        interval = task.identity.interval
         if reading.outside:
             log.warning("%d rows of %s lie outside of it by their time; they are kept.", reading.outside, interval)
         if reading.conflicts:
@@ -249,12 +234,12 @@ class ObjectLoader:
             )
         if reading.proof == "pages":
             log.warning("%s stays at odds with the exchange's total; two equal readings stand for it.", interval)
-        name = self._dataset.isolated_field
+        name = task.series.dataset.isolated_field
         if (
             name is not None
-            and job.subject.scope == CROSS
+            and task.identity.scope == CROSS
             and not self._isolated_told.locked()
-            and spool.holds(list(self._dataset.record_key).index(name), 1)
+            and spool.holds(list(task.series.dataset.record_key).index(name), 1)
             and self._isolated_told.acquire(blocking=False)
         ):
             log.warning(
@@ -263,6 +248,10 @@ class ObjectLoader:
             )
 
 
+def _not_final(dataset: Dataset, spool: Spool) -> int | None:
+    return sum(not dataset.is_final(line) for line in spool.lines()) if dataset.not_final else None
+
+
 def _is_at_stake(existing: Existing) -> bool:
-    """Whether an object must be replaced, or must not be, even by one without records."""
+    """True for an object that even an answer without records must replace, or must not."""
     return bool(stated_records(existing.metadata)) or not is_intact(existing.metadata, existing.size)

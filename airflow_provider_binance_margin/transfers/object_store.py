@@ -1,11 +1,12 @@
-"""One bucket, through Airflow's S3 hook: what is under a key, and a put that appears whole or not at all."""
+"""One bucket, through Airflow's S3 hook: HEAD, and a PUT that appears whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
@@ -101,7 +102,7 @@ class Existing:
 
 @dataclass(frozen=True)
 class Payload:
-    """What is put under a key."""
+    """Body and headers of a put."""
 
     body: IO[bytes]
     content_type: str
@@ -120,12 +121,12 @@ class ObjectStore:
         self.bucket = bucket
         self._client = _connect(hook)
         self._extra_args = {**hook.extra_args, **extra_args}
+        self._head_args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
         self._conditional = True
-        self._told = False
-        self._bucket_seen = False
+        self._told = self._bucket_seen = False
         host = urlsplit(self._client.meta.endpoint_url).hostname or ""
         self._unproved = set() if host.endswith(_AWS) else {"ContentLength", *_FALSE_CONDITIONS}
-        self._lock, self._bucket_lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
 
     def check_bucket(self) -> None:
         """Refuse a bucket that cannot be used; it is asked for once.
@@ -135,7 +136,7 @@ class ObjectStore:
         :raises LakeError: when it does not exist or is in another region
         """
         owner = {name: value for name, value in self._extra_args.items() if name == "ExpectedBucketOwner"}
-        with self._bucket_lock:
+        with self._lock:
             if self._bucket_seen:
                 return
             try:
@@ -156,22 +157,21 @@ class ObjectStore:
             self._bucket_seen = True
 
     def head(self, key: str) -> Existing | None:
-        """What is under a key, or None.
+        """The object under a key, or None.
 
         :raises LakeError: when the store does not let it be seen, or there is no bucket
         """
-        args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
-        try:
-            answer = self._client.head_object(Bucket=self.bucket, Key=key, **args)
-        except ClientError as error:
-            if _code(error) in _MISSING:
+        needs = "it needs s3:GetObject, and s3:ListBucket to tell a missing object"
+        with self._readable_errors("HEAD", key, needs):
+            try:
+                answer = self._client.head_object(Bucket=self.bucket, Key=key, **self._head_args)
+            except ClientError as error:
+                if _code(error) not in _MISSING:
+                    raise
                 self.check_bucket()  # without one the answer is the same
                 return None
-            self._fail(error, "HEAD", key, "it needs s3:GetObject, and s3:ListBucket to tell a missing object")
-        except ParamValidationError:
-            raise LakeError(f"s3://{self.bucket}/{key} is no bucket and key that S3 could have") from None
-        except BotoCoreError as error:
-            _fail_to_reach(error)
+            except ParamValidationError:
+                raise LakeError(f"s3://{self.bucket}/{key} is no bucket and key that S3 could have") from None
         metadata = {name.lower(): value for name, value in answer["Metadata"].items()}
         return Existing(answer["ETag"], answer["ContentLength"], metadata)
 
@@ -208,33 +208,28 @@ class ObjectStore:
         :raises StoreError: when the object is no longer the one that was looked at, too
         """
         digest = hashlib.sha256()
-        args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
-        try:
-            body = self._client.get_object(Bucket=self.bucket, Key=key, IfMatch=etag, **args)["Body"]
-            for chunk in body.iter_chunks(_CHUNK):
-                digest.update(chunk)
-        except FlexibleChecksumError:
-            return ""  # nothing has this checksum: the bytes are not those that were put
-        except ClientError as error:
-            self._fail(error, "GET", key, "it needs s3:GetObject")
-        except BotoCoreError as error:
-            _fail_to_reach(error)
+        with self._readable_errors("GET", key, "it needs s3:GetObject"):
+            try:
+                body = self._client.get_object(Bucket=self.bucket, Key=key, IfMatch=etag, **self._head_args)["Body"]
+                for chunk in body.iter_chunks(_CHUNK):
+                    digest.update(chunk)
+            except FlexibleChecksumError:
+                return ""  # nothing has this checksum: the bytes are not those that were put
         return digest.hexdigest()
 
     def _put(self, key: str, payload: Payload, condition: Mapping[str, str]) -> bool:
         """One put; False when the object changed meanwhile."""
-        try:
-            self._put_once(key, payload, condition)
-        except ParamValidationError:
-            return self._without_conditions(key, payload, condition)
-        except ClientError as error:
-            if condition and _code(error) in _CHANGED_MEANWHILE:
-                return False
-            if condition and _code(error) in _KNOWS_NO_CONDITIONS:
+        with self._readable_errors("PUT", key, "it needs s3:PutObject"):
+            try:
+                self._put_once(key, payload, condition)
+            except ParamValidationError:
                 return self._without_conditions(key, payload, condition)
-            self._fail(error, "PUT", key, "it needs s3:PutObject")
-        except BotoCoreError as error:
-            _fail_to_reach(error)
+            except ClientError as error:
+                if condition and _code(error) in _CHANGED_MEANWHILE:
+                    return False
+                if not condition or _code(error) not in _KNOWS_NO_CONDITIONS:
+                    raise
+                return self._without_conditions(key, payload, condition)
         return True
 
     def _put_once(self, key: str, payload: Payload, condition: Mapping[str, str]) -> None:
@@ -283,6 +278,15 @@ class ObjectStore:
             f"s3://{self.bucket}/{key} was put with {size} bytes and has {found.size}: the store keeps the framing of "
             f"the checksums that newer boto3 sends. For it, {_WITHOUT_CHECKSUMS}, and load again"
         )
+
+    @contextmanager
+    def _readable_errors(self, verb: str, key: str, needs: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            self._fail(error, verb, key, needs)
+        except BotoCoreError as error:
+            _fail_to_reach(error)
 
     def _fail(self, error: ClientError, verb: str, key: str, needs: str) -> NoReturn:
         code = _code(error)

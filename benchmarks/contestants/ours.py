@@ -10,7 +10,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401
 from measured import measured
 
 import airflow_provider_binance_margin.hooks.session
-import airflow_provider_binance_margin.transfers.load  # noqa: F401
+import airflow_provider_binance_margin.transfers.progress  # noqa: F401
 from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
 
 

@@ -90,6 +90,7 @@ def test_a_complete_lake_is_complete(filled, audit, run_task, sandbox, s3):
         "checked": 6,
         "counts": counts(complete=6),
         "gaps": [],
+        "expiring": [],
         **{verdict: [] for verdict in VERDICTS[1:]},
     }
     assert [(entry.path, entry.params["size"], entry.params["current"]) for entry in sandbox.requests] == [

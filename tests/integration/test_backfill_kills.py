@@ -49,11 +49,6 @@ def serve():
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401
     from botocore.loaders import JSONFileLoader
 
-    import airflow_provider_binance_margin.hooks.session
-    import airflow_provider_binance_margin.lake.parquet
-    import airflow_provider_binance_margin.transfers.load
-    import airflow_provider_binance_margin.transfers.object_loader  # noqa: F401
-
     read, known = JSONFileLoader.load_file, {}
     JSONFileLoader.load_file = lambda self, path: (
         known[path] if path in known else known.setdefault(path, read(self, path))

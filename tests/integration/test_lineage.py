@@ -138,14 +138,14 @@ def test_a_task_that_did_not_get_far_has_no_outputs(operator):
 def test_a_run_of_many_objects_names_a_thousand(operator):
     """An event has a size that a server takes."""
     from airflow_provider_binance_margin.transfers.lineage import lineage_of
-    from airflow_provider_binance_margin.transfers.load import Progress
     from airflow_provider_binance_margin.transfers.object_loader import ObjectResult
+    from airflow_provider_binance_margin.transfers.progress import Progress
 
-    tally = Progress("lake", 1500)
+    progress = Progress("lake", 1500)
     for number in range(1500):
-        tally.add(ObjectResult(f"{number}.jsonl", 1, 1, 10))
+        progress.add(ObjectResult(f"{number}.jsonl", 1, 1, 10), "interest")
 
-    found = lineage_of(operator().known_dataset.path, tally)
+    found = lineage_of([series.dataset.path for series in operator().series()], progress)
 
-    assert (len(found.outputs), tally.result()["objects"], tally.result()["records"]) == (1000, 1500, 1500)
+    assert (len(found.outputs), progress.result()["objects"], progress.result()["records"]) == (1000, 1500, 1500)
     assert {output.namespace for output in found.outputs} == {"s3://lake"}

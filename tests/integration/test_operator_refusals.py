@@ -177,11 +177,35 @@ def test_a_field_that_cannot_work(operator, run_task, sandbox, s3, day, audits, 
     assert sandbox.requests == []
 
 
-@pytest.mark.parametrize("pairs", [["BTCUSDT"], ["BTCUSDT", "ETHUSDT"], ("BTCUSDT",), {"BTCUSDT"}, [], 7])
-def test_a_list_of_pairs_is_told_to_map(operator, pairs):
-    """While the DAG is parsed."""
-    with pytest.raises(ValueError, match=r"\.expand\(isolated_symbol="):
-        operator(isolated_symbol=pairs)
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        (7, "must be a pair"),
+        ({"BTCUSDT": 1}, "must be a pair"),
+        ([["BTCUSDT"]], "must be a pair"),
+        ([7], "must be a pair"),
+        (["btcusdt"], "the exchange spells it BTCUSDT"),
+        (["BTCUSDT", "None"], "pass None"),
+        ([" "], "pass None"),
+        ([], "empty list"),
+        ((), "empty list"),
+        (set(), "empty list"),
+        ("['BTCUSDT']", "render_template_as_native_obj"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("audits", [False, True])
+def test_pairs_that_are_none(operator, run_task, sandbox, s3, day, audits, pairs, says):
+    """While the DAG is parsed, or, from elsewhere, before the first request."""
+
+    def make(**options):
+        kind = ForceLiquidationAuditOperator if audits else operator
+        return kind(**{"task_id": "task", "s3_bucket": s3.name, **options})
+
+    with pytest.raises(ValueError, match=says):
+        make(isolated_symbol=pairs)
+    refused(run_task(make(_airflow_from_mapped=True, isolated_symbol=pairs), interval=day.interval), s3, says)
+    assert sandbox.requests == []
 
 
 def test_what_comes_from_elsewhere_is_not_judged_when_the_dag_is_parsed(operator):

@@ -30,7 +30,7 @@ RUN_TIME_ONLY = {
     "airflow_provider_binance_margin.hooks.session": "is the code that uses requests",
     "airflow_provider_binance_margin.triggers.transport": "is the code that uses aiohttp",
     "airflow_provider_binance_margin.transfers.object_store": "is the code that uses botocore",
-    "airflow_provider_binance_margin.transfers.load": "uses object_store",
+    "airflow_provider_binance_margin.transfers.progress": "uses object_store",
     "airflow_provider_binance_margin.transfers.object_loader": "uses object_store",
     "airflow_provider_binance_margin.lake.parquet": "is the code that uses pyarrow",
     "airflow_provider_binance_margin.probe": "a program",

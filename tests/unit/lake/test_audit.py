@@ -194,7 +194,7 @@ def test_a_report_lists_the_first_hundred_and_a_thousand_gaps():
 
     assert [item["key"] for item in result["missing"]] == [f"k{2 * number}" for number in range(100)]
     assert (len(result["gaps"]), result["counts"]["missing"]) == (1000, 1001)
-    assert set(result) == {"checked", "counts", "gaps", *VERDICTS[1:]}
+    assert set(result) == {"checked", "counts", "gaps", "expiring", *VERDICTS[1:]}
 
 
 def test_a_finding_says_both_numbers():

@@ -1,0 +1,45 @@
+"""Objects of a run: identity and key of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from airflow_provider_binance_margin.lake.layout import LayoutError, render
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
+from airflow_provider_binance_margin.load_plan import LoadPlan
+from airflow_provider_binance_margin.transfers.series import Series
+
+
+@dataclass(frozen=True)
+class ObjectTask:
+    """One object to load or to audit."""
+
+    series: Series
+    identity: ObjectIdentity
+    key: str
+
+
+def object_tasks(plan: LoadPlan, template: str, all_series: Iterable[Series], account: str) -> Iterator[ObjectTask]:
+    """The objects of a run by ascending interval, one of each series.
+
+    :raises LayoutError: at once, when two of them would be written under one key
+    """
+
+    def tasks() -> Iterator[ObjectTask]:
+        for interval in plan.objects():
+            for series in all_series:
+                identity = ObjectIdentity(interval=interval, **series.identity(account))
+                yield ObjectTask(series, identity, render(template, identity))
+
+    seen: set[bytes] = set()  # of checksums: the keys of years of hours would fill megabytes
+    for task in tasks():
+        checksum = blake2b(task.key.encode(), digest_size=16).digest()
+        if checksum in seen:
+            raise LayoutError(
+                f"the key {template!r} gives {task.key!r} to more than one interval, {task.identity.interval} among "
+                "them: it must hold {start}, with a format as fine as the grain"
+            )
+        seen.add(checksum)
+    return tasks()

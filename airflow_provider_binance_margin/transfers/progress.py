@@ -1,0 +1,102 @@
+"""Progress of a run: counts, the objects that were refused, and the task's result."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
+from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
+from airflow_provider_binance_margin.transfers.object_loader import MOST_INCOMPLETE, ObjectResult, Refusal
+
+log = logging.getLogger(__name__)
+
+_MOST_KEYS = 100
+_MOST_REFUSED = 10
+#: objects that are remembered one by one; of more, only the sums are
+_MOST_NAMED = 1000
+_SECONDS_BETWEEN_LOGS = 10.0
+
+
+@dataclass
+class Progress:
+    """Counts of a run so far, logged every ten seconds.
+
+    :param bucket: of the objects
+    :param expected: objects of the whole run
+    :param has_several_series: one of which may fail without the run being given up
+    """
+
+    bucket: str
+    expected: int
+    has_several_series: bool = False
+    done: int = 0
+    objects: int = 0
+    records: int = 0
+    requests: int = 0
+    bytes: int = 0
+    named: list[ObjectResult] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    incomplete: int = 0
+    records_of: Counter[str] = field(default_factory=Counter)
+    _began: float = field(default_factory=time.monotonic)
+    _logged_at: float = field(default_factory=time.monotonic)
+
+    def add(self, result: ObjectResult, dataset: str) -> None:
+        """Count one object."""
+        self.done += 1
+        self.records += result.records
+        self.records_of[dataset] += result.records
+        self.requests += result.requests
+        if result.refused is not None:
+            if self.expected > 1 and len(self.refused) < _MOST_KEYS and result.refused not in self.refused:
+                log.error("Not loaded, the others are: %s", result.refused)
+            self.refused.append(result.refused)
+            self.incomplete += isinstance(result.refused, BinanceIncompleteError)
+            if self.incomplete > MOST_INCOMPLETE and not self.has_several_series:
+                self.raise_refused()
+        elif result.key is not None:
+            self.objects += 1
+            self.bytes += result.size
+            if len(self.named) < _MOST_NAMED:
+                self.named.append(result)
+        if (now := time.monotonic()) - self._logged_at >= _SECONDS_BETWEEN_LOGS:
+            self._logged_at = now
+            rate = self.done / (now - self._began)
+            log.info(
+                "%d of %d objects, %d records, %.1f objects a second, about %.0f s left.",
+                *(self.done, self.expected, self.records, rate, (self.expected - self.done) / rate),
+            )
+
+    def raise_refused(self) -> None:
+        """Fail if objects were refused, each way out once.
+
+        :raises LakeError: naming the first of them
+        :raises BinanceIncompleteError: the same, where another try may load some of them
+        """
+        if not self.refused:
+            return
+        if self.expected == 1:
+            raise self.refused[0]
+        stay = sorted({e.seen if isinstance(e, ObjectStaysError) else str(e) for e in self.refused})
+        more = f"; and {len(stay) - _MOST_REFUSED} more" if len(stay) > _MOST_REFUSED else ""
+        cures = dict.fromkeys(error.cure for error in self.refused if isinstance(error, ObjectStaysError))
+        others = "the others are" if self.done == self.expected else "and the run was given up"
+        raise (BinanceIncompleteError if self.incomplete else LakeError)(
+            f"{len(self.refused)} of {self.expected} objects could not be loaded, {others}. {' '.join(cures)}"
+            f" Not loaded: {'; '.join(stay[:_MOST_REFUSED])}{more}"
+        )
+
+    def result(self) -> dict[str, Any]:
+        """The counts in a task's result."""
+        return {
+            "records": self.records,
+            "objects": self.objects,
+            "requests": self.requests,
+            "bytes": self.bytes,
+            **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
+            "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
+        }
