@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.call import Caller
     from airflow_provider_binance_margin.exchange.host import Host
     from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait
+    from airflow_provider_binance_margin.exchange.rate_limiter import LimitKind
     from airflow_provider_binance_margin.hooks.settings import Settings
 
 T = TypeVar("T")
@@ -124,20 +125,29 @@ class BinanceBaseHook(BaseHook):
         *,
         weight: int,
         decode: Callable[[bytes], T],
+        kind: LimitKind = "IP",
         patient: bool = True,
     ) -> T:
-        caller = self._caller(path, weight, decode)
+        caller = self._caller(path, weight, decode, kind)
         if patient:
             return self._drive(caller.call(params or {}))
         hasty = replace(caller, attempts=2, longest_wait=_TEST_TIMEOUT)
         return self._drive(hasty.call(params or {}), min(self.settings.timeout, _TEST_TIMEOUT), patience=_TEST_TIMEOUT)
 
-    def _caller(self, path: str, weight: int, decode: Callable[[bytes], T]) -> Caller[T]:
+    def _caller(self, path: str, weight: int, decode: Callable[[bytes], T], kind: LimitKind = "IP") -> Caller[T]:
         from airflow_provider_binance_margin.exchange.call import Caller
 
         settings = self.settings
         return Caller(
-            self.host, settings.credentials, path, weight, decode, settings.recv_window, width=self.max_connections
+            self.host,
+            settings.credentials,
+            path,
+            weight,
+            decode,
+            settings.recv_window,
+            width=self.max_connections,
+            kind=kind,
+            share=settings.weight_share,
         )
 
     def _drive(self, call: Call[T], timeout: float | None = None, patience: float = math.inf) -> T:

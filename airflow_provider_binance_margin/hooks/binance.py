@@ -248,7 +248,7 @@ class BinanceHook(BinanceBaseHook):
 
     def _page(self, dataset: Dataset, params: Mapping[str, Any]) -> Page:
         decode = dataset.reader_of(params.get("limit" if dataset.is_ledger else "size"))
-        return self._get(dataset.path, params, weight=dataset.weight, decode=decode)
+        return self._get(dataset.path, params, weight=dataset.weight, decode=decode, kind=dataset.weight_kind)
 
     def watch(
         self,
@@ -267,7 +267,7 @@ class BinanceHook(BinanceBaseHook):
 
         scope = scope_of(dataset, isolated_symbol, filters)
         decode = dataset.reader_of(rows_asked(dataset))
-        caller = replace(self._caller(dataset.path, dataset.weight, decode), attempts=1)
+        caller = replace(self._caller(dataset.path, dataset.weight, decode, dataset.weight_kind), attempts=1)
         span = Span(dataset.span_ms(max_span))
         return RecordCounter(caller, start, end, span=span, settle=settle, dataset=dataset, scope=scope)
 

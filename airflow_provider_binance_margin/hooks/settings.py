@@ -19,6 +19,7 @@ from airflow_provider_binance_margin.exchange.credentials import (
     plain_text,
 )
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
+from airflow_provider_binance_margin.exchange.rate_limiter import SHARE
 from airflow_provider_binance_margin.hooks.hosts import canonical_url
 from airflow_provider_binance_margin.hooks.key_file import read_key_file
 from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
@@ -51,6 +52,7 @@ class Settings:
     :param credentials: the API key and what signs for it
     :param recv_window: ms for which a request stays valid
     :param timeout: seconds for one answer
+    :param weight_share: part of each documented limit that all behind this address or account may use together
     :param secrets: everything of the connection that no log may show
     """
 
@@ -58,6 +60,7 @@ class Settings:
     credentials: Credentials
     recv_window: int
     timeout: float
+    weight_share: float = SHARE
     secrets: tuple[str, ...] = field(repr=False, default=())
 
     @property
@@ -121,6 +124,7 @@ def read_settings(conn: ConnectionLike) -> Settings:
         ),
         recv_window=int(_number(extra, "recv_window", default=5000, least=1, most=59_999, whole=True)),
         timeout=_number(extra, "timeout", default=15, least=0.1, most=600, whole=False),
+        weight_share=_number(extra, "weight_share", default=SHARE, least=0.05, most=0.95, whole=False),
         secrets=(*secrets_of(conn), *([key_text] if key_text else [])),
     )
 

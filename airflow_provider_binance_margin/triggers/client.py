@@ -54,6 +54,8 @@ class AsyncClient:
             dataset.reader_of(rows_asked(dataset)),
             self.settings.recv_window,
             attempts=1,
+            kind=dataset.weight_kind,
+            share=self.settings.weight_share,
         )
 
     async def drive(self, call: Call[T]) -> T:
