@@ -45,19 +45,16 @@ _HTTP_STATUSES = 600
 
 @dataclass(frozen=True)
 class Caller(Generic[T]):
-    """How one endpoint is called with one key: everything of a call but its parameters.
+    """Endpoint and key: everything of a call but its parameters.
 
-    :param host: what all calls to the host share: pace, used weight, places in flight, clock offset, not-before
-    :param credentials: the key that signs
-    :param path: the path below the base URL
-    :param weight: the weight of one call
+    :param weight: request weight of one call
     :param decode: body -> answer; ValueError for a body that is not an answer
     :param recv_window: ms for which a request stays valid, by the exchange's clock
-    :param attempts: how often a call is tried before a fault that may pass is raised
-    :param longest_wait: seconds; what the exchange asks to wait beyond them is raised, not waited for
-    :param width: requests in flight to the host that what sends them can carry
+    :param attempts: tries before a fault that may pass is raised
+    :param longest_wait: seconds; a longer wait that the exchange asks for is raised
+    :param width: requests in flight to the host that the transport can carry
     :param kind: the limit that counts a call: the address's or the account's
-    :param share: the part of that limit that may be used
+    :param share: the part of it that may be used
     """
 
     host: Host
@@ -78,11 +75,7 @@ class Caller(Generic[T]):
         return sha256(self.credentials.api_key.encode()).hexdigest()[:16]
 
     def call(self, params: Mapping[str, Any]) -> Call[T]:
-        """One call, tried until it is answered, refused for good, or `attempts` have failed.
-
-        :param params: the endpoint's own parameters; those that are None are not sent
-        :return: the decoded answer
-        """
+        """Make one call, tried until it is answered, refused for good, or `attempts` have failed; None is not sent."""
         attempt, resynced = 1, False
         measured: float | _Refusal | None = None
         while True:

@@ -1,4 +1,4 @@
-"""What all calls of one process to a host share: its clock, its pace, its bans and places in flight.
+"""State that all calls of one process to a host share: its clock, its pace, its bans and places in flight.
 
 The exchange counts by address, so one worker's 429 is every worker's; nothing here outlives the process.
 """

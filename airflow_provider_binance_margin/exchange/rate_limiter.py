@@ -38,6 +38,7 @@ _FEW = 4
 _COLD_PART = 100
 _ROOM_PART = 8
 _ROUNDING = 1e-6
+_TICK = 1e-5  # seconds that any clock can tell apart
 
 
 class WeightWindow:
@@ -121,7 +122,7 @@ class WeightWindow:
         """Seconds to wait before asking again; 0 lets the call go."""
         rate = self._refill(now, since_1970, share)
         if ticket > self._allowed + _ROUNDING:
-            return min((ticket - self._allowed) / rate, _LOOK) if rate else _LOOK
+            return min(max((ticket - self._allowed) / rate, _TICK), _LOOK) if rate else _LOOK
         self._unstated += weight
         return 0.0
 
