@@ -37,6 +37,11 @@ CONN_FIELDS = {
         "description": "For one answer; 15 if empty",
         "schema": {"type": ["number", "null"], "minimum": 0.1, "maximum": 600},
     },
+    "weight_share": {
+        "label": "Share of the limits",
+        "description": "Part of each documented limit of weight that is used; 0.6 if empty",
+        "schema": {"type": ["number", "null"], "minimum": 0.05, "maximum": 0.95},
+    },
 }
 
 

@@ -1,1 +1,1 @@
-"""What Binance says, as pure Python: no Airflow, no S3, no clock and no socket of its own."""
+"""Client of the exchange in pure Python: no Airflow, no S3, no clock and no socket of its own."""

@@ -11,6 +11,8 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -27,6 +29,7 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.in_flight import MOST
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait
+from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, LimitKind, limit_key
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -42,17 +45,16 @@ _HTTP_STATUSES = 600
 
 @dataclass(frozen=True)
 class Caller(Generic[T]):
-    """How one endpoint is called with one key: everything of a call but its parameters.
+    """Endpoint and key: everything of a call but its parameters.
 
-    :param host: what all calls to the host share: pace, used weight, places in flight, clock offset, not-before
-    :param credentials: the key that signs
-    :param path: the path below the base URL
-    :param weight: the weight of one call
+    :param weight: request weight of one call
     :param decode: body -> answer; ValueError for a body that is not an answer
     :param recv_window: ms for which a request stays valid, by the exchange's clock
-    :param attempts: how often a call is tried before a fault that may pass is raised
-    :param longest_wait: seconds; what the exchange asks to wait beyond them is raised, not waited for
-    :param width: requests in flight to the host that what sends them can carry
+    :param attempts: tries before a fault that may pass is raised
+    :param longest_wait: seconds; a longer wait that the exchange asks for is raised
+    :param width: requests in flight to the host that the transport can carry
+    :param kind: the limit that counts a call: the address's or the account's
+    :param share: the part of it that may be used
     """
 
     host: Host
@@ -64,19 +66,22 @@ class Caller(Generic[T]):
     attempts: int = ATTEMPTS
     longest_wait: float = LONGEST_WAIT
     width: int = MOST
+    kind: LimitKind = "IP"
+    share: float = SHARE
+
+    @cached_property
+    def _account(self) -> str:
+        """The account, by all that is known of it: its key, as a digest."""
+        return sha256(self.credentials.api_key.encode()).hexdigest()[:16]
 
     def call(self, params: Mapping[str, Any]) -> Call[T]:
-        """One call, tried until it is answered, refused for good, or `attempts` have failed.
-
-        :param params: the endpoint's own parameters; those that are None are not sent
-        :return: the decoded answer
-        """
+        """Make one call, tried until it is answered, refused for good, or `attempts` have failed; None is not sent."""
         attempt, resynced = 1, False
         measured: float | _Refusal | None = None
         while True:
-            if self.host.clock_is_stale():
+            if self.host.server_clock.is_stale():
                 yield from self._measure()
-            outcome = yield from self._ask(lambda: self._signed(params), self.path, self.weight, self.decode)
+            outcome = yield from self._ask(lambda: self._signed(params), self.path, self.kind, self.weight, self.decode)
             if not isinstance(outcome, _Refusal):
                 return outcome
             if outcome.info.action is ErrorAction.RESYNC:
@@ -105,24 +110,25 @@ class Caller(Generic[T]):
             before = self.host.clock.time()
             return Request(self.host.base_url + _TIME_PATH)
 
-        outcome = yield from self._ask(ask, _TIME_PATH, 1, _server_time)
+        outcome = yield from self._ask(ask, _TIME_PATH, "IP", 1, _server_time)
         if isinstance(outcome, _Refusal):
             return outcome
-        self.host.set_clock(outcome, sent_at=before)
+        self.host.server_clock.set(outcome, sent_at=before)
         return self.host.clock.time() - before
 
     def _ask(
-        self, make: Callable[[], Request], path: str, weight: int, decode: Callable[[bytes], A]
+        self, make: Callable[[], Request], path: str, kind: LimitKind, weight: int, decode: Callable[[bytes], A]
     ) -> Call[A | _Refusal]:
         """Send one request in a place of its own among those in flight, made (and signed) when it may leave."""
-        self.host.check(self.longest_wait)  # what is refused in any case need not wait for a place
-        with self.host.in_flight.place(path, weight, self.width) as turn:
+        self.host.bans.check(self.longest_wait)  # what is refused in any case need not wait for a place
+        account = self._account
+        with self.host.in_flight.place(limit_key(path, kind, account), weight, self.width) as turn:
             while not turn.done():
                 yield Wait(math.inf, until=turn)
-            yield from self.host.acquire(weight, self.longest_wait, path)
+            yield from self.host.acquire(weight, self.longest_wait, path, kind=kind, account=account, share=self.share)
             reply = yield make()
             assert reply is not None
-            return self._judge(reply, path, decode)  # before the place is free: whoever takes it knows of a ban
+            return self._judge(reply, path, kind, decode)  # before the place is free: whoever takes it knows of a ban
 
     def _signed(self, params: Mapping[str, Any]) -> Request:
         sent = {name: value for name, value in params.items() if value is not None}
@@ -132,7 +138,7 @@ class Caller(Generic[T]):
         url = f"{self.host.base_url}{self.path}?{query}&signature={signature}"
         return Request(url, {"X-MBX-APIKEY": self.credentials.api_key})
 
-    def _judge(self, reply: Reply, path: str, decode: Callable[[bytes], A]) -> A | _Refusal:
+    def _judge(self, reply: Reply, path: str, kind: LimitKind, decode: Callable[[bytes], A]) -> A | _Refusal:
         """The answer, or a refusal with what it asks for; the host takes note of what either says."""
         status = reply.status
         if status == 200:  # noqa: PLR2004
@@ -141,9 +147,9 @@ class Caller(Generic[T]):
             except (ValueError, RecursionError):
                 pass
             else:
-                self.host.record_response(status, reply.header, path)
+                self.host.record_response(status, reply.header, path, account=self._account)
                 return answer
-        self.host.record_response(status, reply.header, path, accepted=False)
+        self.host.record_response(status, reply.header, path, account=self._account, accepted=False)
         if status is None:
             return _Refusal(ErrorInfo(ErrorAction.RETRY, f"the exchange could not be reached ({reply.fault})"))
         code, banned_until_ms = _error_code(reply.body)
@@ -151,17 +157,24 @@ class Caller(Generic[T]):
         retry_after = reply.header("retry-after")
         if status in (418, 429) or info.action is ErrorAction.THROTTLE or (status == 403 and code is None):  # noqa: PLR2004
             self.host.record_throttle(
-                status, retry_after, banned_until_ms=banned_until_ms, code=code, path=path, date=date
+                status,
+                retry_after,
+                banned_until_ms=banned_until_ms,
+                code=code,
+                path=path,
+                kind=kind,
+                account=self._account,
+                date=date,
             )
             return _Refusal(info, code, status, is_throttled=True)
-        return _Refusal(info, code, status, self.host.asked_wait(retry_after, date))
+        return _Refusal(info, code, status, self.host.bans.asked_wait(retry_after, date))
 
     def _wait_or_raise(self, refusal: _Refusal, attempt: int) -> Call[None]:
         """Wait before the next attempt, or raise what ends the call."""
         action = refusal.info.action
         if refusal.is_throttled:
             if attempt == self.attempts:
-                self.host.raise_throttle()
+                self.host.bans.raise_throttle()
             return  # the clearance of the next attempt waits, or raises what is too long to wait for
         if action not in (ErrorAction.RETRY, ErrorAction.RETRY_SLOWLY, ErrorAction.RESYNC):
             raise error_for(refusal.info, code=refusal.code, status=refusal.status or 0)

@@ -63,12 +63,7 @@ _PKCS12 = re.compile(rb"0(?:[\x00-\x7f]|\x80|\x81.|\x82..|\x83...)\x02\x01\x03",
 
 @dataclass(frozen=True)
 class Credentials:
-    """An API key with what signs for it. Its representation shows neither.
-
-    :param api_key: sent with each signed request
-    :param kind: the kind of signature
-    :param sign: signs the bytes of a query and returns the signature, ready to stand in the query
-    """
+    """API key and its signer: bytes of a query -> signature, as it stands in the query. Shows neither."""
 
     api_key: str = field(repr=False)
     kind: KeyKind
@@ -290,10 +285,7 @@ def key_text(content: bytes) -> str:
 
 
 def plain_text(text: str) -> str:
-    """A key's text without what JSON, editors and secret stores put around it.
-
-    Escaped line breaks and a byte order mark are undone, and the base64 of a PEM.
-    """
+    """Undo what JSON, editors and stores do to a key: escaped line breaks, a byte order mark, base64 of a PEM."""
     text = _ESCAPED_BREAK.sub("\n", text).replace("\ufeff", "")
     if "-----BEGIN" not in text:
         with suppress(ValueError):

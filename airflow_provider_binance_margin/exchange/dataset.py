@@ -158,11 +158,8 @@ class Dataset:
     def request(
         self, scope: Scope, start: int, end: int, *, size: int | None = None, at: int | None = None
     ) -> dict[str, Any]:
-        """Parameters of one request.
+        """Parameters of one request for ``[start, end)`` in ms.
 
-        :param start: first millisecond of the window
-        :param end: first millisecond after it
-        :param size: rows on the page, the endpoint's most if None
         :param at: the page's number, or a ledger's ``fromId``
         """
         pair = {} if self.pair_param is None else {self.pair_param: scope.isolated_symbol}
@@ -175,10 +172,7 @@ class Dataset:
         return partial(self.read_page, size=size)
 
     def record(self, line: bytes) -> Record:
-        """A record from its own line.
-
-        :raises UnreadableAnswerError: when it is none
-        """
+        """Decode a record from its own line; UnreadableAnswerError if it is none."""
         page = self.read_page(b"[%b]" % line if self.is_ledger else b'{"rows":[%b],"total":1}' % line)
         if len(page.records) != 1:
             raise UnreadableAnswerError("not one row")

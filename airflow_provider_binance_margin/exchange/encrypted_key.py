@@ -23,10 +23,8 @@ _PROGRAM = f"from {__name__} import main; main()"
 
 
 def load_apart(label: str, data: bytes, passphrase: bytes) -> PrivateKeyTypes:
-    """Load one encrypted private key, while other threads go on.
+    """Load one encrypted private key, as `credentials.load_block` does, while other threads go on.
 
-    :param label: the PEM's label; empty for DER
-    :raises TypeError, ValueError, UnsupportedAlgorithm: as `credentials.load_block`
     :raises BinanceConfigError: when it takes more than two minutes
     """
     from cryptography.exceptions import UnsupportedAlgorithm

@@ -1,4 +1,4 @@
-"""What can go wrong at the exchange, and what each error code asks for.
+"""Errors of the exchange, and the action that each error code asks for.
 
     BinanceError
     ├── BinanceTransientError        try again: network, 5xx, an answer that is not the exchange's or cannot be read
@@ -78,7 +78,7 @@ class BinanceSpanError(BinanceRequestError):
 
 
 class ErrorAction(Enum):
-    """What to do about an answer."""
+    """Reaction to an answer."""
 
     RETRY = "retry"
     RETRY_SLOWLY = "retry slowly"
@@ -91,11 +91,7 @@ class ErrorAction(Enum):
 
 
 class ErrorInfo(NamedTuple):
-    """What one error code means, in our words.
-
-    :param advice: what to do
-    :param text: what it means and how it is cured
-    """
+    """Meaning of one error code and its cure, in our words."""
 
     action: ErrorAction
     text: str
@@ -189,7 +185,7 @@ _BY_ACTION: dict[ErrorAction, type[BinanceError]] = {
 
 
 def error_info(code: int | None, status: int) -> ErrorInfo:
-    """What an answer's code and HTTP status ask for.
+    """Meaning of an answer's code and HTTP status.
 
     An unknown code is fatal below 500 and transient from 500 on. An answer without one is not the exchange's:
     balancers, proxies and portals send such for a time.

@@ -1,4 +1,4 @@
-"""What a forked child must not share with its parent, whatever other threads were doing at the fork: locks and more."""
+"""Fork safety: locks and other state that a forked child must not share with its parent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 
 class Renewable(Protocol):
-    """What a forked child must begin anew."""
+    """State that a forked child must begin anew."""
 
     def renew(self) -> None:
         """Let go of what is the parent's."""

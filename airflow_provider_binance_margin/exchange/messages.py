@@ -1,4 +1,4 @@
-"""What a call and its transport hand each other: a request or a wait one way, a reply the other."""
+"""Messages between a call and its transport: a request or a wait one way, a reply the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What to send: a GET. Its representation shows neither the query nor the headers.
+    """GET request. Its representation shows neither the query nor the headers.
 
     :param url: the whole URL, ready to send as it is: encoding it again would break the signature
     :param headers: the headers to send
@@ -25,9 +25,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Wait:
-    """How long to do nothing.
+    """Pause before the call goes on.
 
-    :param seconds: how long at most
+    :param seconds: its length at most
     :param reason: why, fit for a log; empty where it is only the pace
     :param until: ends the wait as soon as it is done
     """
@@ -39,7 +39,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back.
+    """Answer, or failure of the transport.
 
     :param status: the HTTP status; None when the transport failed
     :param headers: the headers, names in any case; a multidict's items are all of them

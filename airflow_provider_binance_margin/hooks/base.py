@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_binance_margin.exchange.host import Host
+    from airflow_provider_binance_margin.exchange.rate_limiter import LimitKind
 
 T = TypeVar("T")
 
@@ -120,9 +121,10 @@ class BinanceBaseHook(BaseHook):
         *,
         weight: int,
         decode: Callable[[bytes], T],
+        kind: LimitKind = "IP",
         patient: bool = True,
     ) -> T:
-        caller = self.settings.caller(path, weight, decode, width=self.max_connections)
+        caller = self.settings.caller(path, weight, decode, kind=kind, width=self.max_connections)
         if patient:
             return self._drive(caller.call(params or {}))
         hasty = replace(caller, attempts=2, longest_wait=_TEST_TIMEOUT)

@@ -239,7 +239,7 @@ class BinanceHook(BinanceBaseHook):
 
     def _page(self, dataset: Dataset, params: Mapping[str, Any]) -> Page:
         decode = dataset.reader_of(params.get("limit" if dataset.is_ledger else "size"))
-        return self._get(dataset.path, params, weight=dataset.weight, decode=decode)
+        return self._get(dataset.path, params, weight=dataset.weight, decode=decode, kind=dataset.weight_kind)
 
     def count(self, counter: RecordCounter) -> Count:
         """Poll once: one request of one row, without retries."""

@@ -23,6 +23,7 @@ from airflow_provider_binance_margin.exchange.credentials import (
 )
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
 from airflow_provider_binance_margin.exchange.paging import Span
+from airflow_provider_binance_margin.exchange.rate_limiter import SHARE
 from airflow_provider_binance_margin.hooks.hosts import canonical_url, shared_host
 from airflow_provider_binance_margin.hooks.key_file import read_key_file
 from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
@@ -51,6 +52,7 @@ class Settings:
     :param credentials: API key and signer
     :param recv_window: ms for which a request stays valid
     :param timeout: seconds for one answer
+    :param weight_share: part of each documented limit that all behind this address or account may use together
     :param secrets: values that no log may show
     """
 
@@ -58,6 +60,7 @@ class Settings:
     credentials: Credentials = field(compare=False)  # known by the secrets
     recv_window: int
     timeout: float
+    weight_share: float = SHARE
     secrets: tuple[str, ...] = field(repr=False, default=())
 
     @property
@@ -78,7 +81,8 @@ class Settings:
 
     def caller(self, path: str, weight: int, decode: Callable[[bytes], T], **options: Any) -> Caller[T]:
         """Make the caller of an endpoint; `options` are those of `Caller`."""
-        return Caller(self.host, self.credentials, path, weight, decode, self.recv_window, **options)
+        share = self.weight_share
+        return Caller(self.host, self.credentials, path, weight, decode, self.recv_window, share=share, **options)
 
     def counter(
         self, dataset: Dataset, scope: Scope, start: int, end: int | None, *, settle: float, max_span: float | None
@@ -88,7 +92,8 @@ class Settings:
         :param settle: seconds after its end at which the window counts as closed
         :param max_span: seconds; the longest window per request, the dataset's own if None
         """
-        caller = self.caller(dataset.path, dataset.weight, dataset.reader_of(rows_asked(dataset)), attempts=1)
+        decode, kind = dataset.reader_of(rows_asked(dataset)), dataset.weight_kind
+        caller = self.caller(dataset.path, dataset.weight, decode, attempts=1, kind=kind)
         span = Span(dataset.span_ms(max_span))
         return RecordCounter(caller, start, end, span=span, settle=settle, dataset=dataset, scope=scope)
 
@@ -140,6 +145,7 @@ def read_settings(conn: Connection) -> Settings:
         ),
         recv_window=int(_number(extra, "recv_window", default=5000, least=1, most=59_999, whole=True)),
         timeout=_number(extra, "timeout", default=15, least=0.1, most=600, whole=False),
+        weight_share=_number(extra, "weight_share", default=SHARE, least=0.05, most=0.95, whole=False),
         secrets=(*secrets_of(conn), *([key_text] if key_text else [])),
     )
 

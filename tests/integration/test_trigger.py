@@ -24,7 +24,7 @@ from versions import import_string
 from airflow_provider_binance_margin.exchange import credentials, encrypted_key
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.scope import Scope
-from airflow_provider_binance_margin.triggers import shared_stream
+from airflow_provider_binance_margin.triggers import client, shared_stream
 from airflow_provider_binance_margin.triggers.client import fetch_settings
 from airflow_provider_binance_margin.triggers.force_liquidation import (
     ForceLiquidationEventTrigger,

@@ -173,7 +173,7 @@ def test_waits(retry_after, date, until, status):
     exchange.host.record_response(status, {"date": date}.get)
     exchange.host.record_throttle(status, retry_after, banned_until_ms=until)
     try:
-        exchange.host.raise_throttle()
+        exchange.host.bans.raise_throttle()
     except BinanceError as error:
         assert 0.9 <= error.retry_after <= 3 * 86_400  # noqa: PT017 - it is raised in any case
         hides_secrets(error)
@@ -184,7 +184,9 @@ extras = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
     max_leaves=5,
 )
-fields = st.sampled_from(["private_key", "key_file", "private_key_passphrase", "recv_window", "timeout", "other"])
+fields = st.sampled_from(
+    ["private_key", "key_file", "private_key_passphrase", "recv_window", "timeout", "weight_share", "other"]
+)
 
 
 @fuzzed

@@ -321,7 +321,7 @@ def test_a_limit_met_while_asking_for_the_time_holds_for_the_request_too(rig, re
     before = [refusal(400, -1021)]
     if when == "when the offset is old":
         rig.clock.sleep(-1_801.0)
-        rig.host.set_clock(NOW_MS - 1_801_000, sent_at=rig.clock.time())
+        rig.host.server_clock.set(NOW_MS - 1_801_000, sent_at=rig.clock.time())
         rig.clock.sleep(1_801.0)
         before = []
     error = failure(rig, [*before, answer])
@@ -331,12 +331,12 @@ def test_a_limit_met_while_asking_for_the_time_holds_for_the_request_too(rig, re
 
 def test_while_nothing_may_be_sent_the_time_is_not_asked_for_either(rig, ok):
     """Neither during a ban nor before a 429 is over, however old the offset."""
-    rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+    rig.host.server_clock.set(NOW_MS, sent_at=rig.clock.time())
     rig.clock.sleep(1_801.0)
     rig.host.record_throttle(429, "50", banned_until_ms=None)
     rig.call([Reply(500), ok])
     assert rig.sent[0].at == pytest.approx(5_000.0 + 1_801.0 + 50.0, abs=0.1)
-    rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+    rig.host.server_clock.set(NOW_MS, sent_at=rig.clock.time())
     rig.clock.sleep(1_801.0)
     rig.sent.clear()
     rig.host.record_throttle(418, "20", banned_until_ms=None)
@@ -346,15 +346,17 @@ def test_while_nothing_may_be_sent_the_time_is_not_asked_for_either(rig, ok):
 def test_asking_for_the_time_takes_its_own_weight_from_the_pace(rig, ok):
     """It is 1, whatever that of the endpoint."""
     rig.caller = replace(rig.caller, weight=10)
-    rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+    rig.host.server_clock.set(NOW_MS, sent_at=rig.clock.time())
     rig.clock.mono += 1_801.0
+    weights, acquire = [], rig.host.acquire
+    rig.host.acquire = lambda weight, *args, **options: weights.append(weight) or acquire(weight, *args, **options)
     rig.call([Reply(500), ok])
-    assert rig.host._tokens == 1_200 - 1 - 10
+    assert weights == [1, 10]
 
 
 def test_a_short_limit_met_while_asking_for_the_time_is_waited_out(rig, ok):
     """A 429 of some seconds holds the request back, and the clock is measured after it."""
-    rig.host.set_clock(NOW_MS, sent_at=rig.clock.time())
+    rig.host.server_clock.set(NOW_MS, sent_at=rig.clock.time())
     rig.clock.sleep(1_801.0)
     rig.call([Reply(429, {"Retry-After": "20"}), ok, ok])
     assert [round(request.at - rig.sent[0].at) for request in rig.sent[:2]] == [0, 20]

@@ -478,7 +478,9 @@ def test_a_field_that_must_be_text_is_refused_as_anything_else(name, value):
 @pytest.mark.parametrize("blank", [None, "", "  "], ids=repr)
 def test_a_blank_field_is_none(blank):
     """Forms send empty fields."""
-    extra = dict.fromkeys(["private_key", "key_file", "private_key_passphrase", "recv_window", "timeout"], blank)
+    extra = dict.fromkeys(
+        ["private_key", "key_file", "private_key_passphrase", "recv_window", "timeout", "weight_share"], blank
+    )
     got = read_settings(conn(extra=extra))
     assert (got.credentials.kind, got.recv_window, got.timeout) == ("HMAC", 5000, 15)
 
@@ -560,3 +562,18 @@ def test_any_connection_is_usable_or_refused_with_our_own_error(login, password,
     except BinanceConfigError as error:
         text = str(error)
     assert [s for s in secrets_of(connection) if len(s) > 30 and s in text] == []
+
+
+@pytest.mark.parametrize(("given_value", "expected"), [(None, 0.6), (0.05, 0.05), (0.95, 0.95), ("0.3", 0.3)], ids=repr)
+def test_a_share_of_the_limits_is_a_part_of_one(given_value, expected):
+    """A number or its text; 0.6 if it is left out."""
+    assert read_settings(conn(extra={"weight_share": given_value})).weight_share == expected
+
+
+@pytest.mark.parametrize("bad", [0, 0.04, 0.96, 1, 60, -0.5, "60 %", True, "nan", "inf", []], ids=str)
+def test_a_share_of_the_limits_that_is_none_is_refused(bad):
+    """The extra and its range are named."""
+    assert (
+        refusal(conn(extra={"weight_share": bad}))
+        == "the connection's extra weight_share must be a number from 0.05 to 0.95"
+    )
