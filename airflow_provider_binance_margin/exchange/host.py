@@ -293,13 +293,16 @@ class Host:
     def _room(self, path: str, weight: int) -> int:
         """Requests that may be in flight on a path.
 
-        At first few, then as many as the square root of what was accepted in a minute, and of the room that is left
-        below the limit no more than a share: so a limit that nobody has told of is not run into by many at once.
+        Few, doubled with the first answer that tells the weight, and again each time that four times as many calls were
+        accepted in a minute, from 64 on. Of the room that is left below the limit they are no more than a share: so a
+        limit that nobody has told of is not run into by many at once.
         """
         usage, now = self._usage.get(path, _Usage()), self.clock.monotonic()
         accepted = usage.accepted if now - usage.accepted_at < _MEMORY else 0
         left = usage.limit_at(now) - self._used(usage, now)
-        return max(min(max(math.isqrt(accepted // weight) + 1, _FEW), left // (_SHARE * weight)), 1)
+        shown = math.isqrt(accepted // weight)
+        few = max(1 << shown.bit_length(), 2 * _FEW) if shown else _FEW
+        return max(min(few, left // (_SHARE * weight)), 1)
 
     def _reserve(self, weight: int, path: str) -> float:
         """Take tokens out of the bucket, into debt if need be, and say how long to wait for them."""
