@@ -14,27 +14,23 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeAlias
 
-from airflow_provider_binance_margin.exchange.dataset import Page, Record
+from airflow_provider_binance_margin.exchange.dataset import Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
-from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Reader, Reading, Sink
+from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Fetch, Reader, Reading, Sink
 
 _SECOND_MS = 1_000
-
-#: (start, end, from_id) -> page of the half-open window, in ms; without an id its newest rows
-FetchFrom: TypeAlias = Callable[[int, int, "int | None"], Page]
 
 
 @dataclass(frozen=True)
 class Ledger:
     """Reader of windows of a ledger whose record key is one integer id.
 
-    :param fetch: fetches one page
+    :param fetch: fetches one page: from an id, or the window's newest rows
     :param limit: the most rows of one page
     """
 
-    fetch: FetchFrom
+    fetch: Fetch
     limit: int
 
     def read(self, start: int, end: int, sink: Sink) -> Reading:
@@ -90,7 +86,6 @@ class Ledger:
 class LedgerReader(Reader):
     """Reader of intervals of a ledger.
 
-    :param fetch: (start, end, from_id) -> page
     :param limit: the most rows of one page
     :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
     """
@@ -129,7 +124,7 @@ def middle_of(start: int, end: int, limit: int) -> int:
 class _CursorRun:
     """The pages of one cursor run.
 
-    :param pages: how many were read
+    :param pages: number of pages read
     :param greatest: the greatest id seen
     :param agrees: False once a page contradicts the order that the cursor relies on
     """
@@ -163,7 +158,7 @@ class _CursorRun:
         return new
 
     def ends_with(self, newest: Sequence[Record]) -> bool:
-        """Whether these are the newest of the rows read: of a second that they cut, any rows will do."""
+        """Tell whether these are the newest of the rows read: of a second that they cut, any rows will do."""
         tail = {record.line: record.time for page in self._tail for record in page}
         lines = {record.line for record in newest}
         oldest = min((record.time or 0 for record in newest), default=0)

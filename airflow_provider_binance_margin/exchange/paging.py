@@ -57,28 +57,28 @@ class Sink(Protocol):
         """Add records; one that the window already has is taken once."""
 
     def distinct(self) -> int:
-        """How many distinct records the current window has, by their key."""
+        """Count the distinct records of the current window, by their key."""
 
     def conflicts(self) -> int:
-        """How many rows of the current window differ from another under the same key."""
+        """Count the rows of the current window that differ from another under the same key."""
 
     def fingerprint(self) -> int:
-        """The same for two readings of a window that brought the same rows, in any order."""
+        """Return a hash of the current window's rows, whatever their order."""
 
     def records(self) -> int:
-        """How many distinct records all windows have: one that several have is kept in its latest version."""
+        """Count the distinct records of all windows: one that several have is kept in its latest version."""
 
     def rows(self) -> int:
-        """How many rows all windows have: more than records where two differ under one key."""
+        """Count the rows of all windows: more than records where two differ under one key."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What it took to read an interval, and what stands for its completeness.
+    """Result of reading an interval: counts, and the proof of its completeness.
 
     :param records: distinct records, by their key
     :param rows: distinct rows: more than records where two differ under one key
-    :param total: what the exchange stated, summed over windows: more than records where windows share one
+    :param total: total stated, summed over windows: more than records where windows share one
     :param requests: requests sent
     :param outside: rows whose time lies outside the window they were asked for
     :param proof: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where
