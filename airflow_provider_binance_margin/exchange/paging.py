@@ -126,10 +126,6 @@ class Span:
         return True
 
 
-def _without_clock() -> float:
-    return 0.0
-
-
 @dataclass(frozen=True)
 class Reader:
     """Reads intervals of one endpoint. Safe to share between threads, each with a sink of its own.
@@ -145,7 +141,7 @@ class Reader:
     span: Span
     require_total: bool = True
     fetch_pages: FetchPages = field(default=map)
-    now: Callable[[], float] = _without_clock
+    now: Callable[[], float] = float
 
     def read(self, start: int, end: int, sink: Sink) -> Reading:
         """Put the complete records of ``[start, end)`` (ms) into the sink.
@@ -186,11 +182,11 @@ class Reader:
 
         :raises BinanceIncompleteError: when it states nothing
         """
-        return sum(self._windows(start, end, lambda first, last: _Window(self, first, last).count()))
+        return sum(self._windows(start, end, lambda first, last: _Window(self, (first, last)).count()))
 
     def read_window(self, start: int, end: int, sink: Sink) -> Reading:
         """Put the complete records of one window into the sink."""
-        return _Window(self, start, end).read(sink)
+        return _Window(self, (start, end)).read(sink)
 
     def ask(self, asks: Iterable[Ask]) -> Iterable[Answer]:
         """Fetch pages of any windows, in any order."""
@@ -215,18 +211,12 @@ class _CappedError(Exception):
 
 @dataclass
 class _Window:
-    """One window of an interval, ``[start, end)`` in ms, and what it takes to read it."""
+    """One window of an interval, and the requests that it took so far."""
 
     reader: Reader
-    start: int
-    end: int
+    bounds: Bounds
     requests: int = 0
     trusted: set[int | None] = field(default_factory=set)  # totals that look like a limit and are none
-
-    @property
-    def bounds(self) -> Bounds:
-        """Start and end."""
-        return self.start, self.end
 
     def __str__(self) -> str:
         return _name(*self.bounds)
@@ -240,7 +230,7 @@ class _Window:
             sink.restart_window()  # the shorter windows to come have the same rows
             if isinstance(error, BinanceSpanError):
                 raise
-        halves = (_Window(self.reader, *half) for half in _halves(*self.bounds))
+        halves = (_Window(self.reader, half) for half in _halves(*self.bounds))
         return sum((half.read(sink) for half in halves), Reading(requests=self.requests))
 
     def count(self) -> int:
@@ -300,12 +290,10 @@ class _Window:
 
     def _is_at_rest(self, read: _Pages) -> bool:
         """Tell whether rows of that age move no more, and the first and the last page are still the same."""
-        if self.end > self.reader.now() * 1000 - DAY_MS:
+        if self.bounds[1] > self.reader.now() * 1000 - DAY_MS:
             return False
-        again = _Pages(read.last)
-        for (_, number), page in self._ask((self.bounds, number) for number in (1, read.last)):
-            again.remember(number, page)
-        return (again.first, again.final) == (read.first, read.final)
+        again = {number: _seen(page) for (_, number), page in self._ask((self.bounds, n) for n in (1, read.last))}
+        return again == {number: read.ends.get(number) for number in again}
 
     def _read_pages(self, sink: Sink, last: int) -> _Pages:
         """Read once: as many pages as the total asks for, or, without `require_total`, until it is met.
@@ -353,10 +341,11 @@ class _Window:
 
     def _add(self, number: int, page: Page, read: _Pages, sink: Sink) -> None:
         """Add a page to the sink; the second in a row without a new row is one too many."""
+        start, end = self.bounds
         before = sink.distinct() + sink.conflicts()
         sink.add(page.records)
         read.totals.add(page.total)
-        read.outside += sum(r.time is None or not self.start <= r.time < self.end for r in page.records)
+        read.outside += sum(r.time is None or not start <= r.time < end for r in page.records)
         is_stale = page.records and sink.distinct() + sink.conflicts() == before
         read.stale = read.stale + 1 if is_stale else 0
         read.has_more = bool(page.records)
@@ -368,7 +357,8 @@ class _Window:
             read.last = max(-(-(page.total or 0) // len(page.records)), 1)
             if read.last > MOST_PAGES:
                 raise BinanceIncompleteError(f"{self} states {page.total} records: not believable")
-        read.remember(number, page)
+        if number in (1, read.last):
+            read.ends[number] = _seen(page)
 
     def _ask(self, asks: Iterable[Ask]) -> Iterator[Answer]:
         for answer in self.reader.ask(asks):
@@ -382,8 +372,7 @@ class _Pages:
 
     :param last: the number of the last page
     :param stale: pages without a new row, one after the other
-    :param first: the rows and the total of the first page
-    :param final: those of the last page
+    :param ends: number of the first and of the last page -> its rows and total
     """
 
     last: int = 1
@@ -391,27 +380,20 @@ class _Pages:
     stale: int = 0
     has_more: bool = True
     totals: set[int | None] = field(default_factory=set)
-    first: tuple[frozenset[bytes], int | None] | None = None
-    final: tuple[frozenset[bytes], int | None] | None = None
+    ends: dict[int, tuple[frozenset[bytes], int | None]] = field(default_factory=dict)
 
     @property
     def total(self) -> int | None:
         """The total that all pages state; None where they state several or none."""
         return next(iter(self.totals)) if len(self.totals) == 1 else None
 
-    def remember(self, current: int, page: Page) -> None:
-        """Keep what the first or the last page holds, to be compared with later."""
-        seen = frozenset(record.line for record in page.records), page.total
-        if current == 1:
-            self.first = seen
-        if current == self.last:
-            self.final = seen
-
     def starts_with(self, page: Page, *, counted: bool) -> bool:
         """Tell whether a page holds the rows of the first one and, if `counted`, states its total."""
-        again = _Pages()
-        again.remember(1, page)
-        return again.first == self.first if counted else (again.first or ())[:1] == (self.first or ())[:1]
+        return _seen(page)[: 1 + counted] == self.ends[1][: 1 + counted]
+
+
+def _seen(page: Page) -> tuple[frozenset[bytes], int | None]:
+    return frozenset(record.line for record in page.records), page.total
 
 
 def _name(start: int, end: int) -> str:
