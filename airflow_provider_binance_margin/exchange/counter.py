@@ -74,8 +74,6 @@ class RecordCounter:
     :param end: first millisecond after it; None for a window that stays open
     :param span: the longest window asked for at once
     :param settle: seconds after its end, by the exchange's clock, at which a window counts as closed
-    :param dataset: what is counted
-    :param scope: of which part of the account
     """
 
     def __init__(
@@ -159,7 +157,7 @@ class RecordCounter:
         return start + self._span.ms if settled <= start else min(start + self._span.ms, settled)
 
     def _ask(self, start: int, stop: int) -> Call[tuple[int, Record | None]]:
-        """How many records one window has, and the newest of them."""
+        """Return the number of one window's records, and the newest of them."""
         page = yield from self._page(start, stop)
         if self._dataset.is_ledger:
             if len(page.records) < self._dataset.max_size:

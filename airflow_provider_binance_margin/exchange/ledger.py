@@ -15,27 +15,23 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import TypeAlias
 
 from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
-from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Reader, Reading, Sink
+from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Bounds, Fetch, Reader, Reading, Sink
 
 _SECOND_MS = 1_000
-
-#: (start, end, from_id) -> page of the half-open window, in ms; without an id its newest rows
-FetchFrom: TypeAlias = Callable[[int, int, "int | None"], Page]
 
 
 @dataclass(frozen=True)
 class Ledger:
     """Reader of windows of a ledger whose record key is one integer id.
 
-    :param fetch: fetches one page
+    :param fetch: fetches one page: from an id, or the window's newest rows
     :param limit: the most rows of one page
     """
 
-    fetch: FetchFrom
+    fetch: Fetch
     limit: int
 
     def read(self, start: int, end: int, sink: Sink) -> Reading:
@@ -49,7 +45,7 @@ class Ledger:
             again, requests = self.fetch(start, end, None).records, requests + 1
             if _lines(again) == _lines(newest):
                 sink.add(newest)
-                return self._reading(sink, requests, partial(self._shows, start, end, _lines(newest)))
+                return self._reading(sink, requests, (start, end), partial(_shows, _lines(newest)))
             if requests > READINGS:
                 raise BinanceIncompleteError(
                     f"the window [{start}, {end}) ms was answered {requests} times and never twice alike: try later"
@@ -66,7 +62,7 @@ class Ledger:
             requests += 1
             agrees = is_confirmed(self.fetch(start, end, None).records)
         if agrees and not sink.conflicts():
-            return self._reading(sink, requests, lambda: is_confirmed(self.fetch(start, end, None).records))
+            return self._reading(sink, requests, (start, end), lambda page: is_confirmed(page.records))
         sink.restart_window()
         middle = middle_of(start, end, self.limit)
         return (
@@ -75,13 +71,10 @@ class Ledger:
             + self.read(middle, end, sink)
         )
 
-    def _shows(self, start: int, end: int, lines: set[bytes]) -> bool:
-        return _lines(self.fetch(start, end, None).records) == lines
-
     @staticmethod
-    def _reading(sink: Sink, requests: int, is_unchanged: Callable[[], bool]) -> Reading:
+    def _reading(sink: Sink, requests: int, bounds: Bounds, is_unchanged: Callable[[Page], bool]) -> Reading:
         records, rows = sink.distinct(), sink.distinct() + sink.conflicts()
-        return Reading(records, rows, records, requests, proof="exhausted", looks=(is_unchanged,))
+        return Reading(records, rows, records, requests, proof="exhausted", looks=(((bounds, None), is_unchanged),))
 
     def _run(self, start: int, end: int, sink: Sink) -> _CursorRun:
         """Read a window by cursor, as long as its pages agree with each other."""
@@ -98,7 +91,6 @@ class Ledger:
 class LedgerReader(Reader):
     """Reader of intervals of a ledger.
 
-    :param fetch: (start, end, from_id) -> page
     :param limit: the most rows of one page
     :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
     """
@@ -137,7 +129,7 @@ def middle_of(start: int, end: int, limit: int) -> int:
 class _CursorRun:
     """The pages of one cursor run.
 
-    :param pages: how many were read
+    :param pages: number of pages read
     :param greatest: the greatest id seen
     :param agrees: False once a page contradicts the order that the cursor relies on
     """
@@ -171,7 +163,7 @@ class _CursorRun:
         return new
 
     def ends_with(self, newest: Sequence[Record]) -> bool:
-        """Whether these are the newest of the rows read: of a second that they cut, any rows will do."""
+        """Tell whether these are the newest of the rows read: of a second that they cut, any rows will do."""
         tail = {record.line: record.time for page in self._tail for record in page}
         lines = _lines(newest)
         oldest = min((record.time or 0 for record in newest), default=0)
@@ -180,3 +172,7 @@ class _CursorRun:
 
 def _lines(records: Sequence[Record]) -> set[bytes]:
     return {record.line for record in records}
+
+
+def _shows(lines: set[bytes], page: Page) -> bool:
+    return _lines(page.records) == lines

@@ -1,10 +1,10 @@
-"""How a whole window of an endpoint that answers ``rows`` and ``total`` is read: completely, or not at all.
+"""Pager of an endpoint that answers ``rows`` and ``total``: a window is read completely, or an error is raised.
 
 Rows come newest first and move while one pages: a row that enters shifts all behind it. So equal rows are taken once,
 all pages must state one total, and the distinct records must number it; what does not agree is read again. A row that
 leaves while another enters keeps the total: what took several pages is confirmed, by a second reading or, where rows
 rest, by its first and its last page. A total that looks like a server's limit is held against those of the window's
-halves.
+halves, which are asked for beside the pages: two shares of it, neither of them empty, prove that nothing is cut off.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, TypeAlias, TypeVar
+from itertools import chain
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError, BinanceSpanError
@@ -31,8 +32,13 @@ _CAP_STEP = 500
 
 #: (start, end, current) -> page; the window is half-open, in ms. A ledger is asked for its newest rows, or from an id
 Fetch: TypeAlias = Callable[[int, int, "int | None"], Page]
-#: fetches the pages of these numbers, in any way, and yields them in any order
-FetchPages: TypeAlias = Callable[[Callable[[int], Page], Iterable[int]], Iterable[Page]]
+#: (start, end) in ms
+Bounds: TypeAlias = tuple[int, int]
+#: a window and the number of one of its pages, or the cursor of a ledger
+Ask: TypeAlias = tuple[Bounds, Any]
+Answer: TypeAlias = tuple[Ask, Page]
+#: maps a function over pages: one by one or side by side, in any order
+FetchPages: TypeAlias = Callable[[Callable[[Ask], Answer], Iterable[Ask]], Iterable[Answer]]
 
 
 class Sink(Protocol):
@@ -51,33 +57,33 @@ class Sink(Protocol):
         """Add records; one that the window already has is taken once."""
 
     def distinct(self) -> int:
-        """How many distinct records the current window has, by their key."""
+        """Count the distinct records of the current window, by their key."""
 
     def conflicts(self) -> int:
-        """How many rows of the current window differ from another under the same key."""
+        """Count the rows of the current window that differ from another under the same key."""
 
     def fingerprint(self) -> int:
-        """The same for two readings of a window that brought the same rows, in any order."""
+        """Return a hash of the current window's rows, whatever their order."""
 
     def records(self) -> int:
-        """How many distinct records all windows have: one that several have is kept in its latest version."""
+        """Count the distinct records of all windows: one that several have is kept in its latest version."""
 
     def rows(self) -> int:
-        """How many rows all windows have: more than records where two differ under one key."""
+        """Count the rows of all windows: more than records where two differ under one key."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What it took to read an interval, and what stands for its completeness.
+    """Result of reading an interval: counts, and the proof of its completeness.
 
     :param records: distinct records, by their key
     :param rows: distinct rows: more than records where two differ under one key
-    :param total: what the exchange stated, summed over windows: more than records where windows share one
+    :param total: total stated, summed over windows: more than records where windows share one
     :param requests: requests sent
     :param outside: rows whose time lies outside the window they were asked for
     :param proof: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where
         no total is stated and every page was read
-    :param looks: for each window, ascending: look once more, and tell whether its first page is the same
+    :param looks: for each window, ascending: tell whether its first page, asked for once more, is the same
     """
 
     records: int = 0
@@ -86,7 +92,7 @@ class Reading:
     requests: int = 0
     outside: int = 0
     proof: str = "total"
-    looks: tuple[Callable[[], bool], ...] = field(default=(), repr=False, compare=False)
+    looks: tuple[tuple[Ask, Callable[[Page], bool]], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def conflicts(self) -> int:
@@ -120,18 +126,14 @@ class Span:
         return True
 
 
-def _without_clock() -> float:
-    return 0.0
-
-
 @dataclass(frozen=True)
 class Reader:
     """Reads intervals of one endpoint. Safe to share between threads, each with a sink of its own.
 
     :param fetch: fetches one page of one window
     :param span: the longest window asked for at once
-    :param require_total: whether only an answer that agrees with its own total is accepted
-    :param fetch_pages: how the pages after the first are fetched: one by one, or side by side
+    :param require_total: accept only an answer that agrees with its own total
+    :param fetch_pages: fetches pages, one by one or side by side
     :param now: the exchange's clock, seconds since 1970; without one, the rows of every window may still move
     """
 
@@ -139,7 +141,7 @@ class Reader:
     span: Span
     require_total: bool = True
     fetch_pages: FetchPages = field(default=map)
-    now: Callable[[], float] = _without_clock
+    now: Callable[[], float] = float
 
     def read(self, start: int, end: int, sink: Sink) -> Reading:
         """Put the complete records of ``[start, end)`` (ms) into the sink.
@@ -158,9 +160,10 @@ class Reader:
             requests += reading.requests
             if sink.records() != reading.records and attempt < READINGS:
                 continue
-            looks = [is_unchanged() for is_unchanged in reading.looks[:-1]]
-            requests += len(looks)
-            if all(looks):
+            looks = dict(reading.looks[:-1])
+            unchanged = [looks[ask](page) for ask, page in self.ask(looks)]
+            requests += len(unchanged)
+            if all(unchanged):
                 return replace(
                     reading,
                     records=sink.records(),
@@ -175,15 +178,19 @@ class Reader:
         )
 
     def count(self, start: int, end: int) -> int:
-        """What the exchange states for ``[start, end)`` (ms), with one call per window whose total is no likely limit.
+        """Sum of the totals of the windows of ``[start, end)`` (ms), one request each if none looks like a limit.
 
         :raises BinanceIncompleteError: when it states nothing
         """
-        return sum(self._windows(start, end, lambda first, last: _Window(self, first, last).count()))
+        return sum(self._windows(start, end, lambda first, last: _Window(self, (first, last)).count()))
 
     def read_window(self, start: int, end: int, sink: Sink) -> Reading:
         """Put the complete records of one window into the sink."""
-        return _Window(self, start, end).read(sink)
+        return _Window(self, (start, end)).read(sink)
+
+    def ask(self, asks: Iterable[Ask]) -> Iterable[Answer]:
+        """Fetch pages of any windows, in any order."""
+        return self.fetch_pages(lambda ask: (ask, self.fetch(*ask[0], ask[1])), asks)
 
     def _windows(self, start: int, end: int, do: Callable[[int, int], T]) -> Iterator[T]:
         """Do something for each window, ascending; one that is refused for its length is tried again shorter."""
@@ -204,18 +211,17 @@ class _CappedError(Exception):
 
 @dataclass
 class _Window:
-    """One window of an interval, ``[start, end)`` in ms, and what it takes to read it."""
+    """One window of an interval, and the requests that it took so far."""
 
     reader: Reader
-    start: int
-    end: int
+    bounds: Bounds
     requests: int = 0
 
     def __str__(self) -> str:
-        return f"the window [{self.start}, {self.end}) ms"
+        return _name(*self.bounds)
 
     def read(self, sink: Sink) -> Reading:
-        """All of it; in halves, if the exchange lists or counts no more than a part of it at once."""
+        """Read all of it; in halves, if the exchange lists or counts no more than a part of it at once."""
         sink.start_window()
         try:
             return self._confirmed(sink)
@@ -223,40 +229,41 @@ class _Window:
             sink.restart_window()  # the shorter windows to come have the same rows
             if isinstance(error, BinanceSpanError):
                 raise
-        halves = self._halves()
+        halves = (_Window(self.reader, half) for half in _halves(*self.bounds))
         return sum((half.read(sink) for half in halves), Reading(requests=self.requests))
 
     def count(self) -> int:
-        """What the exchange states, or, where that may be its limit, the sum of what it states for the halves."""
-        total = self._page().total
-        if total is None:
-            raise BinanceIncompleteError(f"the exchange states no total for {self}")
-        return self._count_of_halves() if _is_likely_cap(total) else total
+        """Return the total or, where it may be a limit, the sum of those of its parts, counted level by level."""
+        return self._count(self._totals([self.bounds]))
 
-    def _count_of_halves(self) -> int:
-        halves = self._halves()
-        total = sum(half.count() for half in halves)
-        self.requests += sum(half.requests for half in halves)
-        return total
+    def _count(self, stated: dict[Bounds, int]) -> int:
+        """Return the sum of windows' totals, each checked if it looks like a limit."""
+        count = 0
+        while stated:
+            halved = {bounds: _halves(*bounds) for bounds, total in stated.items() if _is_likely_cap(total)}
+            totals = self._totals(chain.from_iterable(halved.values()))
+            parts = dict[Bounds, int]()
+            for bounds, total in stated.items():
+                halves = {half: totals[half] for half in halved.get(bounds, ())}
+                if not halves or _are_shares(halves, total):
+                    count += total
+                else:
+                    parts |= halves
+            stated = parts
+        return count
 
-    def _halves(self) -> tuple[_Window, _Window]:
-        middle = (self.start + self.end) // 2
-        if middle == self.start:
-            raise BinanceIncompleteError(
-                f"{self} cannot be read in halves: it holds more records than the exchange lists or counts at once, "
-                f"or a multiple of {_CAP_STEP} that cannot be told from such a limit"
-            )
-        return _Window(self.reader, self.start, middle), _Window(self.reader, middle, self.end)
+    def _totals(self, windows: Iterable[Bounds]) -> dict[Bounds, int]:
+        return {bounds: _total(bounds, page) for (bounds, _), page in self._ask((bounds, 1) for bounds in windows)}
 
     def _confirmed(self, sink: Sink) -> Reading:
-        """The reading that agrees with its total and is confirmed, or, without `require_total`, comes twice."""
-        known, agreed, seen = set[int](), False, ""
+        """Return the reading that agrees with its total and is confirmed, or, without `require_total`, comes twice."""
+        known, agreed, seen, last = set[int](), False, "", 1
         for attempt in range(1, READINGS + 1):
             sink.restart_window()
-            read = self._read_pages(sink)
+            read = self._read_pages(sink, last)
             found, rows = sink.distinct(), sink.distinct() + sink.conflicts()
             agrees, is_known = read.totals == {found}, sink.fingerprint() in known
-            if agrees and not is_known and _is_likely_cap(found) and self._count_of_halves() != found:
+            if agrees and not is_known and self._count({self.bounds: found}) != found:
                 raise _CappedError  # asked between reading and confirmation, through which the rows seen were there
             if agrees and rows == found:
                 is_taken = is_known or read.last == 1 or self._is_at_rest(read)
@@ -266,104 +273,87 @@ class _Window:
                 if not agrees and _is_likely_cap(found):
                     raise _CappedError
                 proof = "total" if is_taken else "pages"
-                looks = (partial(self._is_unchanged, read, counted=is_taken),)
+                looks = (((self.bounds, 1), partial(read.starts_with, counted=is_taken)),)
                 return Reading(found, rows, read.total or 0, self.requests, read.outside, proof, looks)
             if agrees or not self.reader.require_total:
                 known.add(sink.fingerprint())
             agreed = agreed or agrees
+            last = read.last if agrees and self.reader.require_total else 1
             seen = f"{found} distinct records seen, total stated as {_stated(read.totals)}"
         if not agreed and _is_likely_cap(found):
             raise _CappedError
         alike = " twice alike" if agreed else ""
         raise BinanceIncompleteError(
-            f"the window [{self.start}, {self.end}) ms was read {READINGS} times and never agreed with its total{alike}"
+            f"{self} was read {READINGS} times and never agreed with its total{alike}"
             f": {seen}. Records are moving, or the exchange counts otherwise; try later, or set require_total=False to "
             "accept two equal readings instead"
         )
 
     def _is_at_rest(self, read: _Pages) -> bool:
-        """Whether rows of that age move no more, and the first and the last page are still the same."""
-        if self.end > self.reader.now() * 1000 - DAY_MS:
+        """Tell whether rows of that age move no more, and the first and the last page are still the same."""
+        if self.bounds[1] > self.reader.now() * 1000 - DAY_MS:
             return False
-        again = _Pages(last=read.last)
-        for _ in self._fetch((1, read.last), again):
-            pass
-        return (again.first, again.final) == (read.first, read.final)
+        again = {number: _seen(page) for (_, number), page in self._ask((self.bounds, n) for n in (1, read.last))}
+        return again == {number: read.ends.get(number) for number in again}
 
-    def _is_unchanged(self, read: _Pages, *, counted: bool) -> bool:
-        """Whether the first page still holds the same rows and, where it is to be relied on, states the same total."""
-        again = _Pages()
-        again.remember(1, self._page())
-        return again.first == read.first if counted else (again.first or ())[:1] == (read.first or ())[:1]
+    def _read_pages(self, sink: Sink, last: int) -> _Pages:
+        """Read once: as many pages as the total asks for, or, without `require_total`, until it is met.
 
-    def _read_pages(self, sink: Sink) -> _Pages:
-        read = _Pages()
-        first = self._take(1, read, sink)
+        :param last: pages that are there for sure, to be asked for at once
+        """
+        read = _Pages(last)
+        self._take(range(1, last + 1), read, sink)
         if self.reader.require_total:
-            self._read_to_total(first, read, sink)
-        else:
-            self._read_until_empty(first, read, sink)
-        return read
-
-    def _read_to_total(self, first: Page, read: _Pages, sink: Sink) -> None:
-        """As many pages as the first one's total asks for."""
-        total, per_page = first.total or 0, len(first.records)
-        if not per_page or total <= per_page:
-            return
-        read.last = -(-total // per_page)
-        if read.last > MOST_PAGES:
-            raise BinanceIncompleteError(f"{self} states {total} records: not believable")
-        for page in self._fetch(range(2, read.last + 1), read):
-            self._add(page, read, sink)
-            if len(read.totals) > 1:
-                return  # something has moved: the rest need not be asked for
-            if not page.records:
-                if self._page().total == total:
-                    raise _CappedError
-                return
-
-    def _read_until_empty(self, page: Page, read: _Pages, sink: Sink) -> None:
-        """Pages until the total is met, or, where it is not, until an empty one."""
-        while page.records and (read.totals != {sink.distinct()} or sink.conflicts()):
+            if len(read.totals) == 1:
+                self._take(range(last + 1, read.last + 1), read, sink)
+            return read
+        self._take((), read, sink)
+        while read.has_more and (read.totals != {sink.distinct()} or sink.conflicts()):
             if read.last == MOST_PAGES:
                 raise BinanceIncompleteError(f"{self} does not end after {MOST_PAGES} pages")
             read.last += 1
-            page = self._take(read.last, read, sink)
+            self._take((read.last,), read, sink)
+        return read
 
-    def _take(self, current: int, read: _Pages, sink: Sink) -> Page:
-        (page,) = self._fetch([current], read)
-        self._add(page, read, sink)
-        return page
+    def _take(self, numbers: Iterable[int], read: _Pages, sink: Sink) -> None:
+        """Put pages into the sink while their totals agree.
 
-    def _add(self, page: Page, read: _Pages, sink: Sink) -> None:
+        :raises _CappedError: when a page is empty although the total goes beyond it
+        """
+        for (_, number), page in self._ask((self.bounds, number) for number in numbers):
+            self._add(number, page, read, sink)
+            if len(read.totals) > 1:
+                return  # something has moved: the rest need not be asked for
+            if not page.records and 1 < number <= read.last and self.reader.require_total:
+                if [again.total for _, again in self._ask([(self.bounds, 1)])] == [read.total]:
+                    raise _CappedError
+                return
+
+    def _add(self, number: int, page: Page, read: _Pages, sink: Sink) -> None:
         """Add a page to the sink; the second in a row without a new row is one too many."""
+        start, end = self.bounds
         before = sink.distinct() + sink.conflicts()
         sink.add(page.records)
         read.totals.add(page.total)
-        read.outside += sum(r.time is None or not self.start <= r.time < self.end for r in page.records)
+        read.outside += sum(r.time is None or not start <= r.time < end for r in page.records)
         is_stale = page.records and sink.distinct() + sink.conflicts() == before
         read.stale = read.stale + 1 if is_stale else 0
+        read.has_more = bool(page.records)
         if read.stale == _STALE_PAGES:
             raise BinanceIncompleteError(
                 f"{self} is answered with the same rows again and again, whichever page is asked for"
             )
+        if number == 1 and page.records and self.reader.require_total:
+            read.last = max(-(-(page.total or 0) // len(page.records)), 1)
+            if read.last > MOST_PAGES:
+                raise BinanceIncompleteError(f"{self} states {page.total} records: not believable")
+        if number in (1, read.last):
+            read.ends[number] = _seen(page)
 
-    def _page(self) -> Page:
-        (page,) = self._fetch([1], _Pages())
-        return page
-
-    def _fetch(self, numbers: Iterable[int], read: _Pages) -> Iterator[Page]:
-        """Fetch the pages of these numbers, in any order; what the first and the last hold is remembered."""
-
-        def fetch(current: int) -> Page:
-            page = self.reader.fetch(self.start, self.end, current)
-            if current in (1, read.last):
-                read.remember(current, page)
-            return page
-
-        for page in self.reader.fetch_pages(fetch, numbers):
+    def _ask(self, asks: Iterable[Ask]) -> Iterator[Answer]:
+        for answer in self.reader.ask(asks):
             self.requests += 1
-            yield page
+            yield answer
 
 
 @dataclass
@@ -372,29 +362,53 @@ class _Pages:
 
     :param last: the number of the last page
     :param stale: pages without a new row, one after the other
-    :param first: the rows and the total of the first page
-    :param final: those of the last page
+    :param ends: number of the first and of the last page -> its rows and total
     """
 
     last: int = 1
     outside: int = 0
     stale: int = 0
+    has_more: bool = True
     totals: set[int | None] = field(default_factory=set)
-    first: tuple[frozenset[bytes], int | None] | None = None
-    final: tuple[frozenset[bytes], int | None] | None = None
+    ends: dict[int, tuple[frozenset[bytes], int | None]] = field(default_factory=dict)
 
     @property
     def total(self) -> int | None:
         """The total that all pages state; None where they state several or none."""
         return next(iter(self.totals)) if len(self.totals) == 1 else None
 
-    def remember(self, current: int, page: Page) -> None:
-        """Keep what the first or the last page holds, to be compared with later."""
-        seen = frozenset(record.line for record in page.records), page.total
-        if current == 1:
-            self.first = seen
-        if current == self.last:
-            self.final = seen
+    def starts_with(self, page: Page, *, counted: bool) -> bool:
+        """Tell whether a page holds the rows of the first one and, if `counted`, states its total."""
+        return _seen(page)[: 1 + counted] == self.ends[1][: 1 + counted]
+
+
+def _seen(page: Page) -> tuple[frozenset[bytes], int | None]:
+    return frozenset(record.line for record in page.records), page.total
+
+
+def _name(start: int, end: int) -> str:
+    return f"the window [{start}, {end}) ms"
+
+
+def _total(bounds: Bounds, page: Page) -> int:
+    if page.total is None:
+        raise BinanceIncompleteError(f"the exchange states no total for {_name(*bounds)}")
+    return page.total
+
+
+def _halves(start: int, end: int) -> tuple[Bounds, Bounds]:
+    middle = (start + end) // 2
+    if middle == start:
+        raise BinanceIncompleteError(
+            f"{_name(start, end)} cannot be read in halves: it holds more records than the exchange lists or counts at "
+            f"once, or a multiple of {_CAP_STEP} that cannot be told from such a limit"
+        )
+    return (start, middle), (middle, end)
+
+
+def _are_shares(halves: dict[Bounds, int], total: int | None) -> bool:
+    """Tell whether a total is the sum of two that are both less: a limit never is."""
+    return sum(halves.values()) == total and min(halves.values()) > 0
 
 
 def _is_likely_cap(number: int | None) -> bool:

@@ -100,13 +100,16 @@ class WeightWindow:
     def room(self, weight: int, now: float) -> int:
         """Requests that may be in flight.
 
-        At first few, then as many as the square root of what was accepted in a minute, and of the room that is left
-        below the limit no more than a share: so a limit that nobody has told of is not run into by many at once.
+        Few, doubled with the first answer that tells the weight, and again each time that four times as many calls were
+        accepted in a minute, from 64 on. Of the room that is left below the limit they are no more than a share: so a
+        limit that nobody has told of is not run into by many at once.
         """
         accepted = self._accepted if now - self._accepted_at < _MEMORY else 0
         few = _FEW if self._heard_at > -math.inf else min(_FEW, self._documented // (_COLD_PART * weight))
+        if shown := math.isqrt(accepted // weight):
+            few = max(1 << shown.bit_length(), 2 * _FEW)
         left = self._limit_at(now) - self._stated() - self._unstated
-        return max(min(max(math.isqrt(accepted // weight) + 1, few), left // (_ROOM_PART * weight)), 1)
+        return max(min(few, left // (_ROOM_PART * weight)), 1)
 
     def queue(self, weight: int, now: float, since_1970: float, share: float) -> int:
         """Queue a call behind all before it; return its ticket."""

@@ -1,4 +1,4 @@
-"""Has a window settled? Everything that waits for it asks here, by the exchange's clock."""
+"""Settling of windows by the exchange's clock, for everything that waits for it."""
 
 from __future__ import annotations
 

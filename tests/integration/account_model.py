@@ -37,7 +37,7 @@ from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteErr
 from airflow_provider_binance_margin.hooks import hosts, session
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
-from airflow_provider_binance_margin.transfers import bounded_map, load
+from airflow_provider_binance_margin.transfers import bounded_map
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
 TODAY = datetime(2026, 1, 20, tzinfo=UTC)
@@ -385,7 +385,7 @@ def ends():
         mock.patch.dict(DATASETS, SMALL),
         mock.patch.object(session, "_Adapter", Wire),
         mock.patch.object(S3Hook, "get_client_type", _client),
-        mock.patch.object(load, "ThreadPoolExecutor", SeededExecutor),
+        mock.patch.object(bounded_map, "ThreadPoolExecutor", SeededExecutor),
         mock.patch.object(bounded_map, "wait", _seeded_wait),
         mock.patch.object(LakeOperator, "log", logging.getLogger(__name__)),
     ):

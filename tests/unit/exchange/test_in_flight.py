@@ -102,7 +102,7 @@ class World:
 
 
 @pytest.mark.parametrize("latency", [0.01, 0.05, 0.4])
-@pytest.mark.parametrize(("limit", "most"), [(10, 4), (30, 6), (60, 8), (100, 11), (200, 15), (900, 16)])
+@pytest.mark.parametrize(("limit", "most"), [(10, 8), (30, 8), (60, 8), (100, 16), (200, 16), (900, 16)])
 def test_a_limit_that_nobody_has_told_of_is_met_by_few(limit, most, latency):
     """Sixteen workers: one 429, and after it what was in flight beside, no more."""
     world = World(latency=latency, limit=limit)
@@ -112,7 +112,15 @@ def test_a_limit_that_nobody_has_told_of_is_met_by_few(limit, most, latency):
     assert {type(error) for error in world.errors} <= {BinanceThrottledError, BinanceBannedError}
 
 
-def test_ten_thousand_records_cost_half_a_second_more():
+@pytest.mark.parametrize("limit", range(5, 65))
+def test_a_limit_of_sixty_or_less_is_met_by_eight_at_most(limit):
+    """Whatever is in flight when it is reached: one 429 and seven beside it."""
+    world = World(latency=0.05, limit=limit)
+    world.work((world.caller(width=16).call({}) for _ in range(limit * 2)), 16)
+    assert (world.answered, len(world.sent) - limit <= 8) == (limit, True)
+
+
+def test_ten_thousand_records_cost_a_quarter_of_a_second_more():
     """A hundred pages, fifty milliseconds away, by a process that knows nothing yet."""
     seconds = {}
     for known in (False, True):
@@ -123,7 +131,7 @@ def test_ten_thousand_records_cost_half_a_second_more():
         seconds[known] = world.clock.mono - 5_000.0
         assert world.answered == 100
     assert seconds[True] == pytest.approx(100 / 16 * 0.05, abs=0.05)
-    assert seconds[False] - seconds[True] <= 0.5
+    assert seconds[False] - seconds[True] <= 0.26
 
 
 @pytest.mark.parametrize("header", [True, False], ids=["used-weight", "no-header"])
@@ -163,7 +171,7 @@ def hear(host, used, status=200, path=PATH, **options):
 
 @pytest.mark.parametrize(
     ("used", "places"),
-    [(0, 4), (16, 5), (25, 6), (60, 8), (225, 16), (2_500, 50), (11_800, 25), (11_990, 1), (99_999, 1)],
+    [(0, 4), (1, 8), (63, 8), (64, 16), (255, 16), (256, 32), (2_500, 50), (11_800, 25), (11_990, 1), (99_999, 1)],
 )
 def test_places_grow_with_the_weight_that_was_accepted(clock, used, places):
     """Up to where the room that is left below the limit is small again."""
@@ -180,19 +188,19 @@ def test_places_are_no_more_than_the_caller_can_carry(clock):
 
 
 def test_a_heavy_call_counts_by_its_weight(clock):
-    """Six answers to calls of weight 100 show no more room than six of weight 1."""
+    """Calls of weight 100 that used 600 show no more room than six of weight 1."""
     host = Host("https://exchange.test", clock)
     hear(host, 600)
-    assert (in_flight(host, weight=100), in_flight(host, weight=1)) == (4, 25)
+    assert (in_flight(host, weight=100), in_flight(host, weight=1)) == (8, 32)
 
 
 def test_what_one_endpoint_shows_is_not_believed_of_another(clock):
     """Each has a limit of its own, and a call of one need not wait for places of another."""
     host = Host("https://exchange.test", clock)
-    hear(host, 400)
+    hear(host, 100)
     busy = [Caller(host, KEY, PATH, 1, json.loads, width=50).call({}) for _ in range(30)]
     taken = [next(call) for call in busy]
-    assert (sum(not isinstance(step, Wait) for step in taken), in_flight(host, "/other")) == (21, 4)
+    assert (sum(not isinstance(step, Wait) for step in taken), in_flight(host, "/other")) == (16, 4)
     for call in busy:
         call.close()
 
@@ -211,7 +219,7 @@ def test_what_was_shown_an_hour_ago_is_forgotten(clock):
     hear(host, 400)
     clock.sleep(1_800)
     hear(host, 10)
-    assert in_flight(host) == 21
+    assert in_flight(host) == 32
     clock.sleep(1_800)
     assert in_flight(host) == 4
 

@@ -6,7 +6,7 @@ compared with every state that the list was in.
 
 import json
 from functools import reduce
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +24,7 @@ from airflow_provider_binance_margin.exchange.paging import HOUR_MS, MOST_PAGES,
 from airflow_provider_binance_margin.lake.spool import Spool
 
 START, END = 1_000_000, 2_000_000
+HALF = (END - START) // 2
 WEEK = 7 * 24 * HOUR_MS
 
 
@@ -256,6 +257,70 @@ def test_a_server_that_caps_the_page_is_read_to_its_end():
     assert (got, reading.requests) == (sorted(rows), 2 * 9)
 
 
+# -- requests one after the other --------------------------------------------------------------------------------------
+
+
+class SideBySide:
+    """Pages fetched so many at once; `rounds` are the round trips that one waits for."""
+
+    def __init__(self, width=16):
+        self.width, self.rounds = width, 0
+
+    def __call__(self, fetch, asks):
+        asks = iter(asks)
+        while at_once := list(islice(asks, self.width)):
+            self.rounds += 1
+            yield from [fetch(ask) for ask in at_once]
+
+
+@pytest.mark.parametrize(
+    ("n", "now", "requests", "rounds"),
+    [
+        (10, old, 1, 1),
+        (11, old, 2 + 2, 1 + 1 + 1),
+        (160, old, 16 + 2, 1 + 1 + 1),
+        (990, old, 99 + 2, 1 + 7 + 1),
+        (1_000, old, 100 + 2 + 2, 1 + 7 + 1 + 1),
+        (1_000, recent, 100 + 2 + 100, 1 + 7 + 1 + 7),
+        (2_000, old, 200 + 2 + 2, 1 + 13 + 1 + 1),
+    ],
+)
+def test_rounds_of_a_reading(n, now, requests, rounds):
+    """The first page, the others, the halves of a likely limit, and the confirmation."""
+    rows = [row(i, START + HALF - n // 2 + i) for i in range(n)]
+    at_once = SideBySide()
+    reading, got = read(Exchange(rows, size=10), Memory(), now=now, fetch_pages=at_once)
+    assert (got, reading.requests, at_once.rounds) == (sorted(rows), requests, rounds)
+
+
+@pytest.mark.parametrize("n", [5, 15])
+def test_rounds_of_several_windows(n):
+    """Their first pages are looked at once more all at once."""
+    rows = [row(i * 1_000 + j, START + 100_000 * i + j) for i in range(10) for j in range(n)]
+    at_once = SideBySide()
+    reading, _ = read(Exchange(rows, size=10), Memory(), span=100_000, now=old, fetch_pages=at_once)
+    assert (reading.requests, at_once.rounds) == (10 * (1 if n <= 10 else 4) + 9, 10 * (1 if n <= 10 else 3) + 1)
+
+
+@pytest.mark.parametrize(
+    ("n", "counted", "requests", "rounds"),
+    [(999, None, 1, 1), (8_000, None, 3, 2), (4_000, 1_000, 1 + 2 + 4 + 8, 4), (6_000, 1_000, 1 + 2 + 4 + 8, 4)],
+)
+def test_rounds_of_a_count(n, counted, requests, rounds):
+    """Halves are counted level by level."""
+    exchange = Capped([row(i, START + 1_000_000 * i // n) for i in range(n)], counted=counted or 10**9)
+    at_once = SideBySide()
+    count = Reader(exchange, Span(WEEK), fetch_pages=at_once).count(START, END)
+    assert (count, len(exchange.asked), at_once.rounds) == (n, requests, rounds)
+
+
+def test_a_window_beyond_a_limit_is_read_in_vain_once():
+    """Its halves tell; then it is read by them."""
+    exchange = Capped([row(i, START + 100 * i) for i in range(9_999)], listed=5_000, counted=5_000)
+    read(exchange, spool(), now=old, fetch_pages=SideBySide(4))
+    assert sum((start, end) == (START, END) for start, end, _ in exchange.asked) == 50
+
+
 # -- everything moves ------------------------------------------------------------------------------------------------
 
 
@@ -476,9 +541,9 @@ def test_a_server_with_a_limit_is_counted_by_halves(caps, n, crowd):
     assert Reader(exchange, Span(WEEK)).count(START, END) == n
 
 
-@pytest.mark.parametrize(("n", "more"), [(999, 0), (1_000, 2), (1_001, 0), (1_500, 2), (1_750, 0), (2_000, 2 + 2 + 2)])
+@pytest.mark.parametrize(("n", "more"), [(999, 0), (1_000, 2), (1_001, 0), (1_500, 2), (1_750, 0), (2_000, 2)])
 def test_a_number_that_looks_like_a_limit_costs_two_requests_more(n, more):
-    """The halves add up; a half that looks like a limit too costs two more."""
+    """The halves add up, and neither has all of it: whatever they look like themselves, nothing is cut off."""
     rows = [row(i, START + 1_000_000 * i // n) for i in range(n)]
     exchange = Exchange(rows)
     reading, got = read(exchange, spool(), now=old)
@@ -501,6 +566,26 @@ def test_a_limit_that_is_reached_while_one_reads_hides_no_row(monkeypatch, requi
         reading, got = read(exchange, Memory(), require_total=require_total, now=now)
         assert got in [sorted(state) for state in exchange.states]
         assert reading.requests == len(exchange.asked)
+
+
+@pytest.mark.parametrize(("first", "last", "levels"), [(0, 400_000, 2), (700_000, 999_999, 2), (600_000, 620_000, 6)])
+def test_a_half_that_has_all_of_it_proves_nothing_and_is_halved(first, last, levels):
+    """A limit cuts it off as it does the whole; so it goes on until the records are shared between two halves."""
+    rows = [row(i, START + first + (last - first) * i // 1_000) for i in range(1_000)]
+    exchange = Exchange(rows)
+    reading, got = read(exchange, spool(), now=old)
+    assert (got, reading.requests) == (sorted(rows), 10 + 2 + 2 * levels)
+    exchange.asked.clear()
+    assert (Reader(exchange, Span(WEEK)).count(START, END), len(exchange.asked)) == (1_000, 1 + 2 * levels)
+
+
+@pytest.mark.parametrize("crowded", [0, 1])
+def test_a_limit_is_seen_where_one_half_is_empty(crowded):
+    """Both say the same number then, however many records there are."""
+    rows = [row(i, START + HALF * crowded + 300 * i) for i in range(1_500)]
+    exchange = Capped(rows, listed=1_000, counted=1_000)
+    reading, got = read(exchange, spool(), now=old)
+    assert (got, reading.total, Reader(exchange, Span(WEEK)).count(START, END)) == (sorted(rows), 1_500, 1_500)
 
 
 @pytest.mark.parametrize("caps", [{"counted": 1_000}, {"listed": 1_000}])
@@ -545,8 +630,6 @@ def test_whatever_the_limits_all_is_read_or_it_is_an_error(times, size, caps, re
 
 
 # -- an interval of several windows ------------------------------------------------------------------------------------
-
-HALF = (END - START) // 2
 
 
 @SINKS
