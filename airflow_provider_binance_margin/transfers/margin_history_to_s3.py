@@ -114,7 +114,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         """Load the run's interval and return the small result: counts, bounds and at most 100 keys."""
         choice, identity = self.plan(context), self.identity()
         self._choice, self._tally = choice, None
-        self._run = _run_of(context, is_resumed=self._waits is not None)
+        self._run = run_of(context, is_resumed=self._waits is not None)
         for interval in choice.intervals:
             told = (interval, identity["scope"], identity["account"], choice.source)
             self.log.info("Loading %s, scope %s, account %s, from %s.", *told)
@@ -192,7 +192,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         return lineage_of(self.known_dataset.path, self._tally)
 
 
-def _run_of(context: Context, *, is_resumed: bool) -> Run:
+def run_of(context: Context, *, is_resumed: bool) -> Run:
     """What identifies this task's tries; before Airflow 3.3 a run has no number of clears to tell."""
     from airflow_provider_binance_margin.lake.object_metadata import Run
 
