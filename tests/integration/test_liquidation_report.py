@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import hashlib
 import json
+import re
+import subprocess
+import sys
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -428,6 +432,26 @@ def test_anothers_object_is_not_replaced(lake, s3, run_task):
     assert done.state == "failed"
     assert "must not be replaced" in str(done.error)
     assert "report_key" in str(done.error)
+
+
+def test_the_rule_run_by_hand_finds_the_same(lake, s3, tmp_path):
+    """The page's own code, over a copy of the lake."""
+    lake.fill(cross(capital_flow=[entry("LIQUIDATION_FEE", HOUR)], force_liquidation=[order(9 * HOUR)]))
+    lake.report()
+    for key, body in s3.objects().items():
+        file = tmp_path / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(body)
+    [code] = re.findall(r"<!-- run: report -->\n```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("s3://my-lake", str(tmp_path))], capture_output=True, text=True, check=True
+    )
+
+    found = ast.literal_eval(done.stdout)
+    names = [name for name in COLUMNS if name != "reason"]
+    assert found == [tuple(row[name] for name in names) for row in lake.rows()]
+    assert [row[2] for row in found] == ["takeover", "certain"]
 
 
 def test_accounts_are_told_apart(lake):
