@@ -72,7 +72,13 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
         "sensors": [{"integration-name": "Binance", "python-modules": [f"{package}.sensors.{n}" for n in names]}],
         "triggers": [{"integration-name": "Binance", "python-modules": [f"{package}.triggers.{n}" for n in names]}],
         "operators": [
-            {"integration-name": "Binance", "python-modules": [f"{package}.operators.{name}_audit" for name in names]}
+            {
+                "integration-name": "Binance",
+                "python-modules": [
+                    *(f"{package}.operators.{name}_audit" for name in names),
+                    f"{package}.operators.liquidation_report",
+                ],
+            }
         ],
         "connection-types": [
             {

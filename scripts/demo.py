@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo_lake import CROSS, Stored, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
-from demo_more import LIVE_DAG_ID, POLL_SECONDS, example_dags, live, wide_run
+from demo_more import LIVE_DAG_ID, POLL_SECONDS, REPORT_DAG_ID, example_dags, live, takeover, wide_run
 from demo_screen import Screen
 from local_stack import Backfill, Stack, StackError
 from local_stack.signals import ended_by_signals
@@ -61,6 +61,7 @@ class Demo:
         if self._options.again:
             right = self._again(backfill, first) and right
         right = self._wide() and right
+        right = self._takeover() and right
         self._live()
         self._screen.summary()
         self._tell_total(time.monotonic() - start)
@@ -154,6 +155,17 @@ class Demo:
             cells = compare(days, [CROSS], wanted_rows(self._stack.sandbox_url, days), stored)
         screen.verdict(cells, at_the_edges(days, stored))
         return all(cell.right for cell in cells)
+
+    def _takeover(self) -> bool:
+        """A liquidation without an order of the account's own: its records are empty, the ledger tells."""
+        self._screen.heading(f"Taken over without an order: all datasets of three days, then {REPORT_DAG_ID}")
+        with self._screen.step("Load and report"):
+            result, at = takeover(self._stack)
+        found = [(event["level"], event["first_time"]) for event in result["events"] if event["scope"] == CROSS]
+        right = ("takeover", at) in found and not result["cannot_tell"]
+        told = ", ".join(f"{level} at {time}" for level, time in found) or "nothing"
+        self._screen.say(f"Found: {told}; there was a takeover at {at}", "bold green" if right else "red")
+        return right
 
     def _live(self) -> None:
         """A record appears while a DAG watches."""

@@ -1,4 +1,4 @@
-"""What the demo shows after the two weeks: two years in one run, and a DAG that is woken by a new record."""
+"""What the demo shows after the two weeks: two years in one run, a takeover found, and a DAG woken by a new record."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import gzip
 import json
 import shutil
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from airflow_provider_binance_margin.sandbox.stories import tell
 from demo_lake import midnight
 from local_stack import StackError
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 WIDE_DAG_ID = "binance_force_liquidation_by_hand"
 LIVE_DAG_ID = "binance_force_liquidation_live"
+HISTORY_DAG_ID = "binance_margin_history_backfill"
+REPORT_DAG_ID = "binance_liquidation_report"
 LIVE_PREFIX = "binance/live/"
 LATENCY = 0.05
 POLL_SECONDS = 5
@@ -53,9 +57,22 @@ def wide_run(stack: Stack, days: Sequence[date]) -> tuple[dict[str, Any], float]
     finally:
         _set(stack, latency=0.0)
     task = next(task for task in api.tasks(WIDE_DAG_ID) if task["dag_run_id"] == run_id)
-    path = f"dags/{WIDE_DAG_ID}/dagRuns/{run_id}/taskInstances/load/xcomEntries/return_value"
-    value = api.api("GET", path, deserialize=False)["value"]
-    return (json.loads(value) if isinstance(value, str) else value), float(task["duration"])
+    return _result(stack, WIDE_DAG_ID, run_id, "load"), float(task["duration"])
+
+
+def takeover(stack: Stack, days: int = 3) -> tuple[dict[str, Any], str]:
+    """Have the account taken over two days ago, load the last days and report on them: the result, and when it was."""
+    day, now = int(time.time()) // 86_400 - 2, int(time.time() * 1000)
+    stories = ((seed, next(tell(seed, ["takeover"], day, 1, now)).story) for seed in range(100))
+    seed = next(seed for seed, story in stories if not story.scope)  # of the cross account
+    [story] = _post(stack, "stories", {"kinds": ["takeover"], "seed": seed, "first_day": day, "days": 1})
+    for dag_id, conf in ((HISTORY_DAG_ID, {"days": days}), (REPORT_DAG_ID, {})):
+        stack.airflow.api.unpause(dag_id)
+        run_id = stack.airflow.api.trigger(dag_id, conf=conf)
+        _until_done(stack, dag_id, run_id)
+    return _result(
+        stack, REPORT_DAG_ID, run_id, "report"
+    ), f"{datetime.fromtimestamp(story['time'] / 1000, UTC):%FT%TZ}"
 
 
 def live(stack: Stack, s3: S3Client, bucket: str) -> tuple[float, str]:
@@ -74,6 +91,12 @@ def live(stack: Stack, s3: S3Client, bucket: str) -> tuple[float, str]:
         stack.airflow.tend()
         time.sleep(0.2)
     raise StackError(f"The new record was not in S3 after {_ARRIVAL_SECONDS:.0f} s.\n{api.first_failure(LIVE_DAG_ID)}")
+
+
+def _result(stack: Stack, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+    path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+    value = stack.airflow.api.api("GET", path, deserialize=False)["value"]
+    return dict(json.loads(value) if isinstance(value, str) else value)
 
 
 def _until_done(stack: Stack, dag_id: str, run_id: str) -> None:

@@ -100,14 +100,15 @@ class WeightWindow:
     def room(self, weight: int, now: float) -> int:
         """Requests that may be in flight.
 
-        Few, doubled with the first answer that tells the weight, and again each time that four times as many calls were
-        accepted in a minute, from 64 on. Of the room that is left below the limit they are no more than a share: so a
-        limit that nobody has told of is not run into by many at once.
+        Few, and as many as the square root of what was accepted in a minute; light calls are doubled with the first
+        answer, and again each time that four times as many were accepted, from 64 on. Of the room below the limit they
+        are no more than a share: so a limit that nobody has told of is not run into by many at once.
         """
         accepted = self._accepted if now - self._accepted_at < _MEMORY else 0
-        few = _FEW if self._heard_at > -math.inf else min(_FEW, self._documented // (_COLD_PART * weight))
+        light = self._documented // (_COLD_PART * weight)
+        few = _FEW if self._heard_at > -math.inf else min(_FEW, light)
         if shown := math.isqrt(accepted // weight):
-            few = max(1 << shown.bit_length(), 2 * _FEW)
+            few = max(few, shown + 1, min(max(1 << shown.bit_length(), 2 * _FEW), light))
         left = self._limit_at(now) - self._stated() - self._unstated
         return max(min(few, left // (_ROOM_PART * weight)), 1)
 

@@ -70,6 +70,8 @@ def python_value(raw: msgspec.Raw | None, kind: str) -> Any:
     literal = b"null" if raw is None else bytes(raw)
     if literal == b"null":
         return None
+    if kind == "json":
+        return literal.decode()
     return _CONVERT[kind](_string_of(literal) if literal.startswith(b'"') else _JSON.decode(literal.decode()))
 
 

@@ -24,7 +24,7 @@ class BinaryFile(Protocol):
         """Hand on what is held back."""
 
 
-#: documented fields in documented order -> what they hold: decimal, integer, string, boolean, timestamp or epoch
+#: documented fields in documented order -> what they hold: decimal, integer, string, boolean, timestamp, epoch or json
 Columns: TypeAlias = Mapping[str, str]
 #: lines (JSON, without line breaks), so many at once
 Batches: TypeAlias = Iterator[list[bytes]]

@@ -115,7 +115,7 @@ def object_metadata(
     body_size: int,
     first: int | None,
     last: int | None,
-    fetched_at: int,
+    fetched_at: int | None,
     not_final: int | None = None,
     provider_version: str,
 ) -> dict[str, str]:
@@ -125,13 +125,14 @@ def object_metadata(
     :param rows: lines; more than the records where rows differ under one key
     :param total: what the exchange stated
     :param proof: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where
-        no total is stated and all was read, "claim" for what the exchange may have forgotten in part
+        no total is stated and all was read, "claim" for what the exchange may have forgotten in part, "derived" for
+        what was made of other objects, all of them proved
     :param sha256: of the uncompressed JSON lines with their newlines
     :param body_sha256: of the object's own bytes
     :param body_size: their number
     :param first: the earliest record's time in ms
     :param last: the latest record's time in ms
-    :param fetched_at: ms, by the exchange's clock
+    :param fetched_at: ms, by the exchange's clock; None where it was not asked
     :param not_final: rows in a state that may still change; None where a dataset has no such states
     """
     return {
@@ -146,7 +147,7 @@ def object_metadata(
         "body-size": str(body_size),
         "first-updated-time": "" if first is None else iso(first),
         "last-updated-time": "" if last is None else iso(last),
-        "fetched-at": iso(fetched_at),
+        "fetched-at": "" if fetched_at is None else iso(fetched_at),
         **({} if not_final is None else {"not-final": str(not_final)}),
         "provider-version": provider_version,
     }

@@ -45,6 +45,7 @@ def write_parquet(rows: Iterator[Row], columns: Mapping[str, str], file: Any) ->
         "boolean": pa.bool_(),
         "timestamp": pa.timestamp("ms", tz="UTC"),
         "epoch": pa.timestamp("ms", tz="UTC"),
+        "json": pa.string(),
     }
     names = [snake_case(name) for name in columns]
     schema = pa.schema(

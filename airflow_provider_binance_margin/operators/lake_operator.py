@@ -264,20 +264,12 @@ class LakeOperator(BaseOperator):
 
     def connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
         """The exchange, and the bucket, which is there."""
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
-        from airflow_provider_binance_margin.transfers.object_store import ObjectStore
+        from airflow_provider_binance_margin.transfers.object_store import open_store
 
         hook = self._hook = BinanceHook(self.binance_conn_id)
         hook.max_connections = self.max_workers
-        s3 = S3Hook(aws_conn_id=self.aws_conn_id, verify=self.verify)
-        bucket = bucket or s3.service_config.get("bucket_name")
-        if not bucket:
-            raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
-        store = ObjectStore(s3, bucket, self.s3_extra_args or {})
-        store.check_bucket()
-        return hook, store
+        return hook, open_store(bucket, self.s3_extra_args, aws_conn_id=self.aws_conn_id, verify=self.verify)
 
 
 def _check_key(key: str) -> None:

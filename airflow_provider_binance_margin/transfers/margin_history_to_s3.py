@@ -95,7 +95,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         """Load the run's interval and return the small result: counts, bounds and at most 100 keys."""
         plan, series, account = self.plan(context), self.series(), self.known_account()
         self._plan, self._progress = plan, None
-        self._run = _run_of(context, is_resumed=self._waits is not None)
+        self._run = run_of(context, is_resumed=self._waits is not None)
         scopes = f"scope {series[0].scope}" if len(series) == 1 else f"{len(series)} series of datasets and scopes"
         for interval in plan.intervals:
             self.log.info("Loading %s, %s, account %s, from %s.", interval, scopes, account, plan.source)
@@ -189,7 +189,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         return lineage_of((series.dataset.path for series in self.series()), self._progress)
 
 
-def _run_of(context: Context, *, is_resumed: bool) -> Run:
+def run_of(context: Context, *, is_resumed: bool) -> Run:
     """Identity of this task's tries; before Airflow 3.3 a run has no number of clears to tell."""
     from airflow_provider_binance_margin.lake.object_metadata import Run
 

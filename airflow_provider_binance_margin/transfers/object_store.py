@@ -24,6 +24,7 @@ from botocore.exceptions import (
 )
 
 from airflow_provider_binance_margin.failures import LakeError
+from airflow_provider_binance_margin.lake.layout import LayoutError
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -202,9 +203,10 @@ class ObjectStore:
             "If-None-Match"
         )
 
-    def sha256(self, key: str, etag: str) -> str:
+    def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:
         """The checksum of an object's bytes, all of which are read.
 
+        :param copy: a file that they are written to
         :raises StoreError: when the object is no longer the one that was looked at, too
         """
         digest = hashlib.sha256()
@@ -213,6 +215,8 @@ class ObjectStore:
                 body = self._client.get_object(Bucket=self.bucket, Key=key, IfMatch=etag, **self._head_args)["Body"]
                 for chunk in body.iter_chunks(_CHUNK):
                     digest.update(chunk)
+                    if copy is not None:
+                        copy.write(chunk)
             except FlexibleChecksumError:
                 return ""  # nothing has this checksum: the bytes are not those that were put
         return digest.hexdigest()
@@ -298,6 +302,29 @@ class ObjectStore:
             action = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
             raise LakeError(f"{what} {_REFUSED[code]} ({code}): {action}") from None
         raise StoreError(f"{what} failed ({code})" + (f": {hint}" if hint else "")) from None
+
+
+def open_store(
+    bucket: str | None,
+    extra_args: Mapping[str, Any] | None,
+    *,
+    aws_conn_id: str | None,
+    verify: bool | str | None,
+) -> ObjectStore:
+    """Connect to a bucket, which is there; None is the connection's own.
+
+    :raises LayoutError: without a bucket
+    :raises LakeError: when it cannot be used
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    s3 = S3Hook(aws_conn_id=aws_conn_id, verify=verify)
+    bucket = bucket or s3.service_config.get("bucket_name")
+    if not bucket:
+        raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
+    store = ObjectStore(s3, bucket, extra_args or {})
+    store.check_bucket()
+    return store
 
 
 def _connect(hook: S3Hook) -> S3Client:

@@ -33,13 +33,21 @@ def object_tasks(plan: LoadPlan, template: str, all_series: Iterable[Series], ac
                 identity = ObjectIdentity(interval=interval, **series.identity(account))
                 yield ObjectTask(series, identity, render(template, identity))
 
+    check_keys(template, ((task.key, task.identity) for task in tasks()))
+    return tasks()
+
+
+def check_keys(template: str, objects: Iterable[tuple[str, ObjectIdentity]]) -> None:
+    """Refuse a key template that names two objects alike.
+
+    :raises LayoutError: with the cure
+    """
     seen: set[bytes] = set()  # of checksums: the keys of years of hours would fill megabytes
-    for task in tasks():
-        checksum = blake2b(task.key.encode(), digest_size=16).digest()
+    for key, identity in objects:
+        checksum = blake2b(key.encode(), digest_size=16).digest()
         if checksum in seen:
             raise LayoutError(
-                f"the key {template!r} gives {task.key!r} to more than one interval, {task.identity.interval} among "
+                f"the key {template!r} gives {key!r} to more than one interval, {identity.interval} among "
                 "them: it must hold {start}, with a format as fine as the grain"
             )
         seen.add(checksum)
-    return tasks()

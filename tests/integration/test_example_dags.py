@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from versions import PARTITIONS
 
+from airflow_provider_binance_margin.exchange.datasets import DATASETS
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
 PREFIX = "binance/margin/force_liquidation/"
@@ -28,9 +30,17 @@ RUNS = {
     "binance_force_liquidation_query": {},
     "binance_force_liquidation_audit": {},
     "binance_margin_history": {},
+    "binance_margin_history_backfill": {"days": 3},
+    "binance_margin_history_audit": {"days": 4},
+    "binance_liquidation_report": {},
 }
 #: some datasets are remembered for 90 days
-DATES = {"binance_margin_history": (datetime.now(UTC) - timedelta(days=1)).replace(hour=12).isoformat()}
+TODAY = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+DATES = {
+    "binance_margin_history": (TODAY - timedelta(days=1)).isoformat(),
+    **dict.fromkeys([each for each in RUNS if each.startswith("binance_margin_history_")], TODAY.isoformat()),
+    "binance_liquidation_report": TODAY.isoformat(),
+}
 #: these need what `dag.test()` has not, events or partitions: they are run by the task runner below
 BY_TASK = {
     "binance_force_liquidation_live",
@@ -84,6 +94,7 @@ def lake(sandbox_home, s3_client, s3_url, tmp_path_factory):
     from conftest import Bucket
 
     from airflow_provider_binance_margin.sandbox import Sandbox
+    from airflow_provider_binance_margin.sandbox.stories import tell
 
     with Sandbox(days=0, home=sandbox_home) as sandbox:
         for day in (10, 15):
@@ -91,6 +102,11 @@ def lake(sandbox_home, s3_client, s3_url, tmp_path_factory):
             sandbox.add(n=1, at=at(2026, 11, day + 1) - 1)
         sandbox.add(n=7, at=at(2026, 10, 3))
         sandbox.add(n=3, at=at(2026, 11, 15, 8), symbol="BTCUSDT", isolated=True)
+        first = int(TODAY.timestamp()) // 86_400 - 2
+        seed = next(
+            seed for seed in range(99) if not next(tell(seed, ["takeover"], first, 1, at(2099, 1, 1))).story.scope
+        )
+        sandbox.tell(["takeover"], seed=seed, first_day=first, days=1)
         bucket = Bucket(s3_client, "example-dags", s3_url)
         s3_client.create_bucket(Bucket=bucket.name)
         aws = {**bucket.connection(), "extra": json.loads(bucket.connection()["extra"])}
@@ -102,7 +118,9 @@ def lake(sandbox_home, s3_client, s3_url, tmp_path_factory):
         )
         files = {dag_id: str(file) for file in FILES for dag_id in dags_of(file)}
         runs = [[files[dag_id], dag_id, DATES.get(dag_id, NOON), conf] for dag_id, conf in RUNS.items()]
-        bucket.done = program(environment, "dags", json.dumps(runs))
+        bucket.done = program(environment, "dags", json.dumps([run for run in runs if run[1] not in DATES]))
+        environment["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("airflow"))
+        bucket.done |= program(environment, "dags", json.dumps([run for run in runs if run[1] in DATES]))
         bucket.sandbox = sandbox
         yield bucket
 
@@ -179,6 +197,27 @@ def test_the_audit_example_loads_what_was_missing(lake):
 
     assert {"dt=2026-08-18", "dt=2026-11-15"} <= days
     assert len([day for day in days if "dt=2026-08-18" <= day < "dt=2026-11-16"]) == 90
+
+
+def test_the_history_examples_leave_no_day_out(lake):
+    """The backfill loads three days of all datasets, the audit the one before them; what is there is loaded once."""
+    days = {f"dt={TODAY - timedelta(days=back):%Y-%m-%d}" for back in range(1, 5)}
+
+    for dataset in DATASETS:
+        prefix = f"binance/margin/{dataset}/account=binance_default/scope=cross/"
+        assert days <= {key.split("/")[5] for key in lake if key.startswith(prefix)}
+    assert len(lake.done["binance_margin_history_audit"]["results"]) == 2 * len(DATASETS) + 1
+
+
+def test_the_report_example_finds_the_takeover_and_alerts(lake):
+    """Of the days that are whole, one has a takeover, and the others nothing."""
+    done = lake.done["binance_liquidation_report"]
+
+    report = done["results"]["report[-1]"]
+    assert (report["takeover"], report["certain"], report["cannot_tell"], report["none"]) == (1, 0, 0, 2)
+    [line] = done["results"]["alert[-1]"]
+    assert line == f"takeover in {report['events'][0]['scope']} from {report['events'][0]['first_time']}"
+    assert done["tasks"]["alert[-1]"] == "success"
 
 
 # What `dag.test()` cannot run

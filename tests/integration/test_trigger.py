@@ -131,7 +131,7 @@ def test_nothing_blocks_the_triggerer(sandbox, known, make, tmp_path, kind, done
     asyncio.run(first(make()))
 
     assert 400 == sandbox.requests[-1].status
-    assert (set(), {"open_settings", "load_block", "run"}) == (names["loop"], names["others"] - {"open"})
+    assert (set(), {"open_settings", "load_block", "run"}) == (names["loop"], names["others"] - {"open", "sleep"})
     assert kind == "text" or "open" in names["others"]
 
 

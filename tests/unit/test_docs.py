@@ -17,6 +17,7 @@ import pytest
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.exchange.errors import ERRORS
 from airflow_provider_binance_margin.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_binance_margin.operators.liquidation_report import LiquidationReportOperator
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.sandbox.mishaps import KINDS
 from airflow_provider_binance_margin.sensors.margin_history import MarginHistorySensor
@@ -171,6 +172,7 @@ def test_no_error_code_is_invented():
     [
         ("operator.md", MarginHistoryToS3Operator),
         ("audit.md", MarginHistoryAuditOperator),
+        ("report.md", LiquidationReportOperator),
         ("sensor.md", MarginHistorySensor),
         ("events.md", MarginHistoryEventTrigger),
     ],

@@ -87,7 +87,7 @@ def test_every_public_module_is_listed(kind):
     named = {
         m.name
         for m in pkgutil.iter_modules(folder.__path__)
-        if m.name.startswith(("force_liquidation", "margin_history"))
+        if m.name.startswith(("force_liquidation", "liquidation_report", "margin_history"))
     }
 
     assert {f"{NAME}.{kind}.{name}" for name in named} == {module for k, module in listed() if k == kind}

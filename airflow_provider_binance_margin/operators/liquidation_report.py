@@ -1,0 +1,476 @@
+"""Liquidation events of an account, told from the lake."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import SpooledTemporaryFile, TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+from airflow.providers.common.compat.sdk import Asset, BaseOperator
+
+from airflow_provider_binance_margin import __version__
+from airflow_provider_binance_margin.exchange.datasets import dataset_of
+from airflow_provider_binance_margin.exchange.scope import CROSS, checked_symbol
+from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError, in_airflow_terms
+from airflow_provider_binance_margin.lake.audit import judge
+from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
+from airflow_provider_binance_margin.lake.interval import GRAINS, Grain, Interval, iso, join, ms, parse, widen
+from airflow_provider_binance_margin.lake.layout import (
+    DEFAULT_KEY,
+    LayoutError,
+    check_bucket,
+    check_template,
+    checked_account,
+    render,
+    split_url,
+    suffix_of,
+)
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, object_metadata, stated_records, whose
+from airflow_provider_binance_margin.lake.rows import read_rows
+from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
+from airflow_provider_binance_margin.options import is_plain, seconds
+
+if TYPE_CHECKING:
+    import duckdb
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_binance_margin.lake.object_metadata import Run
+    from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
+    from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
+
+DATASET = "liquidation_report"
+LEVELS = ("certain", "takeover", "candidate")
+CANNOT_TELL = "cannot_tell"
+COLUMNS = {
+    "account": "string",
+    "scope": "string",
+    "level": "string",
+    "first_time": "timestamp",
+    "last_time": "timestamp",
+    "evidence": "json",
+    "amounts": "json",
+    "fees": "json",
+    "reason": "string",
+}
+_ORDERS, _LEDGER, _LOANS = "force_liquidation", "capital_flow", "liquidation_loan_repayment"
+#: what the rule reads
+_DATASETS = (_ORDERS, _LEDGER, "repay", _LOANS)
+_RULE = "liquidation_report.sql"
+#: entries at most so far apart are one event; repayments of a loan, and what they are of
+_GAP, _DAY = 15 * 60_000, 24 * 3_600_000
+_PROVED = ("total", "exhausted")
+_UNREAD = ("missing", "foreign", "corrupt")
+_CURES = {
+    "claim": "the exchange may have forgotten what there was, so look at the account's statement",
+    "foreign": "another's object is in its place: look at it",
+}
+_SQL_TYPES = {"string": "VARCHAR", "decimal": "VARCHAR", "boolean": "BOOLEAN"}
+_MOST_LISTED = 100
+_IN_MEMORY = 1 << 20
+
+Row = dict[str, Any]
+
+
+class Source(NamedTuple):
+    """One object of the lake that was looked at.
+
+    :param verdict: the audit's, from what the object states about itself
+    :param fetched_at: what it states of when it was fetched
+    """
+
+    dataset: str
+    scope: str
+    interval: Interval
+    key: str
+    verdict: str
+    fetched_at: str = ""
+
+    def overlaps(self, interval: Interval) -> bool:
+        """Whether they have a moment in common."""
+        return self.interval.start < interval.end and interval.start < self.interval.end
+
+
+class Day(NamedTuple):
+    """One object of the report."""
+
+    identity: ObjectIdentity
+    key: str
+
+
+class LiquidationReportOperator(BaseOperator):
+    """Find the liquidations of an account in its lake, those without an order of the account's own included.
+
+    One object per scope and UTC day is written beside the datasets, with a row for each event: ``certain`` (orders of
+    `force_liquidation`, or a liquidation loan), ``takeover`` (the ledger alone tells) or ``candidate``. A day for which
+    an object of the datasets it needs is missing or proves nothing has a row ``cannot_tell``, which says what to do:
+    only a day without any row is one without a liquidation. The rule is `operators/liquidation_report.sql`.
+
+    :param s3_bucket: as it was for loading (templated)
+    :param s3_key: as it was for loading; must hold ``{dataset}`` (templated)
+    :param report_key: the report's own key, `s3_key` with the dataset ``liquidation_report`` if not given (templated)
+    :param start: first day, a UTC midnight; the run's interval if neither it nor `end` is given (templated)
+    :param end: end, exclusive (templated)
+    :param grain: the length of one object, as it was for loading; the report has days
+    :param isolated_symbol: a pair, or a list of pairs with None for the cross account; the cross account if not given
+        (templated)
+    :param account: as it was for loading: there, it is the connection's id if not given (templated)
+    :param fresh: an empty object fetched later than this after its interval's end proves nothing; timedelta or seconds
+    :param max_workers: objects read or written side by side
+    :param s3_extra_args: as for loading
+    :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
+    :param verify: as for `S3Hook`
+    """
+
+    template_fields: Sequence[str] = (
+        "s3_bucket",
+        "s3_key",
+        "report_key",
+        "start",
+        "end",
+        "isolated_symbol",
+        "account",
+        "aws_conn_id",
+    )
+    ui_color = "#f3ba2f"
+
+    def __init__(
+        self,
+        *,
+        s3_bucket: str | None = None,
+        s3_key: str | None = None,
+        report_key: str | None = None,
+        start: Any = None,
+        end: Any = None,
+        grain: Grain = "day",
+        isolated_symbol: str | Sequence[str | None] | None = None,
+        account: str = "binance_default",
+        fresh: timedelta | float = timedelta(days=7),
+        max_workers: int = 16,
+        s3_extra_args: Mapping[str, Any] | None = None,
+        aws_conn_id: str | None = "aws_default",
+        verify: bool | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.s3_bucket = s3_bucket
+        self.s3_key = s3_key if s3_key is not None else DEFAULT_KEY
+        self.report_key = report_key
+        self.start = start
+        self.end = end
+        self.grain = grain
+        self.isolated_symbol = isolated_symbol
+        self.account = account
+        self.fresh = fresh
+        self.max_workers = max_workers
+        self.s3_extra_args = s3_extra_args
+        self.aws_conn_id = aws_conn_id
+        self.verify = verify
+        if grain not in GRAINS:
+            raise ValueError(f"grain must be one of {', '.join(GRAINS)}, not {grain!r}")
+        for key in (self.s3_key, report_key):
+            if isinstance(key, str) and is_plain(key):
+                check_template(key)
+        if isinstance(s3_bucket, str) and is_plain(s3_bucket):
+            check_bucket(s3_bucket)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Report on the run's interval and return the small result: counts, and at most 100 events and reasons."""
+        self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
+        with in_airflow_terms():
+            result = self._report(context)
+        self.log.info("Reported: %s", {name: value for name, value in result.items() if name != "keys"})
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra = {k: v for k, v in result.items() if k != "keys"}
+        return result
+
+    def _report(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
+        from airflow_provider_binance_margin.transfers.margin_history_to_s3 import run_of
+        from airflow_provider_binance_margin.transfers.object_store import open_store
+        from airflow_provider_binance_margin.transfers.object_tasks import check_keys, object_tasks
+        from airflow_provider_binance_margin.transfers.series import series_of
+
+        if find_spec("duckdb") is None:
+            raise LakeError("the report needs an extra: pip install 'airflow-provider-binance-margin[report]'")
+        plan = resolve_plan(context, start=self.start, end=self.end, grain="day")
+        account, scopes, run = checked_account(self.account), self._scopes(), run_of(context, is_resumed=False)
+        bucket, lake_key, report_key = self._target()
+        days = [
+            Day(identity, render(report_key, identity))
+            for interval in plan.objects()
+            for identity in (ObjectIdentity(DATASET, interval, scope, account) for scope in scopes)
+        ]
+        check_keys(report_key, ((day.key, day.identity) for day in days))
+        store = open_store(bucket, self.s3_extra_args, aws_conn_id=self.aws_conn_id, verify=self.verify)
+        with (
+            TemporaryDirectory(prefix="liquidation-report-") as folder,
+            ThreadPoolExecutor(self.max_workers, "s3-object") as pool,
+        ):
+            around = join(widen(Interval(each.start - _DAY, each.end + _DAY), self.grain) for each in plan.intervals)
+            read = [each for each in series_of(_DATASETS, self.isolated_symbol) if str(each.scope) in scopes]
+            tasks = object_tasks(LoadPlan(around, plan.source, self.grain), lake_key, read, account)
+            sources = list(bounded_map(pool, self.max_workers, lambda task: self._read(store, task, folder), tasks))
+            with _database(folder) as db:
+                report = Report(scopes, sources, *_apply_rule(db))
+            made = [(day, report.rows_of(day.identity)) for day in days]
+            for _ in bounded_map(pool, self.max_workers, lambda each: self._write(store, run, report, *each), made):
+                pass
+        bounds = {"start": iso(plan.intervals[0].start), "end": iso(plan.intervals[-1].end), "source": plan.source}
+        return {**bounds, "account": account, "scopes": scopes, "bucket": store.bucket, **_summary(made)}
+
+    def _scopes(self) -> list[str]:
+        given = self.isolated_symbol
+        pairs = [given] if given is None or isinstance(given, str) else given
+        return list(dict.fromkeys(checked_symbol(pair) or CROSS for pair in pairs)) or [CROSS]
+
+    def _target(self) -> tuple[str | None, str, str]:
+        """Bucket, key template of the lake and of the report."""
+        bucket, key = (
+            split_url(self.s3_bucket, self.s3_key) if "://" in self.s3_key or self.s3_bucket else (None, self.s3_key)
+        )
+        report_key = key if self.report_key is None else self.report_key
+        for each in (key, report_key):
+            check_template(each)
+        if "://" in report_key:
+            raise LayoutError("report_key must be a key alone: the report is written into the lake's bucket")
+        if "{dataset}" not in key:
+            raise LayoutError(f"the key {key!r} must hold {{dataset}}: the report reads {', '.join(_DATASETS)}")
+        return bucket, key, report_key
+
+    def _read(self, store: ObjectStore, task: ObjectTask, folder: str) -> Source:
+        """Judge one object by what it states about itself, and copy the rows it holds."""
+        identity, existing = task.identity, store.head(task.key)
+        metadata = existing.metadata if existing else None
+        verdict: str = judge(
+            identity,
+            metadata,
+            stated_records(metadata or {}),
+            size=existing.size if existing else 0,
+            expect_empty=True,
+            fresh_ms=int(seconds(self.fresh) * 1000),
+        )
+        if existing and verdict not in _UNREAD:
+            if verdict == "complete" and existing.metadata.get("proof") not in _PROVED:
+                verdict = "claim"
+            if not self._copy(
+                store,
+                task,
+                existing,
+                Path(folder, identity.dataset, f"{hashlib.sha256(task.key.encode()).hexdigest()}.jsonl"),
+            ):
+                verdict = "corrupt"
+        fetched = (metadata or {}).get("fetched-at", "")
+        return Source(identity.dataset, identity.scope, identity.interval, task.key, verdict, fetched)
+
+    @staticmethod
+    def _copy(store: ObjectStore, task: ObjectTask, existing: Existing, target: Path) -> bool:
+        """Write an object's rows as DuckDB reads them; False if its bytes are not those that were put."""
+        owner = {"account": task.identity.account, "scope": task.identity.scope}
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+            body = cast("IO[bytes]", file)
+            if store.sha256(task.key, existing.etag, body) != existing.metadata.get("body-sha256"):
+                return False
+            body.seek(0)
+            if existing.metadata.get("rows") == "0":
+                return True
+            target.parent.mkdir(exist_ok=True)
+            with target.open("wb") as copy:
+                for row in read_rows(body, suffix_of(task.key), dataset_of(task.identity.dataset).columns):
+                    copy.write(msgspec.json.encode({**row, **owner}) + b"\n")
+        return True
+
+    @staticmethod
+    def _write(store: ObjectStore, run: Run, report: Report, day: Day, rows: Sequence[Row]) -> None:
+        from airflow_provider_binance_margin.transfers.object_store import Payload
+
+        identity, suffix = day.identity, suffix_of(day.key)
+
+        def refuse_foreign(existing: Existing | None) -> None:
+            if existing and not identity.describes(existing.metadata):
+                raise ObjectStaysError(
+                    f"s3://{store.bucket}/{day.key} holds {whose(existing.metadata)} and must not be replaced by "
+                    f"{whose(identity.as_metadata())}",
+                    "Let report_key name another place.",
+                )
+
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+            body = cast("IO[bytes]", file)
+            written = write_rows(map(msgspec.json.encode, rows), suffix, COLUMNS, body)
+            size = body.tell()
+            body.seek(0)
+            fetched = parse(report.fetched_at(identity.scope, identity.interval))
+            metadata = object_metadata(
+                identity,
+                run,
+                records=len(rows),
+                rows=len(rows),
+                total=len(rows),
+                proof="claim" if any(row["level"] == CANNOT_TELL for row in rows) else "derived",
+                sha256=written.sha256,
+                body_sha256=hashlib.sha256(body.read()).hexdigest(),
+                body_size=size,
+                first=min((row["first_time"] for row in rows), default=None),
+                last=max((row["last_time"] for row in rows), default=None),
+                fetched_at=None if fetched is None else ms(fetched),
+                provider_version=__version__,
+            )
+            store.put(day.key, Payload(body, FORMATS[suffix].content_type, metadata), refuse_foreign)
+
+
+class Report:
+    """What the rule found, held against what it was shown.
+
+    :param scopes: those asked for
+    :param sources: the objects that were looked at
+    :param events: as the rule returns them
+    :param entries: scope and moment of all that could be evidence
+    """
+
+    def __init__(
+        self,
+        scopes: Sequence[str],
+        sources: Sequence[Source],
+        events: Sequence[Row],
+        entries: Sequence[tuple[str, int]],
+    ) -> None:
+        self._sources: dict[tuple[str, int], list[Source]] = defaultdict(list)
+        self._events: dict[tuple[str, int], list[Row]] = defaultdict(list)
+        self._entries: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for source in sorted(sources):
+            for day in _days(source.interval):
+                self._sources[source.scope, day].append(source)
+        for event in events:
+            # what is of a pair that was not asked for, which an answer without a pair may hold, is told with the first
+            scope = event["scope"] if event["scope"] in scopes else scopes[0]
+            self._events[scope, event["first_time"] // _DAY].append(self._with_level(event))
+        for scope, moment in entries:
+            self._entries[scope, moment // _DAY].append(moment)
+
+    def rows_of(self, identity: ObjectIdentity) -> list[Row]:
+        """The rows of one scope's day: what cannot be told, then the events that began in it."""
+        scope, day = identity.scope, identity.interval
+        events = self._events[scope, day.start // _DAY]
+        doubts = self._doubts(scope, day, events)
+        if not doubts:
+            return events
+        row = {
+            "account": identity.account,
+            "scope": scope,
+            "level": CANNOT_TELL,
+            "first_time": day.start,
+            "last_time": day.end - 1,
+            "evidence": [
+                {"dataset": each.dataset, "id": None, "symbol": None, "type": each.verdict, "time": each.interval.start}
+                for each in doubts
+            ],
+            "amounts": [],
+            "fees": [],
+            "reason": _reason(scope, doubts),
+        }
+        return [row, *events]
+
+    def fetched_at(self, scope: str, day: Interval) -> str:
+        """When the last of a day's objects was fetched; empty without any."""
+        return max((each.fetched_at for each in self._of(scope, day)), default="")
+
+    def _of(self, scope: str, interval: Interval) -> Iterator[Source]:
+        found = dict.fromkeys(each for day in _days(interval) for each in self._sources.get((scope, day), ()))
+        return (each for each in found if each.overlaps(interval))
+
+    def _doubts(self, scope: str, day: Interval, events: Sequence[Row]) -> list[Source]:
+        """The objects without which a day cannot be told: its own, and a neighbour's where an event may lie in both."""
+        windows, moments = [day], self._entries[scope, day.start // _DAY]
+        if moments and min(moments) < day.start + _GAP:
+            windows.append(Interval(day.start - _GAP, day.start))
+        if moments and max(moments) >= day.end - _GAP:
+            windows.append(Interval(day.end, day.end + _GAP))
+        if any(all(each["dataset"] == _LOANS for each in event["evidence"]) for event in events):
+            windows.append(Interval(day.start - _DAY, day.start))  # a loan is of what was up to a day before
+        found = dict.fromkeys(each for window in windows for each in self._of(scope, window))
+        return [each for each in found if each.verdict != "complete"]
+
+    def _with_level(self, event: Row) -> Row:
+        """An event; without the orders that would tell it from a regular liquidation, no takeover is claimed."""
+        around = Interval(event["first_time"] - _GAP, event["last_time"] + _GAP)
+        orders = (each for each in self._of(event["scope"], around) if each.dataset == _ORDERS)
+        blind = event["level"] == "takeover" and any(each.verdict in _UNREAD for each in orders)
+        reason = "a takeover or a regular liquidation: force_liquidation is not there to tell" if blind else None
+        return {**event, "level": "candidate" if blind else event["level"], "reason": reason}
+
+
+def _reason(scope: str, doubts: Sequence[Source]) -> str:
+    """What is wrong, and what to do about it."""
+    wrong: dict[tuple[str, str], list[Interval]] = defaultdict(list)
+    for each in doubts:
+        wrong[each.dataset, each.verdict].append(each.interval)
+    pair = "" if scope == CROSS else f', isolated_symbol="{scope}"'
+    return "; ".join(
+        f"{dataset} {' '.join(map(str, join(intervals)))} is {verdict}: "
+        + _CURES.get(verdict, f'load it with MarginHistoryToS3Operator(dataset="{dataset}"{pair}) and report again')
+        for (dataset, verdict), intervals in wrong.items()
+    )
+
+
+def _days(interval: Interval) -> range:
+    return range(interval.start // _DAY, (interval.end - 1) // _DAY + 1)
+
+
+@contextmanager
+def _database(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with the relations that the rule reads."""
+    import duckdb
+
+    with duckdb.connect(config={"temp_directory": folder, "autoinstall_known_extensions": False}) as db:
+        for name in _DATASETS:
+            Path(folder, name).mkdir(exist_ok=True)
+            Path(folder, name, "none.jsonl").touch()
+            rows = db.read_json(f"{folder}/{name}/*.jsonl", format="newline_delimited", columns=_sql_columns(name))
+            rows.create_view(name)
+        yield db
+
+
+def _sql_columns(name: str) -> dict[str, str]:
+    columns = {field: _SQL_TYPES.get(kind, "BIGINT") for field, kind in dataset_of(name).columns.items()}
+    return {**columns, "account": "VARCHAR", "scope": "VARCHAR"}
+
+
+def _apply_rule(db: duckdb.DuckDBPyConnection) -> tuple[list[Row], list[tuple[str, int]]]:
+    """The events, and scope and moment of all that could be evidence."""
+    found = db.execute(files(__package__).joinpath(_RULE).read_text())
+    names = [column[0] for column in found.description or ()]
+    events = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return events, db.execute("SELECT DISTINCT scope, moment FROM liquidation_entries").fetchall()
+
+
+def _summary(made: Sequence[tuple[Day, Sequence[Row]]]) -> dict[str, Any]:
+    """The part of the result that is counted; ``none`` are days of a scope without a liquidation, and none missed."""
+    rows = sorted((row for _, found in made for row in found), key=lambda row: (row["first_time"], row["scope"]))
+    levels = Counter(row["level"] for row in rows)
+    events = [row for row in rows if row["level"] != CANNOT_TELL][:_MOST_LISTED]
+    doubts = [row for row in rows if row["level"] == CANNOT_TELL][:_MOST_LISTED]
+    return {
+        "objects": len(made),
+        **{level: levels[level] for level in (*LEVELS, CANNOT_TELL)},
+        "none": sum(not found for _, found in made),
+        "events": [
+            {
+                **{name: row[name] for name in ("scope", "level", "fees")},
+                **{name: iso(row[name]) for name in ("first_time", "last_time")},
+            }
+            for row in events
+        ],
+        "doubts": [
+            {"scope": row["scope"], "day": iso(row["first_time"])[:10], "reason": row["reason"]} for row in doubts
+        ],
+        "keys": sorted(day.key for day, _ in made)[:_MOST_LISTED],
+    }

@@ -1,0 +1,40 @@
+"""What the exchange still remembers of the whole account, a day an object: run it once, by hand, on the first day.
+
+Each dataset is loaded under the keys of ``binance_margin_history``; what is there already stays. Interest, capital flow
+and liquidation loans are remembered for 90 days: what was before is lost, and would be refused. Where no memory is
+documented, more days can be asked for.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import DAG, Param
+
+from airflow_provider_binance_margin.exchange.datasets import DATASETS
+from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
+
+BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
+TODAY = "dag_run.run_after.in_timezone('UTC').start_of('day')"
+
+with DAG(
+    "binance_margin_history_backfill",
+    description="All datasets of a Binance margin account, as far back as the exchange remembers",
+    schedule=None,
+    catchup=False,
+    max_active_runs=1,
+    # of 90 days that are remembered, the first has been forgotten in part
+    params={"days": Param(89, type="integer", minimum=1, title="Days", description="Up to the last midnight in UTC")},
+    default_args={"retries": 5, "retry_delay": timedelta(minutes=2)},
+    doc_md=__doc__,
+    tags=["binance", "margin", "example"],
+) as dag:
+    MarginHistoryToS3Operator.partial(
+        task_id="load",
+        s3_bucket=BUCKET,
+        grain="day",
+        start=f"{{{{ {TODAY}.subtract(days=params.days) | ts }}}}",
+        end=f"{{{{ {TODAY} | ts }}}}",
+        replace=False,
+        max_active_tis_per_dag=2,
+    ).expand(dataset=list(DATASETS))
