@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.lake.audit import Finding
+    from airflow_provider_binance_margin.lake.coverage import DailyVerdicts
     from airflow_provider_binance_margin.transfers.object_loader import ObjectTask, OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
@@ -73,6 +74,7 @@ class MarginHistoryAuditOperator(LakeOperator):
         self.on_empty = on_empty
         self.verify_content = verify_content
         self.fresh = fresh
+        self._verdicts: DailyVerdicts | None = None
         if on_gap not in ("fail", "report"):
             raise ValueError(f'on_gap must be "fail" or "report", not {on_gap!r}')
         if on_empty not in ("write", "none", "skip"):
@@ -82,11 +84,15 @@ class MarginHistoryAuditOperator(LakeOperator):
         """Audit the run's interval and return the report."""
         return self._audit(self.plan(context))
 
-    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - Airflow's context
-        """Tell what was found, and fail if it is to."""
+    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        """Tell what was found, store it for the page, and fail if it is to."""
+        from airflow_provider_binance_margin.coverage import record
         from airflow_provider_binance_margin.lake.audit import FAULTS
 
         self._tell(result)
+        if self._verdicts is not None:
+            url = f"s3://{result['bucket']}/{self.target()[1]}"
+            record(context, self, self._verdicts, self.identity(), url)
         faults = {verdict: result["counts"][verdict] for verdict in FAULTS}
         if self.on_gap == "fail" and any(faults.values()):
             found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
@@ -98,6 +104,7 @@ class MarginHistoryAuditOperator(LakeOperator):
 
     def _audit(self, choice: LoadPlan) -> dict[str, Any]:
         from airflow_provider_binance_margin.lake.audit import report
+        from airflow_provider_binance_margin.lake.coverage import DailyVerdicts
         from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
         from airflow_provider_binance_margin.transfers.load import object_tasks, pools
 
@@ -111,7 +118,9 @@ class MarginHistoryAuditOperator(LakeOperator):
             self.await_settled(hook, choice)
             for _ in range(_LOOKS):
                 jobs = object_tasks(choice, template, **identity)
-                result = report(bounded_map(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
+                self._verdicts = DailyVerdicts()
+                looks = bounded_map(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs)
+                result = report(self._verdicts.watch(looks))
                 if not hook.unsettled(choice, seconds(self.settle)):
                     break
                 # by the exchange's clock, which this machine's is ahead of: what was seen may have been too early

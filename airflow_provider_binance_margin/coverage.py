@@ -1,0 +1,67 @@
+"""Coverage as Airflow keeps it: in the state store of the lake's asset, or as an XCom where there is none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import Asset
+
+from airflow_provider_binance_margin.lake.coverage import Audit, CoverageError, DailyVerdicts, merge, years_of
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+log = logging.getLogger(__name__)
+
+#: first part of the keys in the state store, and the XCom's key
+COVERAGE = "coverage"
+
+
+def state_key(value: Mapping[str, Any]) -> str:
+    """Key of a value in the state store."""
+    return "/".join([COVERAGE, *(str(value[name]) for name in ("dataset", "account", "scope", "year"))])
+
+
+def record(context: Context, task: BaseOperator, verdicts: DailyVerdicts, subject: Mapping[str, str], url: str) -> None:
+    """Store what an audit found, for the page: each day's verdict stands until the day is audited again.
+
+    Since Airflow 3.3 an asset among the task's inlets has a state store, which holds one value a year, of one writer at
+    a time. A store that refuses does not fail the audit: an XCom holds its days.
+
+    :param subject: dataset, account and scope
+    :param url: of the objects, a key template
+    """
+    ti = context["ti"]
+    assets = [inlet for inlet in task.inlets if isinstance(inlet, Asset)]
+    loads = {"start", "end"} <= set(context.get("params") or ())
+    audit = Audit(
+        verdicts.began, ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, loads, url
+    )
+    values = [
+        {**value, "asset": [asset.name for asset in assets]} for value in years_of(verdicts.days(), audit, **subject)
+    ]
+    stores: Any = context.get("asset_state_store")
+    if assets and stores is not None:
+        try:
+            for value in values:
+                for asset in assets:
+                    _store(stores[asset], value)
+        except Exception as error:  # noqa: BLE001 - whatever a state store's backend raises
+            log.warning("Coverage kept as an XCom, since the asset's state store refused it: %s", error)
+        else:
+            return
+    if values:
+        ti.xcom_push(COVERAGE, values)
+
+
+def _store(store: Any, value: dict[str, Any]) -> None:
+    key = state_key(value)
+    known = store.get(key)
+    try:
+        merged = merge(known, value) if known else value
+    except CoverageError:
+        log.warning("Coverage under %s replaced: what is there was not written by an audit.", key)
+        merged = value
+    store.set(key, merged | {"asset": value["asset"]})
