@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: first part of the keys in the state store, and the XCom's key
 COVERAGE = "coverage"
+#: key of the XCom in which a report tells liquidations: a list of mappings with account, scope, level and first
+LIQUIDATIONS = "liquidations"
 
 
 def state_key(value: Mapping[str, Any]) -> str:
@@ -24,24 +26,24 @@ def state_key(value: Mapping[str, Any]) -> str:
     return "/".join([COVERAGE, *(str(value[name]) for name in ("dataset", "account", "scope", "year"))])
 
 
-def record(context: Context, task: BaseOperator, verdicts: DailyVerdicts, subject: Mapping[str, str], url: str) -> None:
+def record(
+    context: Context, task: BaseOperator, verdicts: DailyVerdicts, subject: Mapping[str, str], place: tuple[str, str]
+) -> None:
     """Store what an audit found, for the page: each day's verdict stands until the day is audited again.
 
     Since Airflow 3.3 an asset among the task's inlets has a state store, which holds one value a year, of one writer at
     a time. A store that refuses does not fail the audit: an XCom holds its days.
 
     :param subject: dataset, account and scope
-    :param url: of the objects, a key template
+    :param place: ``s3://`` URL of the objects, a key template, and their grain
     """
     ti = context["ti"]
     assets = [inlet for inlet in task.inlets if isinstance(inlet, Asset)]
     loads = {"start", "end"} <= set(context.get("params") or ())
-    audit = Audit(
-        verdicts.began, ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, loads, url
-    )
-    values = [
-        {**value, "asset": [asset.name for asset in assets]} for value in years_of(verdicts.days(), audit, **subject)
-    ]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    audit = Audit(verdicts.began, ti.dag_id, ti.run_id, ti.task_id, map_index, loads, *place)
+    names = [asset.name for asset in assets]
+    values = [{**value, "asset": names} for value in years_of(verdicts.days(), audit, **subject)]
     stores: Any = context.get("asset_state_store")
     if assets and stores is not None:
         try:

@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
-from airflow_provider_binance_margin.lake.audit import Finding, Verdict
+from airflow_provider_binance_margin.lake.audit import TO_BE_LOADED, Finding, Verdict
+from airflow_provider_binance_margin.lake.interval import ms
 
 VERSION = 1
 DAY_MS = 86_400_000
@@ -28,6 +29,7 @@ EMPTY, LOADED, UNSEEN = "e", "+", "."
 _GRAVEST = "".join(LETTERS.values())
 #: days with these letters state no number of records
 _NUMBERLESS = EMPTY + UNSEEN + LOADED + LETTERS["missing"]
+_CURABLE = UNSEEN + "".join(LETTERS[verdict] for verdict in TO_BE_LOADED)
 #: the number of records of a day whose object begins with an earlier day, which states it
 CONTINUED = -1
 _RUN = re.compile(r"([a-z.+])(\d*)")
@@ -56,6 +58,7 @@ class Audit(NamedTuple):
 
     :param loads: whether a run of its DAG takes a window (``start`` and ``end`` among its params)
     :param place: ``s3://`` URL of the objects, a key template
+    :param grain: the length of one object; empty for one a run
     """
 
     began: str
@@ -65,6 +68,7 @@ class Audit(NamedTuple):
     map_index: int = -1
     loads: bool = False
     place: str = ""
+    grain: str = ""
 
 
 Span: TypeAlias = tuple[int, int, Audit]
@@ -193,6 +197,42 @@ def audits_of(value: Mapping[str, Any]) -> list[Span]:
         return [(base + first, base + last, Audit(*audit)) for first, last, *audit in value["audits"]]
     except (KeyError, TypeError, ValueError) as error:
         raise CoverageError(f"no coverage: {type(error).__name__}") from None
+
+
+class Load(NamedTuple):
+    """Interval that was loaded, and when (ms)."""
+
+    start: int
+    end: int
+    when: int
+
+
+def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]:
+    """The value with the days that have been loaded since their audit, as far as they were not proved by it.
+
+    :raises CoverageError: when it is none
+    """
+    days, spans, base = decode(value), audits_of(value), first_of(value["year"])
+    audited = {n: began_ms(audit) for first, last, audit in spans for n in range(first, last + 1)}
+    for load in loads:
+        first, last = max(-(-load.start // DAY_MS), base), min(load.end // DAY_MS, first_of(value["year"] + 1))
+        for number in range(first, last):
+            is_open = number not in days or days[number].letter in _CURABLE
+            if is_open and load.when >= audited.get(number, 0):
+                days[number] = Day(LOADED)
+    subject = {name: str(value[name]) for name in ("dataset", "account", "scope")}
+    return _encode(subject, value["year"], days, spans)
+
+
+def began_ms(audit: Audit) -> int:
+    """When an audit began, in ms.
+
+    :raises CoverageError: when it does not say
+    """
+    try:
+        return ms(datetime.fromisoformat(audit.began))
+    except (TypeError, ValueError):
+        raise CoverageError("no coverage: the audit does not say when it began") from None
 
 
 def merge(known: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:

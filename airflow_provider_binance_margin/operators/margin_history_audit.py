@@ -91,8 +91,8 @@ class MarginHistoryAuditOperator(LakeOperator):
 
         self._tell(result)
         if self._verdicts is not None:
-            url = f"s3://{result['bucket']}/{self.target()[1]}"
-            record(context, self, self._verdicts, self.identity(), url)
+            place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
+            record(context, self, self._verdicts, self.identity(), place)
         faults = {verdict: result["counts"][verdict] for verdict in FAULTS}
         if self.on_gap == "fail" and any(faults.values()):
             found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
