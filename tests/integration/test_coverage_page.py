@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from versions import has, needs
 
-from airflow_provider_binance_margin.lake.coverage import Audit, Day, date_of, day_number, decode, years_of
+from airflow_provider_binance_margin.lake.coverage import LETTERS, Audit, Day, date_of, day_number, decode, years_of
 
 COOKIES = needs("airflow.api_fastapi.auth.managers.base_auth_manager.COOKIE_NAME_JWT_TOKEN")
 STORE = has("airflow.models.asset_state_store")
@@ -303,6 +305,109 @@ def test_five_years_of_everything_are_small(lake):
 
     assert len(page["lakes"]) == 140
     assert len(json.dumps(page, separators=(",", ":"), ensure_ascii=False).encode()) < 300_000
+
+
+# -- the audit, the page and S3 ---------------------------------------------------------------------------------------
+
+KEY = "{start:%Y-%m-%d}.jsonl.gz"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def ms(day, after=0):
+    return int((START + day * DAY).timestamp() * 1000) + after
+
+
+def restate(s3, name, **metadata):
+    """The same bytes, of which something else is stated; None leaves an entry out."""
+    stated = {key: value for key, value in {**s3.metadata(name), **metadata}.items() if value is not None}
+    s3.put(name, s3.get(name), **stated)
+
+
+def spoil(s3, name, how):
+    s3.put(name, bytes(how(bytearray(s3.get(name)))), **s3.metadata(name))
+
+
+DAMAGE = {
+    "nothing": restate,
+    "lost": lambda s3, name: s3.client.delete_object(Bucket=s3.name, Key=name),
+    "cut": lambda s3, name: spoil(s3, name, lambda body: body[:-5]),
+    "a bit": lambda s3, name: spoil(s3, name, lambda body: body[:-1] + bytes([body[-1] ^ 1])),
+    "a stranger's": lambda s3, name: s3.put(name, b"hello"),
+    "another scope's": lambda s3, name: restate(s3, name, scope="BTCUSDT"),
+    "another account's": lambda s3, name: restate(s3, name, account="another"),
+    "nobody's": lambda s3, name: restate(s3, name, account=None),
+    "a claim": lambda s3, name: restate(s3, name, proof="claim"),
+    "not final": lambda s3, name: restate(s3, name, **{"not-final": "1"}),
+}
+
+
+def verdict_of(s3, sandbox, day):  # noqa: PLR0911 - one for each verdict
+    """What lies in S3, held against the exchange, without a line of the package's."""
+    name, exchange = f"{START + day * DAY:%Y-%m-%d}.jsonl.gz", sandbox.count(ms(day), ms(day + 1))
+    if name not in s3:
+        return "missing"
+    body, metadata = s3.get(name), s3.metadata(name)
+    own = {
+        "dataset": "force_liquidation",
+        "scope": "cross",
+        "interval-start": f"{START + day * DAY:%Y-%m-%dT00:00:00Z}",
+    }
+    if not own.items() <= metadata.items() or metadata.get("account", "binance_default") != "binance_default":
+        return "foreign"
+    if "account" not in metadata:
+        return "missing"
+    if hashlib.sha256(body).hexdigest() != metadata["body-sha256"]:
+        return "corrupt"
+    records = len(gzip.decompress(body).splitlines())
+    if records < exchange:
+        return "short"
+    if metadata.get("not-final"):
+        return "unfinished"
+    if metadata["proof"] == "claim":
+        return "claim"
+    return "long" if records > exchange else "complete"
+
+
+def test_page_audit_and_store_agree_on_every_damage(lake, operator, connect, run_task, sandbox, s3, api):
+    """A lake that is damaged in each way the audit knows: all three say the same of every day."""
+    from airflow.sdk import Asset
+
+    from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
+
+    late, forgotten, empty = (len(DAMAGE) + n for n in range(3))
+    days = empty + 1
+    for day in range(empty):
+        sandbox.add(n=day + 2, at=ms(day), step_ms=1000)
+    options = {"s3_bucket": s3.name, "s3_key": KEY, "grain": "day"}
+    interval = (START, START + days * DAY)
+    assert run_task(operator(**options), interval=interval).state == "success"
+    for day, damage in enumerate(DAMAGE.values()):
+        damage(s3, f"{START + day * DAY:%Y-%m-%d}.jsonl.gz")
+    sandbox.add(n=1, at=ms(late, 90_000))
+    kept = [
+        row for row in sandbox.records(ms(0), ms(days)) if not ms(forgotten) <= row["updatedTime"] < ms(forgotten, 1500)
+    ]
+    sandbox.clear()
+    sandbox.load(kept)
+
+    more = {"verify_content": True, "fresh": 10_000 * DAY, "on_gap": "report", "inlets": [Asset("lake")]}
+    done = run_task(ForceLiquidationAuditOperator(task_id="audit", **options, **more), interval=interval)
+    assert done.state == "success", done.error
+    stored = list(api.asset_state.values()) or done.xcom["coverage"]
+    for value in stored:
+        lake.put(value)
+
+    dates = [str((START + day * DAY).date()) for day in range(days)]
+    verdicts = {letter: verdict for verdict, letter in LETTERS.items()} | {"e": "complete"}
+    page = {day: verdicts[found.letter] for day, found in lake.days(readable=["a_dag"]).items()}
+    listed = {found["start"][:10]: verdict for verdict in LETTERS for found in done.result.get(verdict, ())}
+    audit = {day: listed.get(day, "complete") for day in dates}
+    store = {day: verdict_of(s3, sandbox, n) for n, day in enumerate(dates)}
+
+    assert page == audit == store
+    assert set(page.values()) == set(LETTERS)
+    counted = {verdict: list(page.values()).count(verdict) for verdict in LETTERS}
+    assert counted == done.result["counts"]
 
 
 # -- the application --------------------------------------------------------------------------------------------------

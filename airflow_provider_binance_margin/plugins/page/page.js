@@ -1,6 +1,6 @@
 // The page of the lake's coverage. All that comes from data is set as text, never as markup.
 const WORDS = {
-  c: ["Proved", "The object holds as many records as the exchange states. Darker: more of them."],
+  c: ["Proved", "The object holds as many records as the exchange states. The stronger the colour, the more of them."],
   e: ["Proved empty", "The exchange stated that there was nothing, while it still remembered."],
   l: ["More than the exchange", "The object holds more than the exchange states today: it has forgotten some. Nothing to do."],
   q: ["Claim", "Empty or loaded so long after the day that the exchange may have forgotten what there was. It proves nothing; loading again would not either."],
@@ -23,7 +23,7 @@ const count = (number) => number.toLocaleString("en");
 const days = (number) => `${count(number)} ${number === 1 ? "day" : "days"}`;
 const records = (number) => `${count(number)} ${number === 1 ? "record" : "records"}`;
 const name = (lake) => `${lake.dataset} · ${lake.scope}`;
-let data, lakes = [], shown, watched;
+let data, lakes = [], shown, busy = false, told = false;
 
 function make(tag, attributes = {}, ...children) {
   const node = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
@@ -138,7 +138,7 @@ function strip(own, level, marks, label, parts) {
     const x = 26 + Math.floor((n + offset) / 7) * CELL, y = 14 + ((n + offset) % 7) * CELL;
     place.set(n, [x, y]);
     if (new Date(day.at).getUTCDate() === 1) svg.append(make("svg:text", { x: x + (weekday(day.at) ? CELL : 0), y: 9 }, MONTHS[new Date(day.at).getUTCMonth()]));
-    svg.append(shape(level(day), x, y, { "data-n": n }));
+    svg.append(shape(level(day), x, y, { "data-n": n, "data-day": date(day.at) }));
     if (marks.has(date(day.at))) svg.append(make("svg:use", { href: "#mark", x, y }));
   });
   const cursor = make("svg:rect", { class: "cursor", width: 13, height: 13, rx: 3, visibility: "hidden" });
@@ -187,7 +187,7 @@ function drawGaps(found) {
   $("#load").hidden = !gaps.length;
   $("#load").disabled = reason !== "";
   $("#load").onclick = () => load(gaps[0].start, gaps.at(-1).end);
-  if (!watched) $("#load-says").textContent = gaps.length ? reason : "";
+  if (!told) $("#load-says").textContent = reason; // what a run has come to stays until something else is chosen
 }
 
 function hindrance(gaps) {
@@ -197,7 +197,7 @@ function hindrance(gaps) {
   if (!dag.loads) return `DAG ${shown.dag} takes no window. Give it the params start and end, as the example of the audit has them, and run it once.`;
   if (!dag.may_load) return `Your role may read this, but start no runs of DAG ${shown.dag}. Ask for the right to create its DAG runs.`;
   if (dag.paused) return `DAG ${shown.dag} is paused, so a run would only wait. Unpause it first.`;
-  return watched ? "A run is under way." : "";
+  return busy ? "A run is under way." : "";
 }
 
 function drawLakes() {
@@ -237,6 +237,7 @@ async function open(day) {
   $("#day h2").textContent = date(day.at);
   const list = make("dl", {}, ...lines.flat());
   box.replaceChildren(list);
+  $("#day").scrollIntoView({ block: "nearest" });
   const mark = liquidations(shown).get(date(day.at));
   if (mark) list.append(...line("Report", LEVELS[mark] ?? mark));
   const query = new URLSearchParams({ dataset: shown.dataset, account: shown.account, scope: shown.scope, day: date(day.at) });
@@ -274,40 +275,42 @@ function drawLegend() {
 // -- doing ------------------------------------------------------------------------------------------------------------
 
 async function load(start, end) {
-  const dag = shown.dag, says = $("#load-says"), runs = `../api/v2/dags/${encodeURIComponent(dag)}/dagRuns`;
-  watched = true;
-  draw();
-  says.textContent = "Asking for a run …";
-  const body = JSON.stringify({ logical_date: null, conf: { start: iso(start).replace(".000", ""), end: iso(end).replace(".000", "") } });
+  const dag = shown.dag, runs = `../api/v2/dags/${encodeURIComponent(dag)}/dagRuns`;
+  const tell = (...words) => $("#load-says").replaceChildren(...words);
+  const stillOpen = () => daysOf(shown, shown.year).filter((day) => day.at >= start && day.at < end && OPEN.includes(day.letter)).length;
+  busy = told = true;
+  drawGaps(daysOf(shown, shown.year));
+  tell("Asking for a run …");
   try {
+    const body = JSON.stringify({ logical_date: null, conf: { start: iso(start).replace(".000", ""), end: iso(end).replace(".000", "") } });
     const asked = await fetch(runs, { method: "POST", headers: { "Content-Type": "application/json" }, body });
     let run = await asked.json();
     if (!asked.ok) throw new Error(asked.status === 403 ? "your role may not start it" : `${asked.status} ${JSON.stringify(run.detail ?? "")}`);
-    const path = `${new URL("..", location).pathname}dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run.dag_run_id)}`;
+    const id = run.dag_run_id, path = `${new URL("..", location).pathname}dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(id)}`;
     while (!["success", "failed"].includes(run.state)) {
-      says.replaceChildren(`Loading ${date(start)} to ${date(end - DAY)}: `, link(path, run.dag_run_id), ` is ${run.state}.`);
+      tell(`Loading ${date(start)} to ${date(end - DAY)}: `, link(path, id), ` is ${run.state}.`);
       await new Promise((done) => setTimeout(done, 1500));
-      const answer = await fetch(`${runs}/${encodeURIComponent(run.dag_run_id)}`);
+      const answer = await fetch(`${runs}/${encodeURIComponent(id)}`);
       if (!answer.ok) throw new Error(`its state is not known (${answer.status})`);
       run = await answer.json();
     }
     await refresh();
-    const left = runsOf(daysOf(shown, shown.year).filter((day) => day.at >= start && day.at < end), OPEN).reduce((all, each) => all + (each.end - each.start) / DAY, 0);
-    says.replaceChildren(run.state === "success" ? `Done: ${left ? `${days(left)} still to be loaded; see ` : "nothing is missing from there any more, by "}` : "The run failed; see ", link(path, run.dag_run_id), ".");
-  } catch (error) { says.textContent = `DAG ${dag} was not run to its end: ${error.message}`; }
-  watched = false;
+    const left = stillOpen() ? `${days(stillOpen())} still to be loaded, see ` : "nothing is missing from there any more, by ";
+    tell(run.state === "success" ? `Done: ${left}` : "The run failed, see ", link(path, id), ".");
+  } catch (error) {
+    tell(`DAG ${dag} was not run to its end: ${error.message}.`);
+  }
+  busy = false;
   drawGaps(daysOf(shown, shown.year));
-  watched = true; // what was said stays until something else is chosen
-  for (const button of document.querySelectorAll("#gaps button")) button.disabled = hindrance([0]) !== "" && hindrance([0]) !== "A run is under way.";
 }
 
 function select(lake, year = shown?.year ?? "") {
   shown = Object.assign(lake, { year: lake.years.has(Number(year)) ? String(year) : "" });
-  watched = false;
+  told = false;
   const form = $("#choice"), fill = (field, values, value) => {
-    form[field].replaceChildren(...values.map((each) => make("option", { value: each }, each || "All years")));
-    form[field].value = value;
-    form[field].parentElement.hidden = field === "account" && values.length < 2;
+    form.elements[field].replaceChildren(...values.map((each) => make("option", { value: each }, each || "All years")));
+    form.elements[field].value = value;
+    form.elements[field].parentElement.hidden = field === "account" && values.length < 2;
   };
   const unique = (field, where) => [...new Set(lakes.filter(where).map((each) => each[field]))];
   fill("dataset", unique("dataset", () => true), shown.dataset);
@@ -322,7 +325,7 @@ function select(lake, year = shown?.year ?? "") {
 }
 
 function choose() {
-  const form = $("#choice"), wanted = Object.fromEntries(FIELDS.map((field) => [field, form[field].value]));
+  const form = $("#choice"), wanted = Object.fromEntries(FIELDS.map((field) => [field, form.elements[field].value]));
   const fits = (fields) => lakes.find((lake) => fields.every((field) => lake[field] === wanted[field]));
   select(fits(["dataset", "account", "scope"]) ?? fits(["dataset", "account"]) ?? fits(["dataset"]), wanted.year);
 }
