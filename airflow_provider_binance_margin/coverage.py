@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset
 
-from airflow_provider_binance_margin.lake.coverage import Audit, CoverageError, DailyVerdicts, merge, years_of
+from airflow_provider_binance_margin.lake.coverage import SUBJECT, Audit, AuditedDays, CoverageError, merge
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
@@ -17,33 +17,28 @@ log = logging.getLogger(__name__)
 
 #: first part of the keys in the state store, and the XCom's key
 COVERAGE = "coverage"
-#: key of the XCom in which a report tells liquidations: a list of mappings with account, scope, level and first
-LIQUIDATIONS = "liquidations"
 
 
 def state_key(value: Mapping[str, Any]) -> str:
     """Key of a value in the state store."""
-    return "/".join([COVERAGE, *(str(value[name]) for name in ("dataset", "account", "scope", "year"))])
+    return "/".join([COVERAGE, *(str(value[name]) for name in (*SUBJECT, "year"))])
 
 
-def record(
-    context: Context, task: BaseOperator, verdicts: DailyVerdicts, subject: Mapping[str, str], place: tuple[str, str]
-) -> None:
+def record(context: Context, task: BaseOperator, audited: AuditedDays, place: tuple[str, str]) -> None:
     """Store what an audit found, for the page: each day's verdict stands until the day is audited again.
 
     Since Airflow 3.3 an asset among the task's inlets has a state store, which holds one value a year, of one writer at
     a time. A store that refuses does not fail the audit: an XCom holds its days.
 
-    :param subject: dataset, account and scope
     :param place: ``s3://`` URL of the objects, a key template, and their grain
     """
     ti = context["ti"]
     assets = [inlet for inlet in task.inlets if isinstance(inlet, Asset)]
     loads = {"start", "end"} <= set(context.get("params") or ())
     map_index = -1 if ti.map_index is None else ti.map_index
-    audit = Audit(verdicts.began, ti.dag_id, ti.run_id, ti.task_id, map_index, loads, *place)
+    audit = Audit(audited.began, ti.dag_id, ti.run_id, ti.task_id, map_index, loads, *place)
     names = [asset.name for asset in assets]
-    values = [{**value, "asset": names} for value in years_of(verdicts.days(), audit, **subject)]
+    values = [{**value, "asset": names} for value in audited.values(audit)]
     stores: Any = context.get("asset_state_store")
     if assets and stores is not None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from airflow_provider_binance_margin.lake.audit import TO_BE_LOADED, Finding, Verdict
 from airflow_provider_binance_margin.lake.interval import ms
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
 VERSION = 1
 DAY_MS = 86_400_000
@@ -28,7 +30,7 @@ LETTERS: dict[Verdict, str] = {
 EMPTY, LOADED, UNSEEN = "e", "+", "."
 _GRAVEST = "".join(LETTERS.values())
 #: days with these letters state no number of records
-_NUMBERLESS = EMPTY + UNSEEN + LOADED + LETTERS["missing"]
+_NUMBERLESS = EMPTY + UNSEEN + LOADED
 _CURABLE = UNSEEN + "".join(LETTERS[verdict] for verdict in TO_BE_LOADED)
 #: the number of records of a day whose object begins with an earlier day, which states it
 CONTINUED = -1
@@ -72,6 +74,9 @@ class Audit(NamedTuple):
 
 
 Span: TypeAlias = tuple[int, int, Audit]
+#: what one value is about, but for the year
+Subject: TypeAlias = tuple[str, str, str]
+SUBJECT = ("dataset", "account", "scope")
 
 
 def day_number(day: date) -> int:
@@ -89,34 +94,32 @@ def date_of(number: int) -> date:
     return _EPOCH + timedelta(days=number)
 
 
-class DailyVerdicts:
-    """Days of an audit, collected while its findings pass by; bounded by days, whatever the grain."""
+class AuditedDays:
+    """Days of an audit, noted finding by finding, from any thread; bounded by days, whatever the grain."""
 
     def __init__(self) -> None:
         self.began = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._days: dict[int, Day] = {}
-        self._covered: Counter[int] = Counter()
+        self._lock = threading.Lock()
+        self._days: dict[Subject, dict[int, Day]] = {}
+        self._covered: Counter[tuple[Subject, int]] = Counter()
 
-    def watch(self, findings: Iterable[Finding]) -> Iterator[Finding]:
-        """Hand on findings, and note each."""
-        for finding in findings:
-            self.add(finding)
-            yield finding
-
-    def add(self, finding: Finding) -> None:
+    def add(self, identity: ObjectIdentity, finding: Finding) -> None:
         """Note what was found for one interval, on each day that it touches."""
-        start, end = finding.interval
-        letter = LETTERS[finding.verdict]
-        for number in range(start // DAY_MS, -(-end // DAY_MS)):
-            begins = number == start // DAY_MS
-            found = Day(letter, finding.records or 0, finding.total) if begins else Day(letter, CONTINUED)
-            known = self._days.get(number)
-            self._days[number] = found if known is None else _together(known, found)
-            self._covered[number] += min(end, (number + 1) * DAY_MS) - max(start, number * DAY_MS)
+        subject, (start, end) = (identity.dataset, identity.account, identity.scope), finding.interval
+        letter, first = LETTERS[finding.verdict], start // DAY_MS
+        with self._lock:
+            days = self._days.setdefault(subject, {})
+            for number in range(first, -(-end // DAY_MS)):
+                stated = number == first
+                found = Day(letter, finding.records or 0, finding.total) if stated else Day(letter, CONTINUED)
+                days[number] = _together(days[number], found) if number in days else found
+                self._covered[subject, number] += min(end, (number + 1) * DAY_MS) - max(start, number * DAY_MS)
 
-    def days(self) -> dict[int, Day]:
-        """Verdicts by day number, of the days that were audited whole."""
-        return {number: self._days[number] for number in sorted(self._days) if self._covered[number] == DAY_MS}
+    def values(self, audit: Audit) -> Iterator[dict[str, Any]]:
+        """The values to be stored, one a year and subject, of the days that were audited whole."""
+        for subject, days in sorted(self._days.items()):
+            whole = {number: days[number] for number in days if self._covered[subject, number] == DAY_MS}
+            yield from years_of(whole, audit, **dict(zip(SUBJECT, subject, strict=True)))
 
 
 def _together(one: Day, other: Day) -> Day:
@@ -129,7 +132,7 @@ def _together(one: Day, other: Day) -> Day:
 def years_of(days: Mapping[int, Day], audit: Audit, **subject: str) -> list[dict[str, Any]]:
     """The values to be stored, one a year.
 
-    :param subject: dataset, account and scope
+    :param subject: by the names of `SUBJECT`
     """
     years = groupby(sorted(days), key=lambda number: date_of(number).year)
     of_year = ((year, {number: days[number] for number in numbers}) for year, numbers in years)
@@ -220,7 +223,7 @@ def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]
             is_open = number not in days or days[number].letter in _CURABLE
             if is_open and load.when >= audited.get(number, 0):
                 days[number] = Day(LOADED)
-    subject = {name: str(value[name]) for name in ("dataset", "account", "scope")}
+    subject = {name: str(value[name]) for name in SUBJECT}
     return _encode(subject, value["year"], days, spans)
 
 
@@ -244,5 +247,5 @@ def merge(known: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
     taken = {number for first, last, _ in spans for number in range(first, last + 1)}
     for first, last, audit in audits_of(known):
         spans += _spans(set(range(first, last + 1)) - taken, audit)
-    subject = {name: str(newer[name]) for name in ("dataset", "account", "scope")}
+    subject = {name: str(newer[name]) for name in SUBJECT}
     return _encode(subject, newer["year"], decode(known) | decode(newer), spans)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.lake.audit import Finding
-    from airflow_provider_binance_margin.lake.coverage import DailyVerdicts
+    from airflow_provider_binance_margin.lake.coverage import AuditedDays
     from airflow_provider_binance_margin.transfers.object_loader import ObjectTask, OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
@@ -74,7 +74,7 @@ class MarginHistoryAuditOperator(LakeOperator):
         self.on_empty = on_empty
         self.verify_content = verify_content
         self.fresh = fresh
-        self._verdicts: DailyVerdicts | None = None
+        self._audited: AuditedDays | None = None
         if on_gap not in ("fail", "report"):
             raise ValueError(f'on_gap must be "fail" or "report", not {on_gap!r}')
         if on_empty not in ("write", "none", "skip"):
@@ -90,9 +90,9 @@ class MarginHistoryAuditOperator(LakeOperator):
         from airflow_provider_binance_margin.lake.audit import FAULTS
 
         self._tell(result)
-        if self._verdicts is not None:
+        if self._audited is not None:
             place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
-            record(context, self, self._verdicts, self.identity(), place)
+            record(context, self, self._audited, place)
         faults = {verdict: result["counts"][verdict] for verdict in FAULTS}
         if self.on_gap == "fail" and any(faults.values()):
             found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
@@ -104,7 +104,7 @@ class MarginHistoryAuditOperator(LakeOperator):
 
     def _audit(self, choice: LoadPlan) -> dict[str, Any]:
         from airflow_provider_binance_margin.lake.audit import report
-        from airflow_provider_binance_margin.lake.coverage import DailyVerdicts
+        from airflow_provider_binance_margin.lake.coverage import AuditedDays
         from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
         from airflow_provider_binance_margin.transfers.load import object_tasks, pools
 
@@ -118,9 +118,8 @@ class MarginHistoryAuditOperator(LakeOperator):
             self.await_settled(hook, choice)
             for _ in range(_LOOKS):
                 jobs = object_tasks(choice, template, **identity)
-                self._verdicts = DailyVerdicts()
-                looks = bounded_map(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs)
-                result = report(self._verdicts.watch(looks))
+                self._audited = AuditedDays()
+                result = report(bounded_map(calls, self.max_workers, lambda job: self._look(reader, store, job), jobs))
                 if not hook.unsettled(choice, seconds(self.settle)):
                     break
                 # by the exchange's clock, which this machine's is ahead of: what was seen may have been too early
@@ -148,7 +147,10 @@ class MarginHistoryAuditOperator(LakeOperator):
             verdict = verdict if intact else "corrupt"
         records = None if metadata is None else stated_records(metadata)
         reason = "what is there does not state its account" if existing and verdict == "missing" else ""
-        return Finding(job.subject.interval, job.key, verdict, records, total, reason)
+        finding = Finding(job.subject.interval, job.key, verdict, records, total, reason)
+        if self._audited is not None:
+            self._audited.add(job.subject, finding)
+        return finding
 
     def _tell(self, result: dict[str, Any]) -> None:
         from airflow_provider_binance_margin.lake.audit import FAULTS

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import airflow
 from airflow.models.asset import AssetEvent, AssetModel
 from airflow.models.dag import DagModel
+from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
-from airflow_provider_binance_margin.coverage import COVERAGE, LIQUIDATIONS
+from airflow_provider_binance_margin.coverage import COVERAGE
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.lake.coverage import (
     DAY_MS,
+    SUBJECT,
     VERSION,
     Audit,
     CoverageError,
@@ -48,7 +50,9 @@ log = logging.getLogger(__name__)
 
 #: XComs and events that are read at most, the newest of them
 _MOST_XCOMS, _MOST_EVENTS, _MOST_LOADS = 500, 5000, 5
-_SUBJECT = ("dataset", "account", "scope")
+#: the operator whose results hold liquidations
+_REPORT = "LiquidationReportOperator"
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Key(NamedTuple):
@@ -147,7 +151,7 @@ def _values(session: Session, readable: set[str], only: Key | None = None) -> Va
             elsewhere += 1
             continue
         try:
-            dataset, account, scope = (str(value[name]) for name in _SUBJECT)
+            dataset, account, scope = (str(value[name]) for name in SUBJECT)
             key = Key(dataset, account, scope, int(value["year"]))
             began, _ = _last_audit(value)
             decode(value)
@@ -169,15 +173,14 @@ def _stored(session: Session, only: Key | None) -> Iterator[Any]:
         prefix = "/".join([COVERAGE, *map(str, only or ("",))])
         query = select(AssetStateStoreModel.value).where(AssetStateStoreModel.key.startswith(prefix, autoescape=True))
         yield from (json.loads(text) for text in session.scalars(query))
-    yield from _xcoms(session, COVERAGE)
+    yield from _xcoms(session)
 
 
-def _xcoms(session: Session, key: str, readable: set[str] | None = None) -> Iterator[Any]:
-    query = select(XComModel.value, XComModel.dag_id).where(XComModel.key == key)
+def _xcoms(session: Session) -> Iterator[Any]:
+    query = select(XComModel.value).where(XComModel.key == COVERAGE)
     for row in session.execute(query.order_by(XComModel.timestamp.desc()).limit(_MOST_XCOMS)):
         values = XComModel.deserialize_value(row)
-        if isinstance(values, list) and (readable is None or row.dag_id in readable):
-            yield from values
+        yield from values if isinstance(values, list) else ()
 
 
 def _last_audit(value: Mapping[str, Any]) -> tuple[int, Audit]:
@@ -188,7 +191,7 @@ def _last_audit(value: Mapping[str, Any]) -> tuple[int, Audit]:
 
 
 def _shown(value: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: value[name] for name in (*_SUBJECT, "year", "days", "records", "totals")}
+    shown = {name: value[name] for name in (*SUBJECT, "year", "days", "records", "totals")}
     if not value["audits"]:
         return shown
     began, audit = _last_audit(value)
@@ -248,7 +251,7 @@ def _told(extra: Any) -> Iterator[tuple[str, str, str, Interval]]:
     """Datasets, accounts, scopes and the interval that an event names."""
     try:
         start, end = parse(extra["start"]), parse(extra["end"])
-        named = [[name] if isinstance(name, str) else list(map(str, name)) for name in (extra[n] for n in _SUBJECT)]
+        named = [[name] if isinstance(name, str) else list(map(str, name)) for name in (extra[n] for n in SUBJECT)]
         if start is not None and end is not None and start < end:
             for dataset, account, scope in product(*named):
                 yield dataset, account, scope, Interval(ms(start), ms(end))
@@ -269,13 +272,19 @@ def _never_audited(key: Key) -> dict[str, Any]:
 
 
 def _liquidations(session: Session, readable: set[str]) -> set[tuple[str, str, str, str]]:
-    """Account, scope, day and level of each event that reports have told."""
+    """Account, scope, day and level of each event in the results of reports."""
+    ours = [
+        getattr(XComModel, name) == getattr(TaskInstance, name) for name in ("dag_id", "run_id", "task_id", "map_index")
+    ]
+    query = select(XComModel.value, XComModel.dag_id).join(TaskInstance, and_(*ours))
+    query = query.where(XComModel.key == "return_value", TaskInstance.operator == _REPORT)
     found = set()
-    for event in _xcoms(session, LIQUIDATIONS, readable):
+    for row in session.execute(query.order_by(XComModel.timestamp.desc()).limit(_MOST_XCOMS)):
+        result = XComModel.deserialize_value(row) if row.dag_id in readable else {}
         try:
-            first = parse(event["first"])
-            if first is not None:
-                found.add((str(event["account"]), str(event["scope"]), iso(ms(first))[:10], str(event["level"])))
-        except (KeyError, TypeError, ValueError):
-            log.warning("Liquidation left out: it has no account, scope, level and first time")
+            for event in result.get("events", ()):
+                day = iso(ms(parse(event["first_time"]) or _NEVER))[:10]
+                found.add((str(result["account"]), str(event["scope"]), day, str(event["level"])))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.warning("Report left out: %s", type(error).__name__)
     return found

@@ -21,6 +21,7 @@ AUDIT = Audit("2026-11-27T02:00:00.000+00:00", "audits", "run", "audit", -1)._re
 )
 LAKE = {"dataset": "interest", "account": "main", "scope": "cross"}
 DAY = timedelta(days=1)
+PAIR = "币安人生USDT"
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +53,25 @@ def session(tables):
 def lake(session):
     """An Airflow that knows an asset, and two DAGs."""
     from airflow.models.asset import AssetModel
+    from airflow.models.dag import DagModel
 
     asset = AssetModel(name="lake", uri="s3://lake/", group="asset")
     session.add(asset)
     session.flush()
     for dag_id, paused in (("audits", False), ("secret", True)):
-        _add_dag(session, dag_id, is_paused=paused)
+        _insert(session, DagModel, dag_id=dag_id, is_paused=paused)
     return Lake(session, asset.id)
 
 
-def _add_dag(session, dag_id, **more):
-    """A row of a DAG, by its table, with a one for whatever else some version needs."""
-    from airflow.models.dag import DagModel
-
-    columns = [column for column in DagModel.__table__.columns if not column.nullable and column.default is None]
-    required = {
-        column.name: "b" if column.type.python_type is str else column.type.python_type(1) for column in columns
+def _insert(session, model, **values):
+    """A row by its table, with a one for whatever else some version needs."""
+    needed = [column for column in model.__table__.columns if not column.nullable and column.default is None]
+    ones = {
+        each.name: "b" if each.type.python_type is str else each.type.python_type(1)
+        for each in needed
+        if each.name not in values
     }
-    session.execute(DagModel.__table__.insert().values({**required, "dag_id": dag_id, **more}))
+    session.execute(model.__table__.insert().values({**ones, **values}))
 
 
 class Lake:
@@ -100,9 +102,15 @@ class Lake:
 
         self.runs += 1
         row = {"dag_run_id": self.runs, "task_id": "t", "map_index": -1, "key": key, "dag_id": dag_id}
-        self.session.execute(
-            XComModel.__table__.insert().values(**row, run_id=str(self.runs), value=value, timestamp=NOW)
-        )
+        _insert(self.session, XComModel, **row, run_id=str(self.runs), value=value, timestamp=NOW)
+
+    def report(self, result, dag_id="audits", operator="LiquidationReportOperator"):
+        """What a task returned."""
+        from airflow.models.taskinstance import TaskInstance
+
+        self.push("return_value", result, dag_id)
+        row = {"dag_id": dag_id, "run_id": str(self.runs), "task_id": "t", "map_index": -1, "operator": operator}
+        _insert(self.session, TaskInstance, **row, executor_config={}, dag_version_id=None)
 
     def tell(self, first, days, when=NOW, dag_id="audits", **more):
         """An event as a load sends it."""
@@ -216,7 +224,8 @@ def test_a_reader_sees_what_its_dags_have_told(lake):
     """The rest is counted, not named."""
     lake.store({number("2026-01-01"): Day("e")}, AUDIT._replace(dag_id="secret"), scope="BTCUSDT")
     lake.store({number("2026-01-01"): Day("e")})
-    lake.push("liquidations", [{"account": "main", "scope": "x", "first": "2026-01-01", "level": "certain"}], "secret")
+    event = {"scope": "x", "level": "certain", "first_time": "2026-01-01T00:00:00Z"}
+    lake.report({"account": "main", "events": [event]}, dag_id="secret")
 
     page, nothing = lake.page(), lake.page(readable=())
 
@@ -278,17 +287,15 @@ def test_a_days_objects_have_their_keys(lake, grain, objects):
 
 
 def test_reports_are_on_the_calendar(lake):
-    """Account, scope, day and level; what is none is left out."""
-    event = {
-        "account": "main",
-        "scope": "币安人生USDT",
-        "first": "2026-01-15T07:00:00Z",
-        "level": "takeover",
-        "fee": "1",
-    }
-    lake.push("liquidations", [event, {"first": "x"}, "text"])
+    """Account, scope, day and level of what the report's tasks have returned; what is none is left out."""
+    event = {"scope": PAIR, "level": "takeover", "fees": "1", "first_time": "2026-01-15T07:00:00Z"}
+    lake.report({"account": "main", "events": [event, {**event, "first_time": "2026-01-16T00:00:00Z"}], "none": 3})
+    lake.report({"account": "main", "events": [{**event, "scope": "x"}]}, dag_id="secret")
+    lake.report({"account": "main", "events": [{**event, "scope": "y"}]}, operator="PythonOperator")
+    for none in ("text", {}, {"events": [5]}, {"account": "main", "events": [{"first_time": "x"}]}):
+        lake.report(none)
 
-    assert [("main", "币安人生USDT", "2026-01-15", "takeover")] == lake.page()["liquidations"]
+    assert [("main", PAIR, f"2026-01-{day}", "takeover") for day in (15, 16)] == lake.page()["liquidations"]
 
 
 def test_five_years_of_everything_are_small(lake):

@@ -13,7 +13,7 @@ const WORDS = {
   ".": ["Not looked at", "No audit has looked at the whole of this day, or it is not over yet."],
 };
 const LEVELS = { certain: "Liquidation", takeover: "Liquidation by takeover", candidate: "Possible liquidation" };
-const OPEN = "msxu", PROVED = "cel", GRAVEST = "fxmsuq+.lce", NUMBERLESS = "e.+m";
+const OPEN = "msxu", PROVED = "cel", GRAVEST = "fxmsuq+.lce", NUMBERLESS = "e.+";
 const DAY = 86400000, CELL = 13, MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const SVG = "http://www.w3.org/2000/svg", FIELDS = ["dataset", "account", "scope", "year"];
 const $ = (selector) => document.querySelector(selector);
@@ -89,7 +89,6 @@ const liquidations = (lake) => new Map(data.liquidations.filter((each) => each[0
 function say(day) {
   const [word] = WORDS[day.letter];
   if (day.records === -1) return `${word}\nIts records are counted with the first day of the object`;
-  if (day.letter === "m") return `${word}\n${day.total ? `the exchange states ${records(day.total)}` : "the exchange states none"}`;
   if (NUMBERLESS.includes(day.letter)) return word;
   return `${word}\n${records(day.records)}${day.total === day.records ? "" : `, the exchange states ${count(day.total)}`}`;
 }

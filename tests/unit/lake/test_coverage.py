@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from typing import get_args
 
@@ -16,8 +17,8 @@ from airflow_provider_binance_margin.lake.coverage import (
     DAY_MS,
     LETTERS,
     Audit,
+    AuditedDays,
     CoverageError,
-    DailyVerdicts,
     Day,
     audits_of,
     day_number,
@@ -27,11 +28,13 @@ from airflow_provider_binance_margin.lake.coverage import (
     years_of,
 )
 from airflow_provider_binance_margin.lake.interval import Interval, cut
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
 SUBJECT = {"dataset": "interest", "account": "main", "scope": "币安人生USDT"}
 AUDIT = Audit("2026-11-27T10:00:00.000+00:00", "audit", "manual__1", "look", 3)
 LATER = AUDIT._replace(began="2026-11-28T10:00:00.000+00:00", run_id="manual__2")
 FIRST = day_number(date(2025, 12, 30))
+IDENTITY = ObjectIdentity(interval=Interval(0, 1), **SUBJECT)
 HOUR = DAY_MS // 24
 
 
@@ -42,9 +45,10 @@ def finding(verdict="complete", records=1, total=None, *, start=0, length=DAY_MS
 
 
 def collected(*findings):
-    verdicts = DailyVerdicts()
-    assert list(verdicts.watch(findings)) == list(findings)
-    return verdicts.days()
+    audited = AuditedDays()
+    for each in findings:
+        audited.add(IDENTITY, each)
+    return read(json.loads(json.dumps(list(audited.values(AUDIT)))))
 
 
 def stored(days, audit=AUDIT):
@@ -112,6 +116,20 @@ def test_a_complete_day_without_records_is_empty():
     assert read(stored(collected(finding("complete", None, 0)))) == {FIRST: Day("e")}
 
 
+def test_datasets_accounts_and_scopes_are_kept_apart():
+    """One task may audit several."""
+    audited = AuditedDays()
+    for changes in ({}, {"dataset": "transfer"}, {"account": "second"}, {"scope": "cross"}):
+        audited.add(replace(IDENTITY, **changes), finding("short", 1, 2))
+
+    found = [tuple(value[name] for name in SUBJECT) for value in audited.values(AUDIT)]
+
+    assert sorted(found) == sorted(
+        tuple({**SUBJECT, **changes}.values())
+        for changes in ({}, {"dataset": "transfer"}, {"account": "second"}, {"scope": "cross"})
+    )
+
+
 def test_of_hours_the_gravest_verdict_is_the_days():
     """Their records are added; a day of which not all was audited is none."""
     hours = [finding("complete", 2, start=n * HOUR, length=HOUR) for n in range(47)]
@@ -133,10 +151,10 @@ def test_an_object_of_a_month_is_counted_once():
 def test_five_years_of_one_lake_are_small():
     """A year fits into a state store's value, whose limit is 64 KB, by hours too."""
     bounds = Interval(first_of(2024) * DAY_MS, first_of(2025) * DAY_MS)
-    verdicts = DailyVerdicts()
+    audited = AuditedDays()
     for n, hour in enumerate(cut(bounds, "hour")):
-        verdicts.add(Finding(hour, "k", "short" if n % 48 else "complete", 12_345, 12_346))
-    (value,) = years_of(verdicts.days(), AUDIT, **SUBJECT)
+        audited.add(IDENTITY, Finding(hour, "k", "short" if n % 48 else "complete", 12_345, 12_346))
+    (value,) = audited.values(AUDIT)
 
     assert len(json.dumps(value)) < 16_000
 
