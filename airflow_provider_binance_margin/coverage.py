@@ -6,17 +6,27 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import Asset
+from airflow.providers.common.compat.sdk import Asset, BaseOperatorLink, conf
 
 from airflow_provider_binance_margin.lake.coverage import SUBJECT, Audit, AuditedDays, CoverageError, merge
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
 log = logging.getLogger(__name__)
 
 #: first part of the keys in the state store, and the XCom's key
 COVERAGE = "coverage"
+
+
+class CoverageLink(BaseOperatorLink):
+    """Opens the page, for roles to which the menu does not show plugins too."""
+
+    name = "Coverage"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
+        """The address."""
+        return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}/binance-margin/page"
 
 
 def state_key(value: Mapping[str, Any]) -> str:

@@ -33,7 +33,10 @@ with DAG(
     schedule=CronDataIntervalTimetable("0 0 * * 1", timezone="UTC"),
     start_date=pendulum.datetime(2026, 11, 2, tz="UTC"),
     catchup=False,
-    params={name: Param(None, type=["null", "string"], format="date-time") for name in ("start", "end")},
+    params={
+        **{name: Param(None, type=["null", "string"], format="date-time") for name in ("start", "end")},
+        "load": Param(True, type="boolean", description="Load what is missing, or only tell"),  # noqa: FBT003
+    },
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["binance", "margin", "example"],
@@ -49,13 +52,9 @@ with DAG(
     )
 
     @task
-    def gaps(report: dict[str, Any]) -> list[dict[str, str]]:
+    def gaps(report: dict[str, Any], params: dict[str, Any] | None = None) -> list[dict[str, str]]:
         """The intervals to load again, each as arguments of the operator; with none, nothing is loaded."""
-        found: list[dict[str, str]] = report["gaps"]
-        return found
+        return report["gaps"] if params and params["load"] else []
 
-    ForceLiquidationToS3Operator.partial(
-        task_id="load_gaps", s3_bucket=BUCKET, grain="day", outlets=[LAKE]
-    ).expand_kwargs(
-        gaps(audit.output)  # type: ignore[arg-type]  # Airflow hands over the value when it runs
-    )
+    loads = ForceLiquidationToS3Operator.partial(task_id="load_gaps", s3_bucket=BUCKET, grain="day", outlets=[LAKE])
+    loads.expand_kwargs(gaps(audit.output))  # type: ignore[arg-type]  # Airflow hands over the value

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WIDE_DAG_ID = "binance_force_liquidation_by_hand"
 LIVE_DAG_ID = "binance_force_liquidation_live"
+AUDIT_DAG_ID = "binance_force_liquidation_audit"
 LIVE_PREFIX = "binance/live/"
 LATENCY = 0.05
 POLL_SECONDS = 5
@@ -56,6 +57,16 @@ def wide_run(stack: Stack, days: Sequence[date]) -> tuple[dict[str, Any], float]
     path = f"dags/{WIDE_DAG_ID}/dagRuns/{run_id}/taskInstances/load/xcomEntries/return_value"
     value = api.api("GET", path, deserialize=False)["value"]
     return (json.loads(value) if isinstance(value, str) else value), float(task["duration"])
+
+
+def damaged_lake(stack: Stack, s3: S3Client, bucket: str, days: Sequence[date], lost: Sequence[str]) -> None:
+    """Lose these objects, and have an audit find that they are missing: something to repair on the page of the UI."""
+    for key in lost:
+        s3.delete_object(Bucket=bucket, Key=key)
+    stack.airflow.api.wait_dag(AUDIT_DAG_ID)
+    stack.airflow.api.unpause(AUDIT_DAG_ID)
+    bounds = {"start": _iso(days[0]), "end": _iso(days[-1], after=1)}
+    _until_done(stack, AUDIT_DAG_ID, stack.airflow.api.trigger(AUDIT_DAG_ID, conf={**bounds, "load": False}))
 
 
 def live(stack: Stack, s3: S3Client, bucket: str) -> tuple[float, str]:

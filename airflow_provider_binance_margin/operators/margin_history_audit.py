@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_binance_margin.coverage import CoverageLink, record
 from airflow_provider_binance_margin.load_plan import LoadPlan
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
@@ -60,6 +61,8 @@ class MarginHistoryAuditOperator(LakeOperator):
     :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end
     """
 
+    operator_extra_links = (CoverageLink(),)
+
     def __init__(
         self,
         *,
@@ -86,7 +89,6 @@ class MarginHistoryAuditOperator(LakeOperator):
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell what was found, store it for the page, and fail if it is to."""
-        from airflow_provider_binance_margin.coverage import record
         from airflow_provider_binance_margin.lake.audit import FAULTS
 
         self._tell(result)

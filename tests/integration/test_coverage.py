@@ -120,3 +120,14 @@ def test_what_somebody_else_wrote_is_replaced(audit, api, lake, there, told):
     assert audit(inlets=[lake]).state == "success"
     assert by_date(*api.asset_state.values()) == COMPLETE
     assert f"Coverage under {KEYS[0]} replaced" in told()
+
+
+@pytest.mark.parametrize("base", ["http://127.0.0.1:8080", "https://host/airflow/"])
+def test_the_audits_task_leads_to_the_page(monkeypatch, base):
+    """Wherever the UI is mounted."""
+    from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
+
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base)
+    (link,) = MarginHistoryAuditOperator.operator_extra_links
+
+    assert link.get_link(None, ti_key=None) == f"{base.rstrip('/')}/binance-margin/page"
