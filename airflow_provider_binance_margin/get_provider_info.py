@@ -89,5 +89,8 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
                 "conn-fields": CONN_FIELDS,
             }
         ],
-        "extra-links": [f"{package}.transfers.margin_history_to_s3.S3ConsoleLink"],
+        "extra-links": [
+            f"{package}.transfers.margin_history_to_s3.S3ConsoleLink",
+            f"{package}.coverage.CoverageLink",
+        ],
     }

@@ -2,6 +2,8 @@
 
 The audit asks the exchange for each day's total, one request of one row each, and holds it against what the day's
 object states. With ``on_gap="report"`` the task succeeds and hands on what is to be loaded; with ``"fail"`` it fails.
+The page *Binance margin* in Airflow's menu shows what it finds, and its button asks for a run of this DAG with
+``start`` and ``end`` of what is missing.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
 
 from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
 from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
@@ -22,12 +24,19 @@ except ImportError:  # before Airflow 3.2
 
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
 
+# What the page shows is kept with the asset that the audit reads and that loading writes.
+LAKE = Asset("binance_force_liquidation")
+
 with DAG(
     "binance_force_liquidation_audit",
     description="Holds the lake against the exchange's totals, and loads what is missing",
     schedule=CronDataIntervalTimetable("0 0 * * 1", timezone="UTC"),
     start_date=pendulum.datetime(2026, 11, 2, tz="UTC"),
     catchup=False,
+    params={
+        **{name: Param(None, type=["null", "string"], format="date-time") for name in ("start", "end")},
+        "load": Param(True, type="boolean", description="Load what is missing, or only tell"),  # noqa: FBT003
+    },
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["binance", "margin", "example"],
@@ -36,17 +45,16 @@ with DAG(
         task_id="audit",
         s3_bucket=BUCKET,
         grain="day",
-        start="{{ data_interval_end.subtract(days=90) | ts }}",
-        end="{{ data_interval_end | ts }}",
+        start="{{ params.start or data_interval_end.subtract(days=90) | ts }}",
+        end="{{ params.end or data_interval_end | ts }}",
         on_gap="report",
+        inlets=[LAKE],
     )
 
     @task
-    def gaps(report: dict[str, Any]) -> list[dict[str, str]]:
+    def gaps(report: dict[str, Any], params: dict[str, Any] | None = None) -> list[dict[str, str]]:
         """The intervals to load again, each as arguments of the operator; with none, nothing is loaded."""
-        found: list[dict[str, str]] = report["gaps"]
-        return found
+        return report["gaps"] if params and params["load"] else []
 
-    ForceLiquidationToS3Operator.partial(task_id="load_gaps", s3_bucket=BUCKET, grain="day").expand_kwargs(
-        gaps(audit.output)  # type: ignore[arg-type]  # Airflow hands over the value when it runs
-    )
+    loads = ForceLiquidationToS3Operator.partial(task_id="load_gaps", s3_bucket=BUCKET, grain="day", outlets=[LAKE])
+    loads.expand_kwargs(gaps(audit.output))  # type: ignore[arg-type]  # Airflow hands over the value

@@ -1,7 +1,8 @@
 """Is the whole history complete? Every Monday, all datasets of the last 80 days, well within the exchange's memory.
 
-One mapped audit per dataset; what is missing, short, damaged or may have changed is loaded again, which after ten days
-more would be too late for some.
+One audit of all datasets; what is missing, short, damaged or may have changed is loaded again, which after ten days more
+would be too late for some. The page *Binance margin* in Airflow's menu shows what it finds, and its button asks for a run
+of this DAG with ``start`` and ``end`` of what is missing.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, Param, task
+from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
 
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
+# What the page shows is kept with the asset that the audit reads and that loading writes.
+LAKE = Asset("binance_margin_history")
 TODAY = "dag_run.run_after.in_timezone('UTC').start_of('day')"
 
 with DAG(
@@ -26,28 +29,31 @@ with DAG(
     start_date=pendulum.datetime(2026, 11, 2, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    params={"days": Param(80, type="integer", minimum=1, title="Days", description="Up to the last midnight in UTC")},
+    params={
+        **{name: Param(None, type=["null", "string"], format="date-time") for name in ("start", "end")},
+        "load": Param(True, type="boolean", description="Load what is missing, or only tell"),  # noqa: FBT003
+    },
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["binance", "margin", "example"],
 ) as dag:
-    audit = MarginHistoryAuditOperator.partial(
+    audit = MarginHistoryAuditOperator(
         task_id="audit",
+        dataset=list(DATASETS),
         s3_bucket=BUCKET,
         grain="day",
-        start=f"{{{{ {TODAY}.subtract(days=params.days) | ts }}}}",
-        end=f"{{{{ {TODAY} | ts }}}}",
+        start=f"{{{{ params.start or {TODAY}.subtract(days=80) | ts }}}}",
+        end=f"{{{{ params.end or {TODAY} | ts }}}}",
         on_gap="report",
-        max_active_tis_per_dag=2,
-    ).expand(dataset=list(DATASETS))
+        inlets=[LAKE],
+    )
 
     @task
-    def gaps(reports: list[dict[str, Any]]) -> list[dict[str, str]]:
+    def gaps(report: dict[str, Any], params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """The intervals to load again, each as arguments of the operator; with none, nothing is loaded."""
-        return [{"dataset": report["dataset"], **gap} for report in reports for gap in report["gaps"]]
+        return report["gaps"] if params and params["load"] else []
 
-    MarginHistoryToS3Operator.partial(
-        task_id="load_gaps", s3_bucket=BUCKET, grain="day", max_active_tis_per_dag=2
-    ).expand_kwargs(
-        gaps(audit.output)  # type: ignore[arg-type]  # Airflow hands over the value when it runs
+    loads = MarginHistoryToS3Operator.partial(
+        task_id="load_gaps", s3_bucket=BUCKET, grain="day", max_active_tis_per_dag=2, outlets=[LAKE]
     )
+    loads.expand_kwargs(gaps(audit.output))  # type: ignore[arg-type]  # Airflow hands over the value

@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo_lake import CROSS, Stored, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
-from demo_more import LIVE_DAG_ID, POLL_SECONDS, REPORT_DAG_ID, example_dags, live, takeover, wide_run
+from demo_more import (
+    LIVE_DAG_ID,
+    POLL_SECONDS,
+    REPORT_DAG_ID,
+    damaged_lake,
+    example_dags,
+    live,
+    takeover,
+    wide_run,
+)
 from demo_screen import Screen
 from local_stack import Backfill, Stack, StackError
 from local_stack.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG_ID = "binance_force_liquidation_daily"
@@ -141,7 +151,7 @@ class Demo:
     def _wide(self) -> bool:
         """Two years in one run, held against what as many daily runs would take at the rate just measured."""
         screen = self._screen
-        days = [self._days[-1] - timedelta(days=back) for back in range(WIDE_DAYS - 1, -1, -1)]
+        days = self._years()
         screen.heading(f"Two years in one run: {len(days)} days from {days[0]} on, the exchange 50 ms away")
         with screen.step("Two years, one run"):
             result, task_seconds = wide_run(self._stack, days)
@@ -167,6 +177,9 @@ class Demo:
         self._screen.say(f"Found: {told}; there was a takeover at {at}", "bold green" if right else "red")
         return right
 
+    def _years(self) -> list[date]:
+        return [self._days[-1] - timedelta(days=back) for back in range(WIDE_DAYS - 1, -1, -1)]
+
     def _live(self) -> None:
         """A record appears while a DAG watches."""
         self._screen.heading(f"Event-driven: {LIVE_DAG_ID} watches, one request of one row every {POLL_SECONDS} s")
@@ -182,6 +195,10 @@ class Demo:
 
     def _stay(self) -> None:
         self._screen.heading("Everything stays up until Ctrl-C")
+        with self._screen.step("An audit of two years, of which three days were lost"):
+            keys = sorted(key for key in self._stored() if f"/scope={CROSS}/" in key)[100:400:100]
+            damaged_lake(self._stack, s3_client(self._stack.s3_url), BUCKET, self._years(), keys)
+        self._screen.say(f"  page     {self._stack.airflow.url}/plugin/binance-margin (repairs them)", "bold green")
         self._tell_addresses()
         self._screen.say(f"  logs     {self._stack.processes.logs}")
         try:

@@ -28,6 +28,7 @@ WIDE_DAG_ID = "binance_force_liquidation_by_hand"
 LIVE_DAG_ID = "binance_force_liquidation_live"
 HISTORY_DAG_ID = "binance_margin_history_backfill"
 REPORT_DAG_ID = "binance_liquidation_report"
+AUDIT_DAG_ID = "binance_force_liquidation_audit"
 LIVE_PREFIX = "binance/live/"
 LATENCY = 0.05
 POLL_SECONDS = 5
@@ -73,6 +74,16 @@ def takeover(stack: Stack, days: int = 3) -> tuple[dict[str, Any], str]:
     return _result(
         stack, REPORT_DAG_ID, run_id, "report"
     ), f"{datetime.fromtimestamp(story['time'] / 1000, UTC):%FT%TZ}"
+
+
+def damaged_lake(stack: Stack, s3: S3Client, bucket: str, days: Sequence[date], lost: Sequence[str]) -> None:
+    """Lose these objects, and have an audit find that they are missing: something to repair on the page of the UI."""
+    for key in lost:
+        s3.delete_object(Bucket=bucket, Key=key)
+    stack.airflow.api.wait_dag(AUDIT_DAG_ID)
+    stack.airflow.api.unpause(AUDIT_DAG_ID)
+    bounds = {"start": _iso(days[0]), "end": _iso(days[-1], after=1)}
+    _until_done(stack, AUDIT_DAG_ID, stack.airflow.api.trigger(AUDIT_DAG_ID, conf={**bounds, "load": False}))
 
 
 def live(stack: Stack, s3: S3Client, bucket: str) -> tuple[float, str]:

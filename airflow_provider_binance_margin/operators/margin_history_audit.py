@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_binance_margin.coverage import CoverageLink, record
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
 from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.lake.audit import Finding
+    from airflow_provider_binance_margin.lake.coverage import AuditedDays
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
     from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
     from airflow_provider_binance_margin.transfers.series import Series
@@ -50,6 +52,8 @@ class MarginHistoryAuditOperator(LakeOperator):
     :param fresh: an empty object fetched later than this after its interval's end is a claim; timedelta or seconds
     """
 
+    operator_extra_links = (CoverageLink(),)
+
     def __init__(
         self,
         *,
@@ -62,6 +66,7 @@ class MarginHistoryAuditOperator(LakeOperator):
         self.on_gap = on_gap
         self.verify_content = verify_content
         self.fresh = fresh
+        self._audited: AuditedDays | None = None
         if on_gap not in ("fail", "report"):
             raise ValueError(f'on_gap must be "fail" or "report", not {on_gap!r}')
 
@@ -69,11 +74,14 @@ class MarginHistoryAuditOperator(LakeOperator):
         """Audit the run's interval and return the report."""
         return self._audit(self.plan(context))
 
-    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - Airflow's context
-        """Tell what was found, and fail if it is to."""
+    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        """Tell what was found, store it for the page, and fail if it is to."""
         from airflow_provider_binance_margin.lake.audit import FAULTS
 
         self._tell(result)
+        if self._audited is not None:
+            place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
+            record(context, self, self._audited, place)
         if "rejected" in result:
             raise AirflowFailException(
                 f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "
@@ -94,6 +102,7 @@ class MarginHistoryAuditOperator(LakeOperator):
 
     def _audit(self, plan: LoadPlan) -> dict[str, Any]:
         from airflow_provider_binance_margin.lake.audit import report
+        from airflow_provider_binance_margin.lake.coverage import AuditedDays
         from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, thread_pools
         from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
 
@@ -117,6 +126,7 @@ class MarginHistoryAuditOperator(LakeOperator):
         with thread_pools(hook, self.max_workers) as (calls, _):
             self.await_settled(hook, plan)
             for _ in range(_LOOKS):
+                self._audited = AuditedDays()
                 tasks = object_tasks(plan, template, series, account)
                 result = report(filter(None, bounded_map(calls, self.max_workers, look, tasks)))
                 if not hook.unsettled(plan, seconds(self.settle)):
@@ -152,7 +162,10 @@ class MarginHistoryAuditOperator(LakeOperator):
         reason = "what is there does not state its account" if existing and verdict == "missing" else ""
         interval = task.identity.interval
         expires = load_before(hook.exchange_time(), interval.start, task.series.dataset)
-        return Finding(interval, task.key, verdict, records, total, reason, expires, arguments)
+        finding = Finding(interval, task.key, verdict, records, total, reason, expires, arguments)
+        if self._audited is not None:
+            self._audited.add(task.identity, finding)
+        return finding
 
     def _tell(self, result: dict[str, Any]) -> None:
         from airflow_provider_binance_margin.lake.audit import FAULTS

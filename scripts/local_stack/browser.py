@@ -93,6 +93,22 @@ class Browser:
         """Make the window as large."""
         self._call("POST", "/window/rect", {"width": width, "height": height})
 
+    def emulate(self, width: int, height: int, scheme: str) -> None:
+        """Be a screen of this size, a phone's too, whose owner prefers a "light" or a "dark" scheme."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._devtools("Emulation.setDeviceMetricsOverride", metrics)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._devtools("Emulation.setEmulatedMedia", {"features": features})
+
+    def cookie(self, url: str, name: str, value: str) -> None:
+        """Keep a cookie for this address."""
+        self._devtools("Network.setCookie", {"url": url, "name": name, "value": value})
+
+    def frame(self, xpath: str) -> None:
+        """Look into a frame; into the page itself again with nothing."""
+        frame = _patiently(lambda: (self._seen(xpath) or _fail("no such element", xpath))[0]) if xpath else None
+        self._call("POST", "/frame", {"id": frame and {_ELEMENT: frame}})
+
     def click(self, xpath: str) -> None:
         """Click the first that can be seen."""
         _patiently(lambda: self._element(xpath, "POST", "click", {}))
@@ -154,6 +170,9 @@ class Browser:
 
     def _execute(self, code: str, *arguments: str) -> Any:
         return self._call("POST", "/execute/sync", {"script": code, "args": arguments})
+
+    def _devtools(self, command: str, params: dict[str, Any]) -> None:
+        self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": params})
 
     def _seen(self, xpath: str) -> list[str]:
         found = [each[_ELEMENT] for each in self._call("POST", "/elements", {"using": "xpath", "value": xpath})]

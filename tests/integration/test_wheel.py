@@ -73,14 +73,16 @@ def test_the_index_accepts_them(dist):
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(dist):
-    """All modules, the example DAGs, the marker of types; no tests, scripts or caches."""
+    """All modules, the page of the UI, the example DAGs, the marker of types; no tests, scripts or caches."""
     (wheel,) = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / NAME).rglob("*.py")}
     examples = {f"{NAME}/example_dags/{path.name}" for path in (ROOT / "dags").glob("*.py")}
+    page = {str(path.relative_to(ROOT)) for path in (ROOT / NAME / "plugins" / "page").iterdir()}
 
-    assert modules | examples | {f"{NAME}/py.typed"} == names
+    assert modules | examples | page | {f"{NAME}/py.typed"} == names
+    assert {".html", ".js", ".css"} <= {Path(name).suffix for name in page}
 
 
 def test_the_source_holds_what_it_takes_to_build_and_test(dist):
@@ -109,7 +111,8 @@ def test_a_plain_airflow_finds_it(plain, tmp_path):
     assert found["provider"]
     assert found["hook"] == f"{NAME}.hooks.binance.BinanceHook"
     assert any(link.startswith("Documentation, https://") for link in found["links"])
-    assert found["links_of_tasks"] == [f"{NAME}.transfers.margin_history_to_s3.S3ConsoleLink"]
+    links = {f"{NAME}.transfers.margin_history_to_s3.S3ConsoleLink", f"{NAME}.coverage.CoverageLink"}
+    assert set(found["links_of_tasks"]) == links
 
 
 def test_the_examples_parse_there(plain, tmp_path):

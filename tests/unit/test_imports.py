@@ -23,6 +23,7 @@ HEAVY = (
     "polars",
     "airflow.providers.amazon",
     "cryptography",
+    "fastapi",
     "moto",
 )
 #: modules that only tasks, triggers and programs import, when they run; those that need something heavy say why
@@ -33,6 +34,8 @@ RUN_TIME_ONLY = {
     "airflow_provider_binance_margin.transfers.progress": "uses object_store",
     "airflow_provider_binance_margin.transfers.object_loader": "uses object_store",
     "airflow_provider_binance_margin.lake.parquet": "is the code that uses pyarrow",
+    "airflow_provider_binance_margin.plugins.coverage_app": "is the code that uses FastAPI",
+    "airflow_provider_binance_margin.plugins.coverage_data": "is the code that uses Airflow's database models",
     "airflow_provider_binance_margin.probe": "a program",
     "airflow_provider_binance_margin.sandbox": "a server, for tests and demos",
 }

@@ -1,0 +1,93 @@
+"""Application behind the page. It writes nothing, and each answer with data asks for Airflow's rights first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_asset
+from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+from fastapi import Depends, FastAPI, HTTPException, Query
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from airflow_provider_binance_margin.plugins.coverage_data import Key, day_data, page_data
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+_FILES = Path(__file__).parent / "page"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_HEADERS = {
+    # nothing from elsewhere, no inline script or style, framed by Airflow's UI alone
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+_Name = Annotated[str, Query(max_length=250)]
+
+
+@cache
+def create_app() -> FastAPI:
+    """The application, one a process."""
+    app = FastAPI(title="Binance margin", docs_url=None, redoc_url=None, openapi_url=None)
+    rights = [Depends(requires_access_asset("GET"))]
+    app.get("/page", dependencies=rights)(_page)
+    app.get("/coverage", dependencies=rights)(_coverage)
+    app.get("/day", dependencies=rights)(_day)
+    for file in _FILES.iterdir():
+        if file.suffix in _TYPES:
+            app.get(f"/{file.name}")(_static(file))
+    return app
+
+
+def _page() -> Response:
+    return FileResponse(_FILES / "page.html", media_type="text/html; charset=utf-8", headers=_HEADERS)
+
+
+def _static(file: Path) -> Any:
+    def serve() -> Response:
+        headers = {**_HEADERS, "Cache-Control": "no-cache"}
+        return FileResponse(file, media_type=_TYPES[file.suffix], headers=headers)
+
+    return serve
+
+
+def _coverage(user: GetUserDep) -> Response:
+    with _readable(user) as (session, readable):
+        data = page_data(session, readable, datetime.now(UTC))
+        for dag_id, dag in data["dags"].items():
+            dag["may_load"] = _may_trigger(session, user, dag_id)
+    return JSONResponse(data, headers=_HEADERS)
+
+
+def _day(user: GetUserDep, dataset: _Name, account: _Name, scope: _Name, day: date) -> Response:
+    with _readable(user) as (session, readable):
+        data = day_data(session, readable, Key(dataset, account, scope, day.year), day)
+    if data is None:
+        raise HTTPException(404, "Nothing is known of this day")
+    return JSONResponse(data, headers=_HEADERS)
+
+
+@contextmanager
+def _readable(user: Any) -> Iterator[tuple[Session, set[str]]]:
+    """A session, and the ids of the DAGs that the user may read."""
+    with create_session() as session:
+        yield session, set(get_auth_manager().get_authorized_dag_ids(user=user, session=session))
+
+
+def _may_trigger(session: Session, user: Any, dag_id: str) -> bool:
+    """As the public API decides when a run is asked for; DAGs have teams since Airflow 3.2."""
+    named = hasattr(DagModel, "get_team_name")
+    team = {"team_name": DagModel.get_team_name(dag_id, session=session)} if named else {}
+    return get_auth_manager().is_authorized_dag(
+        method="POST", access_entity=DagAccessEntity.RUN, details=DagDetails(id=dag_id, **team), user=user
+    )
