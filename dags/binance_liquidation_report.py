@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
-TODAY = "dag_run.run_after.in_timezone('UTC').start_of('day')"
 
 
 class LogNotifier(BaseNotifier):
@@ -51,8 +50,8 @@ with DAG(
     report = LiquidationReportOperator(
         task_id="report",
         s3_bucket=BUCKET,
-        start=f"{{{{ {TODAY}.subtract(days=3) | ts }}}}",
-        end=f"{{{{ {TODAY} | ts }}}}",
+        start="{{ macros.ds_add(dag_run.run_after | ds, -3) }}",
+        end="{{ dag_run.run_after | ds }}",
         # the cross account; list the isolated pairs that are loaded: [None, "BTCUSDT"]
         isolated_symbol=None,
     )

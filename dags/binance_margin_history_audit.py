@@ -1,8 +1,8 @@
 """Is the whole history complete? Every Monday, all datasets of the last 80 days, well within the exchange's memory.
 
-One audit of all datasets; what is missing, short, damaged or may have changed is loaded again, which after ten days more
-would be too late for some. The page *Binance margin* in Airflow's menu shows what it finds, and its button asks for a run
-of this DAG with ``start`` and ``end`` of what is missing.
+One audit of all datasets; what is missing, short, damaged or may have changed is loaded again, which after ten days
+more would be too late for some. The page *Binance margin* in Airflow's menu shows what it finds, and its button asks
+for a run of this DAG with ``start`` and ``end`` of what is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from airflow_provider_binance_margin.transfers.margin_history_to_s3 import Margi
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
 # What the page shows is kept with the asset that the audit reads and that loading writes.
 LAKE = Asset("binance_margin_history")
-TODAY = "dag_run.run_after.in_timezone('UTC').start_of('day')"
 
 with DAG(
     "binance_margin_history_audit",
@@ -42,8 +41,8 @@ with DAG(
         dataset=list(DATASETS),
         s3_bucket=BUCKET,
         grain="day",
-        start=f"{{{{ params.start or {TODAY}.subtract(days=80) | ts }}}}",
-        end=f"{{{{ params.end or {TODAY} | ts }}}}",
+        start="{{ params.start or macros.ds_add(dag_run.run_after | ds, -80) }}",
+        end="{{ params.end or dag_run.run_after | ds }}",
         on_gap="report",
         inlets=[LAKE],
     )

@@ -15,7 +15,6 @@ from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
-TODAY = "dag_run.run_after.in_timezone('UTC').start_of('day')"
 
 with DAG(
     "binance_margin_history_backfill",
@@ -33,8 +32,8 @@ with DAG(
         task_id="load",
         s3_bucket=BUCKET,
         grain="day",
-        start=f"{{{{ {TODAY}.subtract(days=params.days) | ts }}}}",
-        end=f"{{{{ {TODAY} | ts }}}}",
+        start="{{ macros.ds_add(dag_run.run_after | ds, -params.days) }}",
+        end="{{ dag_run.run_after | ds }}",
         replace=False,
         max_active_tis_per_dag=2,
     ).expand(dataset=list(DATASETS))
