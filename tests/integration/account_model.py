@@ -498,6 +498,7 @@ class Case:
     def context(run_id, try_number):
         dag_run = SimpleNamespace(clear_number=0, start_date=NOW, run_after=NOW, run_id=run_id)
         task = SimpleNamespace(task_id="load", map_index=-1, max_tries=2, try_number=try_number)
+        task.dag_id, task.run_id, task.xcom_push = "a_dag", run_id, lambda *_: None
         return {"dag_run": dag_run, "ti": task, "run_id": run_id, "dag": SimpleNamespace(dag_id="a_dag")}
 
     def attempt(self, task, context):

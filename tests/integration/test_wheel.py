@@ -73,7 +73,7 @@ def test_the_index_accepts_them(dist):
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(dist):
-    """All modules, the page of the UI, the example DAGs, the marker of types; no tests, scripts or caches."""
+    """All modules, page, SQL, example DAGs and the marker of types; no tests, scripts or caches."""
     (wheel,) = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -81,7 +81,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist):
     examples = {f"{NAME}/example_dags/{path.name}" for path in (ROOT / "dags").glob("*.py")}
     page = {str(path.relative_to(ROOT)) for path in (ROOT / NAME / "plugins" / "page").iterdir()}
 
-    assert modules | examples | page | {f"{NAME}/py.typed"} == names
+    rule = f"{NAME}/operators/liquidation_report.sql"
+
+    assert modules | examples | page | {f"{NAME}/py.typed", rule} == names
     assert {".html", ".js", ".css"} <= {Path(name).suffix for name in page}
 
 
