@@ -172,9 +172,11 @@ class Demo:
         with self._screen.step("Load and report"):
             result, at = takeover(self._stack)
         found = [(event["level"], event["first_time"]) for event in result["events"] if event["scope"] == CROSS]
-        right = ("takeover", at) in found and not result["cannot_tell"]
+        right = ("takeover", at) in found and at[:10] not in {doubt["day"] for doubt in result["doubts"]}
         told = ", ".join(f"{level} at {time}" for level, time in found) or "nothing"
         self._screen.say(f"Found: {told}; there was a takeover at {at}", "bold green" if right else "red")
+        for doubt in result["doubts"]:
+            self._screen.say(f"Cannot tell of {doubt['day']}, scope {doubt['scope']}: {doubt['reason']}")
         return right
 
     def _years(self) -> list[date]:
