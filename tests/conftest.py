@@ -28,9 +28,15 @@ import sys
 import time
 import uuid
 
+import hypothesis
 import pytest
 
 from airflow_provider_binance_margin.sandbox import Sandbox
+
+# the same examples each time: a change is judged by what it changes; --hypothesis-profile=random looks for others
+hypothesis.settings.register_profile("random", derandomize=False)
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.load_profile("same")
 
 pytest_plugins = ["harness", "parallel"]
 

@@ -270,7 +270,7 @@ class _Window:
             else:  # of two rows under one key, only time can tell which is right
                 is_taken = agrees and is_known and attempt == READINGS
             if is_taken or (is_known and not self.reader.require_total):
-                if not agrees and _is_likely_cap(found):
+                if not agrees and read.may_be_cut(found):
                     raise _CappedError
                 proof = "total" if is_taken else "pages"
                 looks = (((self.bounds, 1), partial(read.starts_with, counted=is_taken)),)
@@ -280,7 +280,7 @@ class _Window:
             agreed = agreed or agrees
             last = read.last if agrees and self.reader.require_total else 1
             seen = f"{found} distinct records seen, total stated as {_stated(read.totals)}"
-        if not agreed and _is_likely_cap(found):
+        if not agreed and read.may_be_cut(found):
             raise _CappedError
         alike = " twice alike" if agreed else ""
         raise BinanceIncompleteError(
@@ -376,6 +376,10 @@ class _Pages:
     def total(self) -> int | None:
         """The total that all pages state; None where they state several or none."""
         return next(iter(self.totals)) if len(self.totals) == 1 else None
+
+    def may_be_cut(self, found: int) -> bool:
+        """Tell whether the number of records, or one that was stated, looks like a limit."""
+        return any(map(_is_likely_cap, {found, *self.totals}))
 
     def starts_with(self, page: Page, *, counted: bool) -> bool:
         """Tell whether a page holds the rows of the first one and, if `counted`, states its total."""
