@@ -307,7 +307,6 @@ class _Window:
             if len(read.totals) == 1:
                 self._take(range(last + 1, read.last + 1), read, sink)
             return read
-        self._take((), read, sink)
         while read.has_more and (read.totals != {sink.distinct()} or sink.conflicts()):
             if read.last == MOST_PAGES:
                 raise BinanceIncompleteError(f"{self} does not end after {MOST_PAGES} pages")

@@ -214,8 +214,10 @@ class RateLimiter:
         return (self._windows.get(key) or WeightWindow(LIMITS["IP"], now)).room(weight, now)
 
     def _window(self, path: str, kind: LimitKind, account: str) -> WeightWindow:
-        window = WeightWindow(LIMITS[kind], self._clock.monotonic())
-        return self._windows.setdefault(limit_key(path, kind, account), window)
+        key = limit_key(path, kind, account)
+        if key not in self._windows:
+            self._windows[key] = WeightWindow(LIMITS[kind], self._clock.monotonic())
+        return self._windows[key]
 
 
 def limit_key(path: str, kind: LimitKind, account: str) -> str:

@@ -164,12 +164,20 @@ class BinanceHook(BinanceBaseHook):
 
     @contextmanager
     def read_settled(
-        self, reader: Reader, dataset: Dataset, interval: Interval, *, settle: float, plan: LoadPlan
+        self,
+        reader: Reader,
+        dataset: Dataset,
+        interval: Interval,
+        *,
+        settle: float,
+        plan: LoadPlan,
+        stuck: type[Exception] = BinanceTransientError,
     ) -> Iterator[tuple[Spool, Reading, float]]:
         """Read an interval, again as long as it had not settled when the exchange was first asked.
 
         :param settle: seconds after its end at which the interval counts as closed
         :param plan: the run's intervals, checked against the exchange's clock
+        :param stuck: error for an exchange whose clock stands still
         :return: the records, their reading, and the exchange's time at its start (seconds since 1970)
         :raises IntervalError: for a plan that ends in the future
         """
@@ -184,7 +192,7 @@ class BinanceHook(BinanceBaseHook):
                     yield spool, reading, asked_at
                     return
             self.wait(left + CLOCK_STEP, f"{interval} has not settled by the exchange's clock, which is behind")
-        raise BinanceTransientError(f"{interval} never counts as closed: the exchange's clock stands still")
+        raise stuck(f"{interval} never counts as closed: the exchange's clock stands still")
 
     def unsettled(self, plan: LoadPlan, settle: float) -> float:
         """Seconds to wait until the last interval counts as closed by the exchange's clock, 0 if it does.

@@ -11,11 +11,10 @@ from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 from airflow_provider_binance_margin.lake.audit import TO_BE_LOADED, Finding, Verdict
-from airflow_provider_binance_margin.lake.interval import ms
+from airflow_provider_binance_margin.lake.interval import DAY_MS, ms
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
 VERSION = 1
-DAY_MS = 86_400_000
 #: a day's letter by its verdict, the gravest first: of a day of several objects the gravest stands
 LETTERS: dict[Verdict, str] = {
     "foreign": "f",
@@ -109,7 +108,7 @@ class AuditedDays:
         letter, first = LETTERS[finding.verdict], start // DAY_MS
         with self._lock:
             days = self._days.setdefault(subject, {})
-            for number in range(first, -(-end // DAY_MS)):
+            for number in finding.interval.days():
                 stated = number == first
                 found = Day(letter, finding.records or 0, finding.total) if stated else Day(letter, CONTINUED)
                 days[number] = _together(days[number], found) if number in days else found
@@ -228,7 +227,7 @@ def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]
 
 
 def began_ms(audit: Audit) -> int:
-    """When an audit began, in ms.
+    """Beginning of an audit, in ms.
 
     :raises CoverageError: when it does not say
     """

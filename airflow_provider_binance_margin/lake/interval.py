@@ -11,6 +11,7 @@ Grain: TypeAlias = Literal["hour", "day", "month"]
 GRAINS: tuple[Grain, ...] = get_args(Grain)
 
 _YEARS = range(2000, 2200)
+DAY_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: what a template leaves where nothing was given
 _NOTHING = ("", "None")
@@ -33,6 +34,14 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         """As ``[2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z)``."""
         return f"[{iso(self.start)}, {iso(self.end)})"
+
+    def overlaps(self, other: Interval) -> bool:
+        """True when they have a moment in common."""
+        return self.start < other.end and other.start < self.end
+
+    def days(self) -> range:
+        """Numbers (since 1970) of the UTC days that it touches."""
+        return range(self.start // DAY_MS, -(-self.end // DAY_MS))
 
 
 def ms(when: datetime) -> int:

@@ -123,6 +123,11 @@ def compact(value: int) -> str:
     return f"{utc(value):%Y%m%dT%H%M%S}{fraction}Z"
 
 
+def target_of(bucket: str | None, key: str) -> tuple[str | None, str]:
+    """Bucket and key as `split_url` has them; no bucket where the AWS connection is to name one."""
+    return split_url(bucket, key) if bucket or "://" in key else (None, key)
+
+
 def split_url(bucket: str | None, key: str) -> tuple[str, str]:
     """Bucket and key, from both or from a full ``s3://`` URL in the key.
 

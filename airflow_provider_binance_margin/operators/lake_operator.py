@@ -18,8 +18,8 @@ from airflow_provider_binance_margin.lake.layout import (
     check_bucket,
     check_template,
     checked_account,
-    split_url,
     suffix_of,
+    target_of,
 )
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
 from airflow_provider_binance_margin.options import check_windows, is_plain, seconds, seconds_or_none
@@ -223,10 +223,7 @@ class LakeOperator(BaseOperator):
 
     def target(self) -> tuple[str | None, str]:
         """Bucket and key template; no bucket where the AWS connection is to name one."""
-        if "://" not in self.s3_key and not self.s3_bucket:
-            bucket, key = None, self.s3_key
-        else:
-            bucket, key = split_url(self.s3_bucket, self.s3_key)
+        bucket, key = target_of(self.s3_bucket, self.s3_key)
         _check_key(key)
         self.series().check_key(key)
         return bucket, key

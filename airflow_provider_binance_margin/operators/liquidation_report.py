@@ -17,13 +17,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 import msgspec
 from airflow.providers.common.compat.sdk import Asset, BaseOperator
 
-from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.datasets import dataset_of
-from airflow_provider_binance_margin.exchange.scope import CROSS, checked_symbol
+from airflow_provider_binance_margin.exchange.scope import CROSS
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError, in_airflow_terms
 from airflow_provider_binance_margin.lake.audit import judge
-from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
-from airflow_provider_binance_margin.lake.interval import GRAINS, Grain, Interval, iso, join, ms, parse, widen
+from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Grain, Interval, iso, join, ms, parse, widen
 from airflow_provider_binance_margin.lake.layout import (
     DEFAULT_KEY,
     LayoutError,
@@ -31,10 +29,10 @@ from airflow_provider_binance_margin.lake.layout import (
     check_template,
     checked_account,
     render,
-    split_url,
     suffix_of,
+    target_of,
 )
-from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, object_metadata, stated_records, whose
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, stated_records, whose
 from airflow_provider_binance_margin.lake.rows import read_rows
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
 from airflow_provider_binance_margin.options import is_plain, seconds
@@ -66,7 +64,7 @@ _ORDERS, _LEDGER, _LOANS = "force_liquidation", "capital_flow", "liquidation_loa
 _DATASETS = (_ORDERS, _LEDGER, "repay", _LOANS)
 _RULE = "liquidation_report.sql"
 #: entries at most so far apart are one event; repayments of a loan, and what they are of
-_GAP, _DAY = 15 * 60_000, 24 * 3_600_000
+_GAP = 15 * 60_000
 _PROVED = ("total", "exhausted")
 _UNREAD = ("missing", "foreign", "corrupt")
 _CURES = {
@@ -93,10 +91,6 @@ class Source(NamedTuple):
     key: str
     verdict: str
     fetched_at: str = ""
-
-    def overlaps(self, interval: Interval) -> bool:
-        """Whether they have a moment in common."""
-        return self.interval.start < interval.end and interval.start < self.interval.end
 
 
 class Day(NamedTuple):
@@ -187,10 +181,11 @@ class LiquidationReportOperator(BaseOperator):
         self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
         with in_airflow_terms():
             result = self._report(context)
-        self.log.info("Reported: %s", {name: value for name, value in result.items() if name != "keys"})
+        summary = {name: value for name, value in result.items() if name != "keys"}
+        self.log.info("Reported: %s", summary)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = {k: v for k, v in result.items() if k != "keys"}
+                context["outlet_events"][outlet].extra = summary
         return result
 
     def _report(self, context: Context) -> dict[str, Any]:
@@ -203,7 +198,8 @@ class LiquidationReportOperator(BaseOperator):
         if find_spec("duckdb") is None:
             raise LakeError("the report needs an extra: pip install 'airflow-provider-binance-margin[report]'")
         plan = resolve_plan(context, start=self.start, end=self.end, grain="day")
-        account, scopes, run = checked_account(self.account), self._scopes(), run_of(context, is_resumed=False)
+        account, run = checked_account(self.account), run_of(context, is_resumed=False)
+        scopes = [str(each.scope) for each in series_of(_ORDERS, self.isolated_symbol)]
         bucket, lake_key, report_key = self._target()
         days = [
             Day(identity, render(report_key, identity))
@@ -216,7 +212,9 @@ class LiquidationReportOperator(BaseOperator):
             TemporaryDirectory(prefix="liquidation-report-") as folder,
             ThreadPoolExecutor(self.max_workers, "s3-object") as pool,
         ):
-            around = join(widen(Interval(each.start - _DAY, each.end + _DAY), self.grain) for each in plan.intervals)
+            around = join(
+                widen(Interval(each.start - DAY_MS, each.end + DAY_MS), self.grain) for each in plan.intervals
+            )
             read = [each for each in series_of(_DATASETS, self.isolated_symbol) if str(each.scope) in scopes]
             tasks = object_tasks(LoadPlan(around, plan.source, self.grain), lake_key, read, account)
             sources = list(bounded_map(pool, self.max_workers, lambda task: self._read(store, task, folder), tasks))
@@ -228,16 +226,9 @@ class LiquidationReportOperator(BaseOperator):
         bounds = {"start": iso(plan.intervals[0].start), "end": iso(plan.intervals[-1].end), "source": plan.source}
         return {**bounds, "account": account, "scopes": scopes, "bucket": store.bucket, **_summary(made)}
 
-    def _scopes(self) -> list[str]:
-        given = self.isolated_symbol
-        pairs = [given] if given is None or isinstance(given, str) else given
-        return list(dict.fromkeys(checked_symbol(pair) or CROSS for pair in pairs)) or [CROSS]
-
     def _target(self) -> tuple[str | None, str, str]:
         """Bucket, key template of the lake and of the report."""
-        bucket, key = (
-            split_url(self.s3_bucket, self.s3_key) if "://" in self.s3_key or self.s3_bucket else (None, self.s3_key)
-        )
+        bucket, key = target_of(self.s3_bucket, self.s3_key)
         report_key = key if self.report_key is None else self.report_key
         for each in (key, report_key):
             check_template(each)
@@ -291,11 +282,9 @@ class LiquidationReportOperator(BaseOperator):
 
     @staticmethod
     def _write(store: ObjectStore, run: Run, report: Report, day: Day, rows: Sequence[Row]) -> None:
-        from airflow_provider_binance_margin.transfers.object_store import Payload
+        identity = day.identity
 
-        identity, suffix = day.identity, suffix_of(day.key)
-
-        def refuse_foreign(existing: Existing | None) -> None:
+        def refuse_foreign(existing: Existing | None, _: int) -> None:
             if existing and not identity.describes(existing.metadata):
                 raise ObjectStaysError(
                     f"s3://{store.bucket}/{day.key} holds {whose(existing.metadata)} and must not be replaced by "
@@ -303,32 +292,25 @@ class LiquidationReportOperator(BaseOperator):
                     "Let report_key name another place.",
                 )
 
-        with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-            body = cast("IO[bytes]", file)
-            written = write_rows(map(msgspec.json.encode, rows), suffix, COLUMNS, body)
-            size = body.tell()
-            body.seek(0)
-            fetched = parse(report.fetched_at(identity.scope, identity.interval))
-            metadata = object_metadata(
-                identity,
-                run,
-                records=len(rows),
-                rows=len(rows),
-                total=len(rows),
-                proof="claim" if any(row["level"] == CANNOT_TELL for row in rows) else "derived",
-                sha256=written.sha256,
-                body_sha256=hashlib.sha256(body.read()).hexdigest(),
-                body_size=size,
-                first=min((row["first_time"] for row in rows), default=None),
-                last=max((row["last_time"] for row in rows), default=None),
-                fetched_at=None if fetched is None else ms(fetched),
-                provider_version=__version__,
-            )
-            store.put(day.key, Payload(body, FORMATS[suffix].content_type, metadata), refuse_foreign)
+        fetched = parse(report.fetched_at(identity.scope, identity.interval))
+        store.put_rows(
+            day.key,
+            map(msgspec.json.encode, rows),
+            COLUMNS,
+            refuse_foreign,
+            identity=identity,
+            run=run,
+            records=len(rows),
+            total=len(rows),
+            proof="claim" if any(row["level"] == CANNOT_TELL for row in rows) else "derived",
+            first=min((row["first_time"] for row in rows), default=None),
+            last=max((row["last_time"] for row in rows), default=None),
+            fetched_at=None if fetched is None else ms(fetched),
+        )
 
 
 class Report:
-    """What the rule found, held against what it was shown.
+    """Findings of the rule, with the objects that it was shown.
 
     :param scopes: those asked for
     :param sources: the objects that were looked at
@@ -347,19 +329,19 @@ class Report:
         self._events: dict[tuple[str, int], list[Row]] = defaultdict(list)
         self._entries: dict[tuple[str, int], list[int]] = defaultdict(list)
         for source in sorted(sources):
-            for day in _days(source.interval):
+            for day in source.interval.days():
                 self._sources[source.scope, day].append(source)
         for event in events:
             # what is of a pair that was not asked for, which an answer without a pair may hold, is told with the first
             scope = event["scope"] if event["scope"] in scopes else scopes[0]
-            self._events[scope, event["first_time"] // _DAY].append(self._with_level(event))
+            self._events[scope, event["first_time"] // DAY_MS].append(self._with_level(event))
         for scope, moment in entries:
-            self._entries[scope, moment // _DAY].append(moment)
+            self._entries[scope, moment // DAY_MS].append(moment)
 
     def rows_of(self, identity: ObjectIdentity) -> list[Row]:
         """The rows of one scope's day: what cannot be told, then the events that began in it."""
         scope, day = identity.scope, identity.interval
-        events = self._events[scope, day.start // _DAY]
+        events = self._events[scope, day.start // DAY_MS]
         doubts = self._doubts(scope, day, events)
         if not doubts:
             return events
@@ -380,22 +362,22 @@ class Report:
         return [row, *events]
 
     def fetched_at(self, scope: str, day: Interval) -> str:
-        """When the last of a day's objects was fetched; empty without any."""
+        """Time at which the last of a day's objects was fetched; empty without any."""
         return max((each.fetched_at for each in self._of(scope, day)), default="")
 
     def _of(self, scope: str, interval: Interval) -> Iterator[Source]:
-        found = dict.fromkeys(each for day in _days(interval) for each in self._sources.get((scope, day), ()))
-        return (each for each in found if each.overlaps(interval))
+        found = dict.fromkeys(each for day in interval.days() for each in self._sources.get((scope, day), ()))
+        return (each for each in found if each.interval.overlaps(interval))
 
     def _doubts(self, scope: str, day: Interval, events: Sequence[Row]) -> list[Source]:
         """The objects without which a day cannot be told: its own, and a neighbour's where an event may lie in both."""
-        windows, moments = [day], self._entries[scope, day.start // _DAY]
+        windows, moments = [day], self._entries[scope, day.start // DAY_MS]
         if moments and min(moments) < day.start + _GAP:
             windows.append(Interval(day.start - _GAP, day.start))
         if moments and max(moments) >= day.end - _GAP:
             windows.append(Interval(day.end, day.end + _GAP))
         if any(all(each["dataset"] == _LOANS for each in event["evidence"]) for event in events):
-            windows.append(Interval(day.start - _DAY, day.start))  # a loan is of what was up to a day before
+            windows.append(Interval(day.start - DAY_MS, day.start))  # a loan is of what was up to a day before
         found = dict.fromkeys(each for window in windows for each in self._of(scope, window))
         return [each for each in found if each.verdict != "complete"]
 
@@ -409,7 +391,7 @@ class Report:
 
 
 def _reason(scope: str, doubts: Sequence[Source]) -> str:
-    """What is wrong, and what to do about it."""
+    """The fault of each dataset, and its cure."""
     wrong: dict[tuple[str, str], list[Interval]] = defaultdict(list)
     for each in doubts:
         wrong[each.dataset, each.verdict].append(each.interval)
@@ -419,10 +401,6 @@ def _reason(scope: str, doubts: Sequence[Source]) -> str:
         + _CURES.get(verdict, f'load it with MarginHistoryToS3Operator(dataset="{dataset}"{pair}) and report again')
         for (dataset, verdict), intervals in wrong.items()
     )
-
-
-def _days(interval: Interval) -> range:
-    return range(interval.start // _DAY, (interval.end - 1) // _DAY + 1)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from sqlalchemy import and_, select
 from airflow_provider_binance_margin.coverage import COVERAGE
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.lake.coverage import (
-    DAY_MS,
     SUBJECT,
     VERSION,
     Audit,
@@ -34,7 +33,7 @@ from airflow_provider_binance_margin.lake.coverage import (
     lay_loads,
     merge,
 )
-from airflow_provider_binance_margin.lake.interval import GRAINS, Interval, cut, iso, ms, parse, widen
+from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Interval, cut, iso, ms, parse, widen
 from airflow_provider_binance_margin.lake.layout import CROSS, LayoutError, render
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
@@ -241,9 +240,10 @@ def _events(
 
 
 def _loads(extra: Any, when: int) -> Iterator[tuple[Key, Load]]:
-    """What an event of a load says, a year at a time; nothing for another's event."""
+    """Loads that an event tells of, a year at a time; none for another's event."""
     for dataset, account, scope, bounds in _told(extra):
-        for year in range(date_of(bounds.start // DAY_MS).year, date_of((bounds.end - 1) // DAY_MS).year + 1):
+        days = bounds.days()
+        for year in range(date_of(days[0]).year, date_of(days[-1]).year + 1):
             yield Key(dataset, account, scope, year), Load(bounds.start, bounds.end, when)
 
 
@@ -260,7 +260,7 @@ def _told(extra: Any) -> Iterator[tuple[str, str, str, Interval]]:
 
 
 def _touches(extra: Any, key: Key, day: Interval) -> bool:
-    return any(told[:3] == key[:3] and told[3].start < day.end and told[3].end > day.start for told in _told(extra))
+    return any(told[:3] == key[:3] and told[3].overlaps(day) for told in _told(extra))
 
 
 def _never_audited(key: Key) -> dict[str, Any]:

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceConfigError,
     BinanceIncompleteError,
     BinanceRequestError,
 )
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
-from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, seconds_until_settled
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
 from airflow_provider_binance_margin.lake.fields import FieldError
-from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
-from airflow_provider_binance_margin.lake.layout import CROSS, suffix_of
+from airflow_provider_binance_margin.lake.layout import CROSS
 from airflow_provider_binance_margin.lake.object_metadata import (
     Run,
     is_intact,
-    object_metadata,
     stated_records,
     whose,
 )
 from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
-from airflow_provider_binance_margin.load_plan import LoadPlan, check_against, is_beyond_memory
-from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore, Payload
+from airflow_provider_binance_margin.load_plan import LoadPlan, is_beyond_memory
+from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
 from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
 from airflow_provider_binance_margin.transfers.series import Series, concerns_one_series
 
@@ -48,8 +41,6 @@ OnEmpty: TypeAlias = Literal["write", "none", "skip"]
 Refusal: TypeAlias = LakeError | FieldError | BinanceIncompleteError
 #: with more windows that do not agree with their totals, the exchange is in trouble, and is left alone
 MOST_INCOMPLETE = 5
-_IN_MEMORY = 1 << 20
-_READINGS = 3
 _FORGOTTEN = "The exchange may not remember that far back any more, so what is there stays as it is: "
 
 
@@ -103,7 +94,15 @@ class ObjectLoader:
             if existing and self._is_done(task, existing):
                 return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
             if task.series not in self.rejected:
-                return self._read_and_write(task, existing)
+                with self.hook.read_settled(
+                    self.readers[task.series],
+                    task.series.dataset,
+                    task.identity.interval,
+                    settle=self.options.settle,
+                    plan=self.plan,
+                    stuck=LakeError,
+                ) as (spool, reading, asked_at):
+                    return self._write(task, spool, reading, asked_at, existing)
         except (BinanceConfigError, BinanceRequestError) as error:
             if len(self.readers) == 1 or not concerns_one_series(error):
                 raise
@@ -119,22 +118,6 @@ class ObjectLoader:
                 self.rejected.setdefault(task.series, named)
             return ObjectResult(None, 0, refused=named)
         return ObjectResult(None, 0, refused=self.rejected[task.series])
-
-    def _read_and_write(self, task: ObjectTask, existing: Existing | None) -> ObjectResult:
-        interval = task.identity.interval
-        for _ in range(_READINGS):
-            began = time.monotonic()
-            with Spool(len(task.series.dataset.record_key)) as spool:
-                reading = self.readers[task.series].read(*interval, spool)
-                asked_at = self.hook.exchange_time(began)
-                check_against(asked_at, self.plan)
-                left = seconds_until_settled(interval.end, self.options.settle, asked_at)
-                if left <= 0:
-                    return self._write(task, spool, reading, asked_at, existing)
-            self.hook.wait(
-                left + CLOCK_STEP, "the interval settles (by the exchange's clock, which this machine's is ahead of)"
-            )
-        raise LakeError(f"the interval {interval} never counts as closed: the exchange's clock stands still")
 
     def _is_done(self, task: ObjectTask, existing: Existing) -> bool:
         if not task.identity.describes(existing.metadata):
@@ -152,34 +135,24 @@ class ObjectLoader:
         self._warn(task, spool, reading)
         if not reading.records and self.options.on_empty != "write" and not (existing and _is_at_stake(existing)):
             return ObjectResult(None, 0, reading.requests)
-        suffix, dataset = suffix_of(task.key), task.series.dataset
+        dataset = task.series.dataset
         first, last = spool.times()
         is_claim = is_beyond_memory(asked_at, task.identity.interval.start, dataset)
-        with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-            body = cast("IO[bytes]", file)
-            written = write_rows(spool.lines(), suffix, dataset.columns, body)
-            size = file.tell()
-            file.seek(0)
-            metadata = object_metadata(
-                task.identity,
-                self.options.run,
-                records=reading.records,
-                rows=written.records,
-                total=reading.total,
-                proof="claim" if is_claim else reading.proof,
-                sha256=written.sha256,
-                body_sha256=hashlib.file_digest(file, "sha256").hexdigest(),
-                body_size=size,
-                first=first,
-                last=last,
-                fetched_at=int(asked_at * 1000),
-                not_final=_not_final(dataset, spool),
-                provider_version=__version__,
-            )
-            payload = Payload(body, FORMATS[suffix].content_type, metadata)
-            self.store.put(
-                task.key, payload, lambda now: self._refuse_to_replace(task, now, reading.records, written.records)
-            )
+        size = self.store.put_rows(
+            task.key,
+            spool.lines(),
+            dataset.columns,
+            lambda now, rows: self._refuse_to_replace(task, now, reading.records, rows),
+            identity=task.identity,
+            run=self.options.run,
+            records=reading.records,
+            total=reading.total,
+            proof="claim" if is_claim else reading.proof,
+            first=first,
+            last=last,
+            fetched_at=int(asked_at * 1000),
+            not_final=_not_final(dataset, spool),
+        )
         return ObjectResult(task.key, reading.records, reading.requests, size)
 
     def _url(self, task: ObjectTask) -> str:
@@ -249,7 +222,10 @@ class ObjectLoader:
 
 
 def _not_final(dataset: Dataset, spool: Spool) -> int | None:
-    return sum(not dataset.is_final(line) for line in spool.lines()) if dataset.not_final else None
+    if not dataset.not_final:
+        return None
+    with temporary_storage():
+        return sum(not dataset.is_final(line) for line in spool.lines())
 
 
 def _is_at_stake(existing: Existing) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -23,8 +24,12 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.failures import LakeError
-from airflow_provider_binance_margin.lake.layout import LayoutError
+from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
+from airflow_provider_binance_margin.lake.layout import LayoutError, suffix_of
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
+from airflow_provider_binance_margin.lake.spool import temporary_storage
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_IN_MEMORY = 1 << 20
 _TRIES = 3
 _CHUNK = 1 << 20
 #: as many as an operator may have workers; they are opened when they are needed
@@ -202,6 +208,44 @@ class ObjectStore:
             "write to the key is under way, or the store, or a gateway before it, does not understand If-Match and "
             "If-None-Match"
         )
+
+    def put_rows(
+        self,
+        key: str,
+        lines: Iterable[bytes],
+        columns: Mapping[str, str],
+        judge: Callable[[Existing | None, int], None],
+        *,
+        identity: ObjectIdentity,
+        run: Run,
+        **stated: Any,
+    ) -> int:
+        """Write rows in the format that the key names, and put them with their metadata; see `put`.
+
+        :param lines: a JSON object for each row
+        :param columns: kinds of its fields
+        :param judge: is told the number of rows, too
+        :param stated: what `object_metadata` takes besides
+        :return: the size put
+        """
+        suffix = suffix_of(key)
+        with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+            body = cast("IO[bytes]", file)
+            written = write_rows(lines, suffix, columns, body)
+            size = body.tell()
+            body.seek(0)
+            metadata = object_metadata(
+                identity,
+                run,
+                rows=written.records,
+                sha256=written.sha256,
+                body_sha256=hashlib.file_digest(file, "sha256").hexdigest(),
+                body_size=size,
+                provider_version=__version__,
+                **stated,
+            )
+            payload = Payload(body, FORMATS[suffix].content_type, metadata)
+            return self.put(key, payload, lambda existing: judge(existing, written.records))
 
     def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:
         """The checksum of an object's bytes, all of which are read.
