@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -38,11 +40,13 @@ RUNS = {
         "end": (TODAY - timedelta(hours=12)).isoformat(),
     },
     "binance_liquidation_report": {},
+    "binance_margin": {},  # the README's
 }
 DATES = {
     "binance_margin_history": (TODAY - timedelta(days=1)).isoformat(),
     **dict.fromkeys([each for each in RUNS if each.startswith("binance_margin_history_")], TODAY.isoformat()),
     "binance_liquidation_report": TODAY.isoformat(),
+    "binance_margin": (TODAY - timedelta(days=1)).isoformat(),
 }
 #: these need what `dag.test()` has not, events or partitions: they are run by the task runner below
 BY_TASK = {
@@ -66,10 +70,19 @@ def load(file):
 def dags_of(file):
     from airflow.sdk import DAG
 
-    module = load(file)
-    # a DAG that is bound to no name is found by its tasks, as Airflow finds it by its context
-    found = [each for each in vars(module).values() if isinstance(each, DAG)]
-    return {dag.dag_id: dag for dag in found}
+    return {dag.dag_id: dag for dag in vars(load(file)).values() if isinstance(dag, DAG)}
+
+
+def write_readme_dag(file):
+    """Write the README's DAG as it stands there; before Airflow 3.2, with the import that its comment names."""
+    import airflow.sdk
+
+    [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    before = "from airflow.timetables.interval"
+    assert f"import DAG, CronDataIntervalTimetable  # before 3.2: {before}\n" in code
+    if not hasattr(airflow.sdk, "CronDataIntervalTimetable"):
+        code = code.replace(", CronDataIntervalTimetable  #", f"\n{before} import CronDataIntervalTimetable  #")
+    file.write_text(code)
 
 
 def airflow_environment(home, **more):
@@ -78,7 +91,6 @@ def airflow_environment(home, **more):
         **kept,
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         **more,
     }
@@ -110,21 +122,26 @@ def lake(sandbox_home, s3_client, s3_url, tmp_path_factory):
             seed for seed in range(99) if not next(tell(seed, ["takeover"], first, 1, at(2099, 1, 1))).story.scope
         )
         sandbox.tell(["takeover"], seed=seed, first_day=first, days=1)
-        bucket = Bucket(s3_client, "example-dags", s3_url)
+        bucket = Bucket(s3_client, "my-lake", s3_url)  # the README's
         s3_client.create_bucket(Bucket=bucket.name)
         aws = {**bucket.connection(), "extra": json.loads(bucket.connection()["extra"])}
+        folder = tmp_path_factory.mktemp("dags")
+        shutil.copytree(ROOT / "dags", folder, dirs_exist_ok=True)
+        write_readme_dag(folder / "readme.py")
         environment = airflow_environment(
             tmp_path_factory.mktemp("airflow"),
             **sandbox.airflow_env(),
+            AIRFLOW__CORE__DAGS_FOLDER=str(folder),
             AIRFLOW_CONN_AWS_DEFAULT=json.dumps(aws),
             AIRFLOW_VAR_BINANCE_LAKE_BUCKET=bucket.name,
         )
-        files = {dag_id: str(file) for file in FILES for dag_id in dags_of(file)}
+        files = {dag_id: str(folder / file.name) for file in FILES for dag_id in dags_of(file)}
+        files["binance_margin"] = str(folder / "readme.py")
         runs = [[files[dag_id], dag_id, DATES.get(dag_id, NOON), conf] for dag_id, conf in RUNS.items()]
         bucket.done = program(environment, "dags", json.dumps([run for run in runs if run[1] not in DATES]))
         environment["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("airflow"))
         bucket.done |= program(environment, "dags", json.dumps([run for run in runs if run[1] in DATES]))
-        bucket.sandbox = sandbox
+        bucket.sandbox, bucket.environment = sandbox, environment
         yield bucket
 
 
@@ -132,12 +149,10 @@ def test_every_example_is_run_by_a_test():
     """A new example DAG cannot be forgotten here."""
     found = {dag_id for file in FILES for dag_id in dag_ids(file)}
 
-    assert {*RUNS, *BY_TASK} == found
+    assert {*RUNS, *BY_TASK} == {*found, "binance_margin"}
 
 
 def dag_ids(file):
-    import re
-
     return re.findall(r'DAG\(\s*"([a-z_]+)"', file.read_text())
 
 
@@ -221,6 +236,35 @@ def test_the_report_example_finds_the_takeover_and_alerts(lake):
     [line] = done["results"]["alert[-1]"]
     assert line == f"takeover in {report['events'][0]['scope']} from {report['events'][0]['first_time']}"
     assert done["tasks"]["alert[-1]"] == "success"
+
+
+def test_the_readmes_dag_loads_all_datasets_and_finds_the_takeover(lake):
+    """One object for each dataset and scope, and a report of the same day."""
+    load, report = (lake.done["binance_margin"]["results"][f"{task}[-1]"] for task in ("load", "report"))
+
+    assert set(DATASETS) == set(load["dataset"])
+    assert 2 * len(DATASETS) - 1 == load["objects"]
+    assert load["requests"] == 15
+    assert (report["objects"], report["takeover"], report["cannot_tell"]) == (2, 1, 0)
+
+
+def test_the_documented_test_of_a_dag_passes(lake, tmp_path):
+    """The page's conftest and test, as its reader runs them, with a migrated database and the folder of DAGs."""
+    page = (ROOT / "docs" / "sandbox.md").read_text()
+    for name, code in re.findall(r"<!-- test: (\S+) -->\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(code)
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    shutil.copy(ROOT / "dags" / "binance_force_liquidation_daily.py", dags)
+    environment = {**lake.environment, "AIRFLOW__CORE__DAGS_FOLDER": str(dags)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={dags}", tmp_path]
+
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600
+    )
+
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert "1 passed" in done.stdout
 
 
 # What `dag.test()` cannot run
