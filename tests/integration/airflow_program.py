@@ -42,9 +42,7 @@ def run_dag(file, dag_id, logical_date, conf):
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    # a DAG that is bound to no name is found by its tasks
-    dags = (getattr(each, "dag", each) for each in vars(module).values())
-    (dag,) = {id(d): d for d in dags if isinstance(d, DAG) and d.dag_id == dag_id}.values()
+    (dag,) = {id(d): d for d in vars(module).values() if isinstance(d, DAG) and d.dag_id == dag_id}.values()
     run = dag.test(logical_date=datetime.fromisoformat(logical_date), run_conf=conf)
     instances = run.get_task_instances()
     return {
