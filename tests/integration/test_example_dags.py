@@ -161,6 +161,7 @@ def test_an_example_runs(lake, dag_id):
     assert set(done["tasks"].values()) <= {"success", "skipped"}, done
 
 
+@pytest.mark.slow
 def test_the_readmes_dag_passes_the_documented_test(lake, tmp_path):
     """Seven datasets and a report with a takeover, as whoever follows the page finds it: README, conftest and test."""
     (tmp_path / "dags").mkdir()
