@@ -10,13 +10,14 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from airflow_provider_binance_margin.lake.formats import FORMATS
 from airflow_provider_binance_margin.lake.interval import utc
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
 #: what the suffix of a key may be: the suffix is the format
-SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
+SUFFIXES = tuple(FORMATS)
 #: the scope of a call without an isolated pair; no pair is called so, since pairs are in upper case
 CROSS = "cross"
 

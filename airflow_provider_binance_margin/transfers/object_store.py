@@ -244,7 +244,7 @@ class ObjectStore:
                 provider_version=__version__,
                 **stated,
             )
-            payload = Payload(body, FORMATS[suffix].content_type, metadata)
+            payload = Payload(body, FORMATS[suffix], metadata)
             return self.put(key, payload, lambda existing: judge(existing, written.records))
 
     def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:

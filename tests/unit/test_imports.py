@@ -33,7 +33,6 @@ RUN_TIME_ONLY = {
     "airflow_provider_binance_margin.transfers.object_store": "is the code that uses botocore",
     "airflow_provider_binance_margin.transfers.progress": "uses object_store",
     "airflow_provider_binance_margin.transfers.object_loader": "uses object_store",
-    "airflow_provider_binance_margin.lake.parquet": "is the code that uses pyarrow",
     "airflow_provider_binance_margin.plugins.coverage_app": "is the code that uses FastAPI",
     "airflow_provider_binance_margin.plugins.coverage_data": "is the code that uses Airflow's database models",
     "airflow_provider_binance_margin.probe": "a program",

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from unit.lake.written import body, written
 
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
-from airflow_provider_binance_margin.lake.fields import FieldError, extra_of, python_value, snake_case
+from airflow_provider_binance_margin.lake.fields import FieldError, extra_of, python_value
 
 COLUMNS = FORCE_LIQUIDATION.columns
 USUAL = (
@@ -279,14 +279,5 @@ def test_any_id_of_64_bits_comes_back(value):
 
 def test_a_literal_that_is_no_json_is_refused():
     """NaN is Python's, not JSON's."""
-    with pytest.raises(ValueError, match="no JSON"):
+    with pytest.raises(ValueError, match="not a plain decimal"):
         python_value(msgspec.Raw(b"NaN"), "decimal")
-
-
-@pytest.mark.parametrize(
-    ("name", "snake"),
-    [("avgPrice", "avg_price"), ("symbol", "symbol"), ("isIsolated", "is_isolated"), ("timeInForce", "time_in_force")],
-)
-def test_names_in_parquet_are_those_engines_expect(name, snake):
-    """Glue and Athena know no capitals."""
-    assert snake_case(name) == snake

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_binance_margin.lake.formats import FORMATS
 from airflow_provider_binance_margin.lake.interval import Interval
 from airflow_provider_binance_margin.lake.layout import (
     CROSS,
@@ -212,11 +211,6 @@ def test_a_format_that_is_no_function_of_the_bound_is_refused(form):
 
 
 # -- suffixes --------------------------------------------------------------------------------------------------------
-
-
-def test_every_suffix_has_a_format():
-    """A key that is accepted can be written."""
-    assert sorted(SUFFIXES) == sorted(FORMATS)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

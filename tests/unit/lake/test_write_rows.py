@@ -76,7 +76,7 @@ def test_it_writes_where_the_file_stands(suffix):
 
 def test_the_content_type_is_that_of_the_bytes():
     """A client that unpacked gzip by itself would not get what the key's suffix says."""
-    assert {suffix: form.content_type for suffix, form in FORMATS.items()} == {
+    assert FORMATS == {
         ".jsonl": "application/x-ndjson",
         ".jsonl.gz": "application/gzip",
         ".csv": "text/csv; charset=utf-8",
