@@ -42,7 +42,7 @@ FetchPages: TypeAlias = Callable[[Callable[[Ask], Answer], Iterable[Ask]], Itera
 
 
 class Sink(Protocol):
-    """Where the records of one interval go, window by window. A window that is read anew is taken out first."""
+    """Sink for the records of one interval, window by window. A window that is read anew is taken out first."""
 
     def clear(self) -> None:
         """Forget all windows."""
