@@ -21,18 +21,12 @@ _CROSS_BEFORE = "account"
 
 @dataclass(frozen=True)
 class ObjectIdentity:
-    """Identity of an object: two objects are one and the same exactly if this is equal.
-
-    :param dataset: its name
-    :param interval: what it covers
-    :param scope: the isolated symbol, or `CROSS`, then the filters
-    :param account: the user's name of the exchange's account
-    """
+    """Identity of an object: two objects are one and the same exactly if this is equal."""
 
     dataset: str
     interval: Interval
-    scope: str
-    account: str
+    scope: str  # the isolated symbol, or `CROSS`, then the filters
+    account: str  # the user's name of the exchange's account
 
     def as_metadata(self) -> dict[str, str]:
         """As S3 metadata."""
@@ -63,11 +57,7 @@ class ObjectIdentity:
 class Run:
     """One task of one run since it was last cleared: all its tries, and nothing else's.
 
-    :param run_id: the DAG run's
     :param clear_number: how often the run was cleared, where Airflow says so
-    :param dag_id: the DAG's: runs of two DAGs may have one id
-    :param task_id: the task's
-    :param map_index: of a mapped task
     :param started: when the run started: a run that is made again has its id, and another start
     :param max_tries: grows when the task is cleared without its run
     :param is_first_try: nothing can have been written yet
@@ -128,10 +118,8 @@ def object_metadata(
         no total is stated and all was read, "claim" for what the exchange may have forgotten in part, "derived" for
         what was made of other objects, all of them proved
     :param sha256: of the uncompressed JSON lines with their newlines
-    :param body_sha256: of the object's own bytes
-    :param body_size: their number
-    :param first: the earliest record's time in ms
-    :param last: the latest record's time in ms
+    :param body_sha256: of the object's own bytes, `body_size` in number
+    :param first: the earliest record's time in ms; `last`, the latest's
     :param fetched_at: ms, by the exchange's clock; None where it was not asked
     :param not_final: rows in a state that may still change; None where a dataset has no such states
     """
