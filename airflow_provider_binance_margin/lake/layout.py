@@ -7,19 +7,14 @@ A key is a function of that alone. After Jinja, only ``{start}``, ``{end}`` (eac
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_provider_binance_margin.lake.formats import FORMATS
 from airflow_provider_binance_margin.lake.interval import utc
-
-if TYPE_CHECKING:
-    from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
 #: what the suffix of a key may be: the suffix is the format
 SUFFIXES = tuple(FORMATS)
-#: the scope of a call without an isolated pair; no pair is called so, since pairs are in upper case
-CROSS = "cross"
 
 # Of strftime's directives those that are the same on every worker, whatever its zone, language and platform.
 _DIRECTIVE = re.compile("%[YymdHMSfjGVuUWw]")

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso
-from airflow_provider_binance_margin.lake.layout import CROSS
 
+#: the scope of a call without an isolated pair; no pair is called so, since pairs are in upper case
+CROSS = "cross"
 _NUMBER = re.compile("[0-9]{1,18}")
 # S3 takes 2 KB of metadata in all, of which the rest needs about a half
 _LONGEST_ID = 250

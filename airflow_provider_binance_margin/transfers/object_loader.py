@@ -17,8 +17,8 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
 from airflow_provider_binance_margin.lake.fields import FieldError
-from airflow_provider_binance_margin.lake.layout import CROSS
 from airflow_provider_binance_margin.lake.object_metadata import (
+    CROSS,
     Run,
     is_intact,
     stated_records,

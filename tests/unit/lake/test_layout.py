@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.lake.interval import Interval
 from airflow_provider_binance_margin.lake.layout import (
-    CROSS,
     DEFAULT_KEY,
     SUFFIXES,
     LayoutError,
@@ -24,7 +23,7 @@ from airflow_provider_binance_margin.lake.layout import (
     suffix_of,
     target_of,
 )
-from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
+from airflow_provider_binance_margin.lake.object_metadata import CROSS, ObjectIdentity, Run, object_metadata
 
 
 def at(*fields):
