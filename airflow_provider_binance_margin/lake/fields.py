@@ -41,7 +41,8 @@ def unknown_fields(row: Row, columns: Mapping[str, str]) -> str | None:
     if len(row) <= len(columns) and all(name in columns for name in row):
         return None
     unknown = sorted(name for name in row if name not in columns)
-    return f"{{{','.join(f'{json.dumps(name, ensure_ascii=False)}:{bytes(row[name]).decode()}' for name in unknown)}}}"
+    fields = (f"{json.dumps(name, ensure_ascii=False)}:{bytes(row[name]).decode()}" for name in unknown)
+    return "{" + ",".join(fields) + "}"
 
 
 def csv_cell(text: str | None) -> str:
