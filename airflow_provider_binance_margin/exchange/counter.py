@@ -58,7 +58,7 @@ class _Closed(msgspec.Struct, frozen=True):
     span: Annotated[int, msgspec.Meta(ge=HOUR_MS)]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class RecordCounter:
     """Count of the records from a moment on; totals of settled windows are kept, not asked for again.
 

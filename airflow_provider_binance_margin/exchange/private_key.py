@@ -34,14 +34,15 @@ def load_block(label: str, data: bytes, passphrase: bytes | None) -> PrivateKeyT
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
+    # The check that is skipped takes up to 0.3 s in which no other thread runs, so a triggerer would stand still; a
+    # key that it would refuse signs what the exchange refuses.
+    skipped = {"unsafe_skip_rsa_key_validation": True}
     load: Callable[..., PrivateKeyTypes]
     if label == OPENSSH:
         load = serialization.load_ssh_private_key
+        skipped = skipped if skipped.keys() <= inspect.signature(load).parameters.keys() else {}  # the newest only can
     else:
         load = serialization.load_pem_private_key if label else serialization.load_der_private_key
-    # The check that is skipped takes up to 0.3 s in which no other thread runs, so a triggerer would stand still; a
-    # key that it would refuse signs what the exchange refuses. For OpenSSH's form, the newest only can skip it.
-    skipped = {name: True for name in inspect.signature(load).parameters if name == "unsafe_skip_rsa_key_validation"}
     try:
         return load(data, passphrase, **skipped)
     except UnsupportedAlgorithm as error:
