@@ -20,6 +20,7 @@ from airflow_provider_binance_margin.exchange.forking import renew_in_children
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait, drive
 from airflow_provider_binance_margin.hooks.diagnosis import diagnose
 from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
+from airflow_provider_binance_margin.metrics import tell_reply
 
 if TYPE_CHECKING:
     import requests
@@ -173,7 +174,9 @@ class BinanceBaseHook(BaseHook):
 
         if self._closed.done():
             raise BinanceTransientError("the hook is closed")
-        return send(self._session, request, timeout)
+        reply = send(self._session, request, timeout)
+        tell_reply(self.binance_conn_id, request.url, reply)
+        return reply
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from posixpath import commonpath
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperatorLink
 
 from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, partition_key
+from airflow_provider_binance_margin.metrics import tell_lags
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 
@@ -144,7 +145,8 @@ class MarginHistoryToS3Operator(LakeOperator):
             expected = len(series) * sum(1 for _ in plan.objects())
             progress = self._progress = Progress(store.bucket, expected, has_several_series=len(series) > 1)
             for loaded, task in bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks):
-                progress.add(loaded, task.identity.dataset)
+                progress.add(loaded, task.identity)
+        tell_lags(progress.ends, hook.exchange_time())
         result = progress.result()
         self.console_url = _console_url(store.bucket, result["keys"])
         progress.raise_refused()
@@ -174,11 +176,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         if self.emit_partitions and self.grain and self._plan and not is_partitioned(context):
             # in a partitioned run the timetable's own key stands
             partitions = [partition_key(interval.start, self.grain) for interval in self._plan.objects()]
-        for outlet in self.outlets:
-            if not isinstance(outlet, Asset):
-                continue
-            event = context["outlet_events"][outlet]
-            event.extra = summary
+        for event in self.tell_outlets(context, summary):
             if partitions and hasattr(event, "add_partitions"):  # Airflow before 3.3 has no partitions
                 event.add_partitions(partitions)
 

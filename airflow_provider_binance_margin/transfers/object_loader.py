@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
 
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceConfigError,
@@ -52,6 +54,7 @@ class ObjectResult:
     :param records: in the object
     :param requests: pages fetched for it
     :param size: bytes under the key
+    :param symbols: rows written by symbol, or by scope where a row names none
     :param refused: the reason why it was not written, though others of its run may be
     """
 
@@ -60,6 +63,7 @@ class ObjectResult:
     requests: int = 0
     size: int = 0
     refused: Refusal | None = None
+    symbols: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,9 +142,10 @@ class ObjectLoader:
         dataset = task.series.dataset
         first, last = spool.times()
         is_claim = is_beyond_memory(asked_at, task.identity.interval.start, dataset)
+        symbols = Counter[str]()
         size = self.store.put_rows(
             task.key,
-            spool.lines(),
+            _tallied(spool.lines(), task.identity.scope, symbols),
             dataset.columns,
             lambda now, rows: self._refuse_to_replace(task, now, reading.records, rows),
             identity=task.identity,
@@ -153,7 +158,7 @@ class ObjectLoader:
             fetched_at=int(asked_at * 1000),
             not_final=_not_final(dataset, spool),
         )
-        return ObjectResult(task.key, reading.records, reading.requests, size)
+        return ObjectResult(task.key, reading.records, reading.requests, size, symbols=symbols)
 
     def _url(self, task: ObjectTask) -> str:
         return f"s3://{self.store.bucket}/{task.key}"
@@ -219,6 +224,26 @@ class ObjectLoader:
                 "The answer without a pair holds isolated rows too; they are kept. Rows of a closed pair may appear "
                 "under its own filter alone: go on loading each pair too, and count each record once when querying."
             )
+
+
+class _Named(msgspec.Struct, rename={"isolated": "isolatedSymbol"}):
+    symbol: Any = None
+    isolated: Any = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def _tallied(lines: Iterable[bytes], scope: str, symbols: Counter[str]) -> Iterator[bytes]:
+    """The lines, while their symbols are counted."""
+    for line in lines:
+        try:
+            row = _NAMED.decode(line)
+            symbol = row.symbol or row.isolated
+        except msgspec.MsgspecError:  # text that is none: it is written as it came
+            symbol = None
+        symbols[symbol if isinstance(symbol, str) and symbol else scope] += 1
+        yield line
 
 
 def _not_final(dataset: Dataset, spool: Spool) -> int | None:
