@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
-from airflow_provider_binance_margin.failures import in_airflow_terms
+from airflow_provider_binance_margin.failures import KNOWN_ERRORS, task_error
 from airflow_provider_binance_margin.lake.interval import Grain, iso
 from airflow_provider_binance_margin.lake.layout import (
     DEFAULT_KEY,
@@ -164,14 +164,14 @@ class LakeOperator(BaseOperator):
         """Do the task's work; wait for what has to be waited for here or, if deferrable, in the triggerer."""
         self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
         try:
-            with in_airflow_terms(ban_is_final=False):
-                result = self.work(context)
+            result = self.work(context)
         except (NotYetError, BinanceThrottledError) as error:
             waits = 0 if self._waits is None or self.has_progressed() else self._waits + 1
             if not self.deferrable or waits >= _MOST_WAITS:
-                with in_airflow_terms(ban_is_final=not obeys_policy(self)):
-                    raise
+                raise task_error(error, ban_is_final=not obeys_policy(self)) from None
             self._wait_in_triggerer(error.retry_after, str(error), waits)
+        except KNOWN_ERRORS as error:
+            raise task_error(error) from None
         return self.conclude(context, result)
 
     def has_progressed(self) -> bool:

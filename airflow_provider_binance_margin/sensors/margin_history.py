@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -22,7 +21,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_binance_margin.exchange.datasets import dataset_of
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError, BinanceTransientError
 from airflow_provider_binance_margin.exchange.scope import scope_of
-from airflow_provider_binance_margin.failures import in_airflow_terms
+from airflow_provider_binance_margin.failures import KNOWN_ERRORS, task_error
 from airflow_provider_binance_margin.lake.interval import Grain, IntervalError, ms, parse
 from airflow_provider_binance_margin.load_plan import resolve_plan
 from airflow_provider_binance_margin.options import check_dataset, check_windows, seconds, seconds_or_none
@@ -118,8 +117,10 @@ class MarginHistorySensor(BaseSensorOperator):
         """Poll once; not before the exchange allows it, nor after the sensor's timeout."""
         if time.monotonic() < self._not_before or (self.reschedule and self._is_overdue(context)):
             return PokeReturnValue(is_done=False)
-        with self._failing_for_good():
+        try:
             outcome = self._poll(context)
+        except KNOWN_ERRORS as error:
+            raise self._final(error) from None
         if outcome is None or outcome["status"] == "waiting":
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(outcome))
@@ -144,15 +145,10 @@ class MarginHistorySensor(BaseSensorOperator):
         self.log.info(describe(outcome, self.min_records))
         return outcome
 
-    @contextmanager
-    def _failing_for_good(self) -> Iterator[None]:
-        """Fail the task on a final error: `soft_fail` and `never_fail` are for records that do not come."""
-        try:
-            with in_airflow_terms():
-                yield
-        except AirflowFailException:
-            self.soft_fail = self.never_fail = False  # which Airflow reads next
-            raise
+    def _final(self, error: Exception) -> Exception:
+        """The error that fails the task: `soft_fail` and `never_fail` are for records that do not come."""
+        self.soft_fail = self.never_fail = False  # which Airflow reads next
+        return task_error(error)
 
     def _connect(self, context: Context, start: int, end: int | None) -> tuple[BinanceHook, RecordCounter]:
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
@@ -266,8 +262,7 @@ class MarginHistorySensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:  # noqa: ARG002 - Airflow's names
         """Conclude from the trigger's event."""
         if event["status"] == "failed":
-            with self._failing_for_good():
-                raise error_of(event)
+            raise self._final(error_of(event))
         self.log.info(describe(event, self.min_records))
         return self._conclude(event)
 

@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 
 from airflow_provider_binance_margin import __version__
-from airflow_provider_binance_margin.failures import LakeError
+from airflow_provider_binance_margin.failures import LakeError, StoreError
 from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
 from airflow_provider_binance_margin.lake.layout import LayoutError, suffix_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
@@ -87,10 +87,6 @@ _REFUSED = {
     "301": "is refused, since the bucket is in another region",
     "InvalidBucketName": "fails, since the bucket's name is not valid",
 }
-
-
-class StoreError(Exception):
-    """The store failed for the moment; trying again may help."""
 
 
 @dataclass(frozen=True)
