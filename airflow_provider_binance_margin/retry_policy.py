@@ -38,9 +38,7 @@ class BinanceRetryPolicy(RetryPolicy):
         if isinstance(exception, (BinanceConfigError, BinanceRequestError)):
             return RetryDecision.fail("a retry cannot help")
         if isinstance(exception, BinanceThrottledError):
-            return RetryDecision.retry(
-                timedelta(seconds=exception.retry_after + 1), "the exchange asks to wait until then"
-            )
+            return RetryDecision.retry(timedelta(seconds=exception.retry_after + 1), "the exchange says when")
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:

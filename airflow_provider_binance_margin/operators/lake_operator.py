@@ -22,7 +22,7 @@ from airflow_provider_binance_margin.lake.layout import (
     target_of,
 )
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.options import check_windows, is_plain, seconds, seconds_or_none
+from airflow_provider_binance_margin.options import check_windows, is_plain, name_map_index, seconds, seconds_or_none
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
 from airflow_provider_binance_margin.transfers.series import Series, SeriesList, check_series, series_of
 
@@ -162,6 +162,7 @@ class LakeOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the task's work; wait for what has to be waited for here or, if deferrable, in the triggerer."""
+        name_map_index(context)
         self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
         try:
             result = self.work(context)

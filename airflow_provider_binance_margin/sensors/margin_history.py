@@ -24,7 +24,13 @@ from airflow_provider_binance_margin.exchange.scope import scope_of
 from airflow_provider_binance_margin.failures import KNOWN_ERRORS, task_error
 from airflow_provider_binance_margin.lake.interval import Grain, IntervalError, ms, parse
 from airflow_provider_binance_margin.load_plan import resolve_plan
-from airflow_provider_binance_margin.options import check_dataset, check_windows, seconds, seconds_or_none
+from airflow_provider_binance_margin.options import (
+    check_dataset,
+    check_windows,
+    name_map_index,
+    seconds,
+    seconds_or_none,
+)
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
 from airflow_provider_binance_margin.sensors.outcome import describe, error_of, outcome_of
 
@@ -46,7 +52,7 @@ class MarginHistorySensor(BaseSensorOperator):
     ended and settled with too few records ends the wait at once, by `on_empty`. Transient errors (network, 5xx, 429, a
     ban) are logged and waited out, a ban until its end; all others (a rejected key) fail the task without retries, with
     `soft_fail` and `never_fail` too. Poke, reschedule and deferrable behave alike. Returns ``{"total", "newest",
-    "start", "end", "binance_conn_id", "isolated_symbol"}``: the exchange's total and the newest row.
+    "start", "end", "dataset", "isolated_symbol", "binance_conn_id"}``: the exchange's total and the newest row.
 
     :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
     :param start: start of the window, inclusive: datetime or ISO 8601, UTC without a zone (templated)
@@ -115,6 +121,7 @@ class MarginHistorySensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; not before the exchange allows it, nor after the sensor's timeout."""
+        name_map_index(context)
         if time.monotonic() < self._not_before or (self.reschedule and self._is_overdue(context)):
             return PokeReturnValue(is_done=False)
         try:
@@ -141,7 +148,7 @@ class MarginHistorySensor(BaseSensorOperator):
                 self._retry_after = error.retry_after + 1
                 self._not_before = time.monotonic() + error.retry_after
             return None
-        outcome = outcome_of(count, start, self.min_records, self.binance_conn_id, self.isolated_symbol)
+        outcome = outcome_of(count, start, self)
         self.log.info(describe(outcome, self.min_records))
         return outcome
 

@@ -127,7 +127,8 @@ class ObjectStore:
         self._head_args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
         self._conditional = True
         self._told = self._bucket_seen = False
-        host = urlsplit(self._client.meta.endpoint_url).hostname or ""
+        self.endpoint = self._client.meta.endpoint_url
+        host = urlsplit(self.endpoint).hostname or ""
         self._unproved = set() if host.endswith(_AWS) else {"ContentLength", *_FALSE_CONDITIONS}
         self._lock = threading.Lock()
 
