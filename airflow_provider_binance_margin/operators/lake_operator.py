@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
@@ -90,6 +90,7 @@ class LakeOperator(BaseOperator):
         "binance_conn_id",
         "aws_conn_id",
     )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
     ui_color = "#f3ba2f"
 
     def __init__(

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -69,6 +69,7 @@ class MarginHistorySensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("start", "end", "dataset", "isolated_symbol", "filters", "binance_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
     ui_color = "#f3ba2f"
 
     def __init__(

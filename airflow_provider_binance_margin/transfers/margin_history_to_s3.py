@@ -12,7 +12,7 @@ from airflow_provider_binance_margin.coverage import CoverageLink
 from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
-from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, partition_key
+from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, local_midnight, partition_key
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 
@@ -100,6 +100,12 @@ class MarginHistoryToS3Operator(LakeOperator):
         self.log.info("Loading %s, account %s.", what, account)
         for interval in plan.intervals:
             self.log.info("Interval %s, from %s.", interval, plan.source)
+        if zone := local_midnight(plan):
+            self.log.warning(
+                "Dates in the key are UTC's: this day of %s is filed under the date before. Give the timetable "
+                'timezone="UTC", and the task grain="day".',
+                zone,
+            )
         return self._load(plan, self._run)
 
     def has_progressed(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import pytest
 from versions import PARTITIONS
 
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
+from airflow_provider_binance_margin.plugins.coverage_page import BinanceMarginPlugin
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
@@ -136,8 +138,6 @@ def test_every_example_is_run_by_a_test():
 
 
 def dag_ids(file):
-    import re
-
     return re.findall(r'DAG\(\s*"([a-z_]+)"', file.read_text())
 
 
@@ -343,3 +343,6 @@ def test_an_example_says_what_it_shows(file):
 
     assert module.__doc__.strip()
     assert "doc_md=__doc__" in file.read_text()
+    (page,) = BinanceMarginPlugin.external_views
+    assert {f"/plugin/{page['url_route']}"} >= set(re.findall(r"\]\((.*?)\)", module.__doc__))
+    assert ("Audit" in file.read_text()) <= ("/plugin/" in module.__doc__)
