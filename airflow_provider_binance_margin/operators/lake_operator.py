@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import Asset, BaseOperator, conf
 
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
-from airflow_provider_binance_margin.failures import in_airflow_terms
+from airflow_provider_binance_margin.failures import KNOWN_ERRORS, task_error
 from airflow_provider_binance_margin.lake.interval import Grain, iso
 from airflow_provider_binance_margin.lake.layout import (
     DEFAULT_KEY,
@@ -22,7 +22,7 @@ from airflow_provider_binance_margin.lake.layout import (
     target_of,
 )
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.options import check_windows, is_plain, seconds, seconds_or_none
+from airflow_provider_binance_margin.options import check_windows, is_plain, name_map_index, seconds, seconds_or_none
 from airflow_provider_binance_margin.retry_policy import default_retry_policy, obeys_policy
 from airflow_provider_binance_margin.transfers.series import Series, SeriesList, check_series, series_of
 
@@ -78,6 +78,7 @@ class BaseLakeOperator(BaseOperator):
         "account",
         "aws_conn_id",
     )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
     ui_color = "#f3ba2f"
 
     def __init__(
@@ -195,16 +196,17 @@ class LakeOperator(BaseLakeOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the task's work; wait for what has to be waited for here or, if deferrable, in the triggerer."""
+        name_map_index(context)
         self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
         try:
-            with in_airflow_terms(ban_is_final=False):
-                result = self.work(context)
+            result = self.work(context)
         except (NotYetError, BinanceThrottledError) as error:
             waits = 0 if self._waits is None or self.has_progressed() else self._waits + 1
             if not self.deferrable or waits >= _MOST_WAITS:
-                with in_airflow_terms(ban_is_final=not obeys_policy(self)):
-                    raise
+                raise task_error(error, ban_is_final=not obeys_policy(self)) from None
             self._wait_in_triggerer(error.retry_after, str(error), waits)
+        except KNOWN_ERRORS as error:
+            raise task_error(error) from None
         return self.conclude(context, result)
 
     def has_progressed(self) -> bool:

@@ -18,7 +18,7 @@ import msgspec
 
 from airflow_provider_binance_margin.exchange.datasets import DATASETS, dataset_of
 from airflow_provider_binance_margin.exchange.scope import CROSS
-from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError, in_airflow_terms
+from airflow_provider_binance_margin.failures import KNOWN_ERRORS, LakeError, ObjectStaysError, task_error
 from airflow_provider_binance_margin.lake.audit import judge
 from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Grain, Interval, iso, join, ms, parse, widen
 from airflow_provider_binance_margin.lake.layout import LayoutError, checked_account, render, suffix_of, target_of
@@ -122,8 +122,10 @@ class LiquidationReportOperator(BaseLakeOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Report on the run's interval and return the small result: counts, and at most 100 events and reasons."""
         self.s3_extra_args = self.render_template(self.s3_extra_args, context)  # no template field, which is stored
-        with in_airflow_terms():
+        try:
             result = self._report(context)
+        except KNOWN_ERRORS as error:
+            raise task_error(error) from None
         summary = {name: value for name, value in result.items() if name != "keys"}
         self.log.info("Reported: %s", summary)
         self.tell_outlets(context, summary)

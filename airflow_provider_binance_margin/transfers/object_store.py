@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 
 from airflow_provider_binance_margin import __version__
-from airflow_provider_binance_margin.failures import LakeError
+from airflow_provider_binance_margin.failures import LakeError, StoreError
 from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
 from airflow_provider_binance_margin.lake.layout import LayoutError, suffix_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
@@ -89,10 +89,6 @@ _REFUSED = {
 }
 
 
-class StoreError(Exception):
-    """The store failed for the moment; trying again may help."""
-
-
 @dataclass(frozen=True)
 class Existing:
     """An object that is there.
@@ -131,7 +127,8 @@ class ObjectStore:
         self._head_args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
         self._conditional = True
         self._told = self._bucket_seen = False
-        host = urlsplit(self._client.meta.endpoint_url).hostname or ""
+        self.endpoint = self._client.meta.endpoint_url
+        host = urlsplit(self.endpoint).hostname or ""
         self._unproved = set() if host.endswith(_AWS) else {"ContentLength", *_FALSE_CONDITIONS}
         self._lock = threading.Lock()
 

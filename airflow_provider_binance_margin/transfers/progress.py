@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from posixpath import commonpath
 from typing import Any
 
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
@@ -48,6 +50,7 @@ class Progress:
     records_of: Counter[str] = field(default_factory=Counter)
     symbols: dict[str, Counter[str]] = field(default_factory=dict)
     ends: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _lines: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _logged_at: float = field(default_factory=time.monotonic)
 
@@ -70,6 +73,9 @@ class Progress:
         if result.key is not None:
             self.objects += 1
             self.bytes += result.size
+            if self.expected > 1:  # the last line of a task names the only object
+                there = "" if result.requests else ", there already"
+                self._lines.append(f"{result.records:,} records{there}: s3://{self.bucket}/{result.key}")
             if len(self.named) < _MOST_NAMED:
                 self.named.append(result)
             if result.requests:
@@ -77,11 +83,20 @@ class Progress:
                 self.symbols.setdefault(identity.dataset, Counter()).update(result.symbols)
         if (now := time.monotonic()) - self._logged_at >= _SECONDS_BETWEEN_LOGS:
             self._logged_at = now
+            self.log_objects()
             rate = self.done / (now - self._began)
             log.info(
                 "%d of %d objects, %d records, %.1f objects a second, about %.0f s left.",
                 *(self.done, self.expected, self.records, rate, (self.expected - self.done) / rate),
             )
+
+    def log_objects(self) -> None:
+        """Log what was loaded since the last time, a line each; Airflow's UI folds the lines of several."""
+        lines, self._lines = self._lines, []
+        if len(lines) > 1:
+            lines = [f"::group::{len(lines):,} objects", *lines, "::endgroup::"]
+        for line in lines:
+            log.info("%s", line)
 
     def raise_refused(self) -> None:
         """Fail if objects were refused, each way out once.
@@ -111,6 +126,7 @@ class Progress:
             "bytes": self.bytes,
             **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
             "symbols": {dataset: _greatest(counts) for dataset, counts in self.symbols.items() if counts},
+            "uri": f"s3://{self.bucket}/{place_of([result.key for result in self.named if result.key])}",
             "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
         }
 
@@ -119,3 +135,12 @@ def _greatest(counts: Counter[str]) -> dict[str, int]:
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     rest = sum(number for _, number in ordered[_MOST_SYMBOLS:])
     return dict(ordered[:_MOST_SYMBOLS]) | ({"other": rest} if rest else {})
+
+
+def place_of(keys: Sequence[str]) -> str:
+    """The key of one object, or the folder that holds several; empty without one."""
+    if len(keys) == 1:
+        return keys[0]
+    folders = [key.rpartition("/")[0] for key in keys]
+    folder = commonpath(folders) if folders and all(folders) else ""
+    return f"{folder}/" if folder else ""

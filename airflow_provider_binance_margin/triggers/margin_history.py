@@ -92,13 +92,12 @@ class MarginHistoryTrigger(_DatasetTrigger):
                     if isinstance(count, BinanceTransientError):
                         self.log.warning("Poll failed, will retry: %s", count)
                         continue
-                    question = (self.start, self.min_records, self.binance_conn_id, self.isolated_symbol)
-                    outcome = outcome_of(count, *question)
+                    outcome = outcome_of(count, self.start, self)
                     self.log.info(describe(outcome, self.min_records))
                     if outcome["status"] != "waiting":
                         break
         except BinanceError as error:
-            outcome = failure_of(error)
+            outcome = failure_of(error, self.binance_conn_id)
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
 
     def _question(self, settings: Settings) -> Hashable:

@@ -15,6 +15,7 @@ import pytest
 from versions import PARTITIONS
 
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
+from airflow_provider_binance_margin.plugins.coverage_page import BinanceMarginPlugin
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
@@ -386,3 +387,6 @@ def test_an_example_says_what_it_shows(file):
 
     assert module.__doc__.strip()
     assert "doc_md=__doc__" in file.read_text()
+    (page,) = BinanceMarginPlugin.external_views
+    assert {f"/plugin/{page['url_route']}"} >= set(re.findall(r"\]\((.*?)\)", module.__doc__))
+    assert ("Audit" in file.read_text()) <= ("/plugin/" in module.__doc__)
