@@ -260,7 +260,7 @@ class LakeOperator(BaseOperator):
         return {**bounds, "source": plan.source, **self.series().summary(), **account, "bucket": bucket}
 
     def connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
-        """The exchange, and the bucket, which is there."""
+        """The exchange and the bucket, neither of which is asked for anything yet."""
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
         from airflow_provider_binance_margin.transfers.object_store import open_store
 
