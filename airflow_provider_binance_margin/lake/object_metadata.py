@@ -88,9 +88,14 @@ class Run:
             "attempt": hashlib.sha256(json.dumps([*names, self.clear_number]).encode()).hexdigest(),
         }
 
+    @property
+    def may_have_written(self) -> bool:
+        """True when an earlier try may have written objects, which can be told from others'."""
+        return self.is_known and not self.is_first_try
+
     def wrote(self, metadata: Mapping[str, str]) -> bool:
         """True for the metadata of an object that an earlier try of this very run and task wrote."""
-        return self.is_known and not self.is_first_try and metadata.get("attempt") == self.as_metadata()["attempt"]
+        return self.may_have_written and metadata.get("attempt") == self.as_metadata()["attempt"]
 
 
 def object_metadata(

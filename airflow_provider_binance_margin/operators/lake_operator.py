@@ -295,7 +295,7 @@ class LakeOperator(BaseLakeOperator):
         return {**bounds, "source": plan.source, **self.series().summary(), **account, "bucket": bucket}
 
     def connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
-        """The exchange, and the bucket, which is there."""
+        """The exchange and the bucket, neither of which is asked for anything yet."""
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
         hook = self._hook = BinanceHook(self.binance_conn_id)

@@ -141,7 +141,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         forgotten = self._forgotten(hook, plan, series)
         with thread_pools(hook, self.max_workers) as (calls, objects):
             self.await_settled(hook, plan)
-            fetch_pages = bounded_pages(calls, self.max_workers)
+            fetch_pages = bounded_pages(calls, self.max_workers, beside=objects.submit(store.check_bucket))
             loader = ObjectLoader(
                 hook=hook,
                 readers=self.readers(hook, series, require_total=self.require_total, fetch_pages=fetch_pages),

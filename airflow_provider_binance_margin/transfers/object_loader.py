@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -28,7 +29,7 @@ from airflow_provider_binance_margin.lake.object_metadata import (
 )
 from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_beyond_memory
-from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
+from airflow_provider_binance_margin.transfers.object_store import Body, Existing, ObjectStore, write_body
 from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
 from airflow_provider_binance_margin.transfers.series import Series, concerns_one_series
 
@@ -93,20 +94,27 @@ class ObjectLoader:
     def load(self, task: ObjectTask) -> ObjectResult:
         """Load one object, unless it is there and done, or must stay as it is."""
         try:
-            existing = self.store.head(task.key)
-            self._refuse_foreign(task, existing)
-            if existing and self._is_done(task, existing):
-                return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
+            # before S3 is connected to, only what may be done already waits for it: the put looks in any case
+            if self.store.is_connected or self.options.run.may_have_written or not self.options.replace:
+                existing = self._look(task)
+                if existing and self._is_done(task, existing):
+                    return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
             if task.series not in self.rejected:
-                with self.hook.read_settled(
-                    self.readers[task.series],
-                    task.series.dataset,
-                    task.identity.interval,
-                    settle=self.options.settle,
-                    plan=self.plan,
-                    stuck=LakeError,
-                ) as (spool, reading, asked_at):
-                    return self._write(task, spool, reading, asked_at, existing)
+                with (
+                    ExitStack() as drafts,
+                    self.hook.read_settled(
+                        self.readers[task.series],
+                        task.series.dataset,
+                        task.identity.interval,
+                        settle=self.options.settle,
+                        plan=self.plan,
+                        stuck=LakeError,
+                        draft=lambda spool, end: (
+                            self._draft(task, spool, drafts) if end == task.identity.interval.end else None
+                        ),
+                    ) as (spool, reading, asked_at),
+                ):
+                    return self._write(task, spool, reading, asked_at, drafts)
         except (BinanceConfigError, BinanceRequestError) as error:
             if len(self.readers) == 1 or not concerns_one_series(error):
                 raise
@@ -123,30 +131,37 @@ class ObjectLoader:
             return ObjectResult(None, 0, refused=named)
         return ObjectResult(None, 0, refused=self.rejected[task.series])
 
+    def _look(self, task: ObjectTask) -> Existing | None:
+        existing = self.store.head(task.key)
+        self._refuse_foreign(task, existing)
+        return existing
+
     def _is_done(self, task: ObjectTask, existing: Existing) -> bool:
-        if not task.identity.describes(existing.metadata):
-            log.warning(
-                "%s does not state its account, so it is loaded again: it was written before accounts were told apart.",
-                self._url(task),
-            )
-            return False
         trusted = not self.options.replace or self.options.run.wrote(existing.metadata)
-        return trusted and is_intact(existing.metadata, existing.size)
+        return trusted and task.identity.describes(existing.metadata) and is_intact(existing.metadata, existing.size)
+
+    def _draft(self, task: ObjectTask, spool: Spool, drafts: ExitStack) -> tuple[Body, Counter[str]]:
+        """Write the object's bytes, and count its symbols; those of rows that were not confirmed are thrown away."""
+        drafts.close()
+        symbols = Counter[str]()
+        lines = _tallied(spool.lines(), task.identity.scope, symbols)
+        return drafts.enter_context(write_body(task.key, lines, task.series.dataset.columns)), symbols
 
     def _write(
-        self, task: ObjectTask, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None
+        self, task: ObjectTask, spool: Spool, reading: Reading, asked_at: float, drafts: ExitStack
     ) -> ObjectResult:
         self._warn(task, spool, reading)
-        if not reading.records and self.options.on_empty != "write" and not (existing and _is_at_stake(existing)):
-            return ObjectResult(None, 0, reading.requests)
+        if not reading.records and self.options.on_empty != "write":
+            existing = self._look(task)
+            if not (existing and _is_at_stake(existing)):
+                return ObjectResult(None, 0, reading.requests)
         dataset = task.series.dataset
         first, last = spool.times()
         is_claim = is_beyond_memory(asked_at, task.identity.interval.start, dataset)
-        symbols = Counter[str]()
-        size = self.store.put_rows(
+        body, symbols = spool.draft or self._draft(task, spool, drafts)
+        size = self.store.put_body(
             task.key,
-            _tallied(spool.lines(), task.identity.scope, symbols),
-            dataset.columns,
+            body,
             lambda now, rows: self._refuse_to_replace(task, now, reading.records, rows),
             identity=task.identity,
             run=self.options.run,
@@ -188,6 +203,10 @@ class ObjectLoader:
                     "It may be another account's, so it stays as it is: let s3_key hold {account}, or name another "
                     "place.",
                 )
+            log.warning(
+                "%s does not state its account, so it is loaded again: it was written before accounts were told apart.",
+                self._url(task),
+            )
         elif known > records and not self.options.allow_shrink:
             if is_intact(existing.metadata, existing.size):
                 raise ObjectStaysError(
