@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from airflow_provider_binance_margin.lake.interval import (
     Grain,
@@ -31,12 +32,18 @@ _KEY_PATTERNS = {
     grain: re.sub("%[mdH]", r"\\d{2}", form.replace("%Y", r"\d{4}")) for grain, form in _KEY_FORMATS.items()
 }
 _EXPIRING_MS = 14 * 24 * 3_600_000
+#: seconds by which an end may lie ahead of the exchange's clock
+_AHEAD = 300.0
+_SHORTEST_DAY_MS = 23 * 3_600_000
 
 CURE = (
     "Schedule the DAG with CronDataIntervalTimetable (or a partition timetable), pass grain= so that the last whole "
     "hour, day or month is taken, or pass start= and end=, for example from params"
 )
-_DATE = "Give a run by hand a logical date (in the UI or the API: it loads the last interval before that). Or: "
+_DATE = (
+    "Give a run by hand a logical date (in the UI or the API: it loads the last interval before that), or pass start= "
+    "and end=, for example from params"
+)
 
 
 class LoadPlan(NamedTuple):
@@ -78,10 +85,11 @@ def resolve_plan(
         or _last_grain(context, grain)
     )
     if plan is None:
-        by_hand = _of_run(context, "run_type") == "manual" and _bounds(context) is None
+        if _of_run(context, "run_type") == "manual" and _bounds(context) is None:
+            raise IntervalError(f"this run has no data interval to load. {_DATE}")
         raise IntervalError(
-            f"this run has no data interval to load. {_DATE if by_hand else ''}{CURE}. (Airflow 3 gives bare cron "
-            "strings an interval of no length, and runs by an asset, or by hand without a logical date, none.)"
+            f"this run has no data interval to load. {CURE}. (Airflow 3 gives bare cron strings an interval of no "
+            "length, and runs by an asset none.)"
         )
     for interval in plan.intervals:
         _check(interval, plan)
@@ -246,21 +254,31 @@ def _zone_of_schedule(context: Mapping[str, Any]) -> str:
     return _name(own or getattr(dag, "timezone", None) or "UTC")
 
 
+def local_midnight(plan: LoadPlan) -> str | None:
+    """The zone whose days a plan without a grain loads, where they begin on another day in UTC."""
+    start, zone = plan.intervals[0].start, plan.zone
+    try:
+        local = utc(start).astimezone(ZoneInfo(zone))
+    except (KeyError, ValueError, OSError):  # such as "+01:00", which no schedule has
+        return None
+    is_day = plan.grain is None and plan.intervals[-1].end - start >= _SHORTEST_DAY_MS
+    return zone if is_day and local.hour == local.minute == 0 and local.date() != utc(start).date() else None
+
+
 def _name(zone: Any) -> str:
     return str(getattr(zone, "name", zone))
 
 
-def check_against(now: float, plan: LoadPlan, *, ahead: float = 300.0) -> None:
+def check_against(now: float, plan: LoadPlan) -> None:
     """Refuse what has not begun, or ends too far ahead.
 
     :param now: the exchange's time, seconds since 1970
-    :param ahead: how many seconds an end may lie ahead of it
     :raises IntervalError: naming both
     """
     for interval in plan.intervals:
         if interval.start > now * 1000:
             where, cure = "starts in the future", "nothing can be in it yet"
-        elif interval.end > (now + ahead) * 1000:
+        elif interval.end > (now + _AHEAD) * 1000:
             where, cure = "ends in the future", "load it after its end, or give an end that has passed"
         else:
             continue

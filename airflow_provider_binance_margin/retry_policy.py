@@ -36,9 +36,9 @@ class BinanceRetryPolicy(RetryPolicy):
     ) -> RetryDecision:
         """Decide about one failure."""
         if isinstance(exception, (BinanceConfigError, BinanceRequestError)):
-            return RetryDecision.fail("trying again cannot help")
+            return RetryDecision.fail("a retry cannot help")
         if isinstance(exception, BinanceThrottledError):
-            return RetryDecision.retry(timedelta(seconds=exception.retry_after + 1), "the exchange said when")
+            return RetryDecision.retry(timedelta(seconds=exception.retry_after + 1), "the exchange says when")
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:

@@ -49,5 +49,9 @@ with DAG(
 
     for account, (conn_id, closed_pairs) in ACCOUNTS.items():
         ForceLiquidationToS3Operator.partial(
-            task_id=f"load_{account}", s3_bucket=BUCKET, s3_key=KEY, grain="day"
+            task_id=f"load_{account}",
+            s3_bucket=BUCKET,
+            s3_key=KEY,
+            grain="day",
+            map_index_template="{{ task.isolated_symbol or 'cross' }}",
         ).expand_kwargs(scopes.override(task_id=f"scopes_{account}")(account, conn_id, closed_pairs))

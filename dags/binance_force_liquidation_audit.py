@@ -2,7 +2,7 @@
 
 The audit asks the exchange for each day's total, one request of one row each, and holds it against what the day's
 object states. With ``on_gap="report"`` the task succeeds and hands on what is to be loaded; with ``"fail"`` it fails.
-The page *Binance margin* in Airflow's menu shows what it finds, and its button asks for a run of this DAG with
+The page [Binance margin](/plugin/binance-margin) shows what it finds, and its button asks for a run of this DAG with
 ``start`` and ``end`` of what is missing.
 """
 

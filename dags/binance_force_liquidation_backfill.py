@@ -1,7 +1,7 @@
 """Years of forced liquidations, a month a run: the same objects under the same keys as the daily DAG's.
 
 A run over a month takes about the time of one over a day, where Airflow's own work for a run is most of it. Backfill it
-over the years the account has been open::
+over the years the account has been open:
 
     airflow backfill create --dag-id binance_force_liquidation_backfill --from-date 2021-01-01 --to-date 2025-12-01
 
@@ -39,8 +39,8 @@ with DAG(
 ) as dag:
     account = ForceLiquidationToS3Operator(task_id="account", s3_bucket=BUCKET, grain="day")
 
-    isolated = ForceLiquidationToS3Operator.partial(task_id="isolated", s3_bucket=BUCKET, grain="day").expand(
-        isolated_symbol=ISOLATED_SYMBOLS
-    )
+    isolated = ForceLiquidationToS3Operator.partial(
+        task_id="isolated", s3_bucket=BUCKET, grain="day", map_index_template="{{ task.isolated_symbol }}"
+    ).expand(isolated_symbol=ISOLATED_SYMBOLS)
 
     account >> isolated

@@ -2,7 +2,8 @@
 
 One run loads one UTC day: the account's own records, and those of each isolated pair, since what the exchange returns
 without a pair is not documented to hold them. A run can be repeated at any time and gives the same bytes under the same
-keys. The past is loaded by a backfill, from the UI or with ``airflow backfill create``.
+keys. The past is loaded by a backfill, from the UI or with ``airflow backfill create``. Which days are there is
+shown by the page [Binance margin](/plugin/binance-margin), once ``binance_force_liquidation_audit`` has looked.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ except ImportError:  # before Airflow 3.2
 # Set the Airflow variable, or write your bucket's name here.
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
 
-# The first day that is loaded: the day the account was opened, or the day you start.
+# The first day that is loaded. Each day since is a run, four at a time: years are loaded faster by the backfill DAG.
 START = pendulum.datetime(2026, 11, 1, tz="UTC")
 
 # The account's isolated pairs, those that were closed too: the exchange forgets to list them, but not their records.
@@ -52,6 +53,6 @@ with DAG(
 ) as dag:
     account = ForceLiquidationToS3Operator(task_id="account", s3_bucket=BUCKET, grain="day", outlets=[LAKE])
 
-    isolated = ForceLiquidationToS3Operator.partial(task_id="isolated", s3_bucket=BUCKET, grain="day").expand(
-        isolated_symbol=ISOLATED_SYMBOLS
-    )
+    isolated = ForceLiquidationToS3Operator.partial(
+        task_id="isolated", s3_bucket=BUCKET, grain="day", map_index_template="{{ task.isolated_symbol }}"
+    ).expand(isolated_symbol=ISOLATED_SYMBOLS)

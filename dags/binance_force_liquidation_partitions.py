@@ -3,7 +3,7 @@
 The hourly DAG's runs are partitions of the asset: each loads the hour that has ended (``run_offset=-1``) and names it
 ``2026-01-15T07``. The daily DAG waits for the 24 of a day, whatever order they come in, and loads the day into the lake
 that people query. Unpause the daily DAG first: hours that end while it is paused are not counted. Backfill the hours up
-to the last one of the last day, and the days follow by themselves::
+to the last one of the last day, and the days follow by themselves:
 
     airflow backfill create --dag-id binance_force_liquidation_hourly --from-date 2026-01-15 --to-date 2026-01-16T23:00
 """

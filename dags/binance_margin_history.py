@@ -2,7 +2,8 @@
 
 One run loads one UTC day of the cross account. What an isolated pair has is loaded by a task of its own, with
 ``isolated_symbol``. Interest, capital flow and liquidation loans are remembered by the exchange for 90 days only: start
-now, and load the days before with ``airflow backfill create``.
+now, and load the days before with ``airflow backfill create``. The page [Binance margin](/plugin/binance-margin)
+shows which days are there, once ``binance_margin_history_audit`` has looked.
 """
 
 from __future__ import annotations
@@ -34,4 +35,6 @@ with DAG(
     doc_md=__doc__,
     tags=["binance", "margin", "example"],
 ) as dag:
-    MarginHistoryToS3Operator.partial(task_id="load", s3_bucket=BUCKET, grain="day").expand(dataset=list(DATASETS))
+    MarginHistoryToS3Operator.partial(
+        task_id="load", s3_bucket=BUCKET, grain="day", map_index_template="{{ task.dataset }}"
+    ).expand(dataset=list(DATASETS))

@@ -1,8 +1,8 @@
 """Is the whole history complete? Every Monday, all datasets of the last 80 days, well within the exchange's memory.
 
 One audit of all datasets; what is missing, short, damaged or may have changed is loaded again, which after ten days
-more would be too late for some. The page *Binance margin* in Airflow's menu shows what it finds, and its button asks
-for a run of this DAG with ``start`` and ``end`` of what is missing.
+more would be too late for some. The page [Binance margin](/plugin/binance-margin) shows what it finds, and its
+button asks for a run of this DAG with ``start`` and ``end`` of what is missing.
 """
 
 from __future__ import annotations

@@ -36,4 +36,5 @@ with DAG(
         end="{{ dag_run.run_after | ds }}",
         replace=False,
         max_active_tis_per_dag=2,
+        map_index_template="{{ task.dataset }}",
     ).expand(dataset=list(DATASETS))

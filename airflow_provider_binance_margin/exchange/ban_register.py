@@ -91,7 +91,7 @@ class BanRegister:
         left = max(self.not_before - self._clock.monotonic(), 0.0)
         status, code = self._said
         if self._is_ban:
-            text = f"the exchange has shut this address out for {left:.0f} s (418 or 403); nothing is sent to it before"
+            text = f"the exchange has shut this address out for {left:.0f} s (418 or 403): no request is sent before"
             raise BinanceBannedError(text, retry_after=left, code=code, status=status)
         text = f"the exchange asks to wait {left:.0f} s (429)"
         raise BinanceThrottledError(text, retry_after=left, code=code, status=status)

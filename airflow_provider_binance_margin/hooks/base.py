@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError
@@ -18,8 +20,10 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
 from airflow_provider_binance_margin.exchange.forking import renew_in_children
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait, drive
+from airflow_provider_binance_margin.failures import name_connection, naming_connection
 from airflow_provider_binance_margin.hooks.diagnosis import diagnose
 from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
+from airflow_provider_binance_margin.metrics import tell_reply
 
 if TYPE_CHECKING:
     import requests
@@ -57,9 +61,13 @@ class BinanceBaseHook(BaseHook):
     @cached_property
     def settings(self) -> Settings:
         """The connection, checked; from here on its secrets are masked in logs."""
-        settings = open_settings(self.get_connection(self.binance_conn_id))
+        with naming_connection(self.binance_conn_id):
+            settings = open_settings(self.get_connection(self.binance_conn_id))
         if settings.is_foreign:
-            self.log.warning("The connection's host is not one of binance.com: its owner will see the API key.")
+            self.log.warning(
+                "Connection %r: its host is not one of binance.com, and whoever runs it will see the API key.",
+                self.binance_conn_id,
+            )
         return settings
 
     @property
@@ -91,10 +99,19 @@ class BinanceBaseHook(BaseHook):
 
         :return: whether they work, and what is wrong with them or unwise about the key
         """
-        works, message = diagnose(lambda: self._get(_RESTRICTIONS, weight=1, decode=json_object, patient=False))
-        if "Warning" in message:  # the command line shows no message for a connection that works
-            self.log.warning(message)
-        return works, message
+
+        def ask() -> dict[str, Any]:
+            caller = self.settings.caller(_RESTRICTIONS, 1, json_object, width=self.max_connections)
+            hasty = replace(caller, attempts=2, longest_wait=_TEST_TIMEOUT)
+            return self._drive(hasty.call({}), min(self.settings.timeout, _TEST_TIMEOUT), patience=_TEST_TIMEOUT)
+
+        works, message = diagnose(ask)
+        if "Warning" in message:
+            if logging.root.manager.disable < logging.WARNING:
+                self.log.warning(message)
+            else:  # Airflow's command line switches logs off, and says nothing of a connection that works
+                sys.stderr.write(f"{message}\n")
+        return works, message.replace(name_connection(self.binance_conn_id, ""), "")
 
     # -- the exchange's clock ------------------------------------------------------------------------------------
 
@@ -122,13 +139,9 @@ class BinanceBaseHook(BaseHook):
         weight: int,
         decode: Callable[[bytes], T],
         kind: LimitKind = "IP",
-        patient: bool = True,
     ) -> T:
         caller = self.settings.caller(path, weight, decode, kind=kind, width=self.max_connections)
-        if patient:
-            return self._drive(caller.call(params or {}))
-        hasty = replace(caller, attempts=2, longest_wait=_TEST_TIMEOUT)
-        return self._drive(hasty.call(params or {}), min(self.settings.timeout, _TEST_TIMEOUT), patience=_TEST_TIMEOUT)
+        return self._drive(caller.call(params or {}))
 
     def _drive(self, call: Call[T], timeout: float | None = None, patience: float = math.inf) -> T:
         """Run a call to its result.
@@ -136,11 +149,12 @@ class BinanceBaseHook(BaseHook):
         :param timeout: seconds for one answer; the connection's by default
         :param patience: seconds; a longer wait is an error
         """
-        return drive(
-            call,
-            send=lambda request: self._send(request, timeout or self.settings.timeout),
-            wait=lambda pause: self._pause(pause, patience),
-        )
+        with naming_connection(self.binance_conn_id):
+            return drive(
+                call,
+                send=lambda request: self._send(request, timeout or self.settings.timeout),
+                wait=lambda pause: self._pause(pause, patience),
+            )
 
     def _pause(self, pause: Wait, patience: float) -> None:
         if pause.until is None and pause.seconds <= patience:
@@ -173,7 +187,9 @@ class BinanceBaseHook(BaseHook):
 
         if self._closed.done():
             raise BinanceTransientError("the hook is closed")
-        return send(self._session, request, timeout)
+        reply = send(self._session, request, timeout)
+        tell_reply(self.binance_conn_id, request.url, reply)
+        return reply
 
 
 def json_object(body: bytes) -> dict[str, Any]:

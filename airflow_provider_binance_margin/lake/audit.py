@@ -58,6 +58,18 @@ class Finding:
         }
 
 
+def ranges_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Interval, ...]]:
+    """Intervals of a verdict's entries in a report, touching ones joined, by what names their series."""
+    found: dict[str, list[Interval]] = {}
+    for each in listed:
+        names = "".join(f", {name} {each[name]}" for name in ("dataset", "isolated_symbol") if each.get(name))
+        first, last = parse(each["start"]), parse(each["end"])
+        assert first is not None
+        assert last is not None
+        found.setdefault(names, []).append(Interval(ms(first), ms(last)))
+    return {names: join(intervals) for names, intervals in found.items()}
+
+
 def _gap(interval: Interval, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"start": iso(interval.start), "end": iso(interval.end), **arguments}
 

@@ -11,5 +11,7 @@ from airflow_provider_binance_margin.operators.margin_history_audit import Margi
 class ForceLiquidationAuditOperator(MarginHistoryAuditOperator):
     """Audit the lake of forced liquidations: `MarginHistoryAuditOperator` of ``force_liquidation``."""
 
+    names_dataset = False
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(dataset=FORCE_LIQUIDATION.name, **kwargs)

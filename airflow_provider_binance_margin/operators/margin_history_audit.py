@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_binance_margin.coverage import CoverageLink, record
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
 from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
+from airflow_provider_binance_margin.metrics import tell_verdicts
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.series import concerns_one_series
@@ -53,6 +54,8 @@ class MarginHistoryAuditOperator(LakeOperator):
     """
 
     operator_extra_links = (CoverageLink(),)
+    #: whether the operator that loads its gaps is told the dataset
+    names_dataset: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class MarginHistoryAuditOperator(LakeOperator):
         if self._audited is not None:
             place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
             record(context, self, self._audited, place)
+            tell_verdicts(self._audited.verdicts)
         if "rejected" in result:
             raise AirflowFailException(
                 f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "
@@ -110,7 +114,8 @@ class MarginHistoryAuditOperator(LakeOperator):
         series, account = self.series(), self.known_account()
         hook, store = self.connect(bucket)
         readers = self.readers(hook, series, size=1)
-        arguments = series.arguments()
+        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
+        arguments = series.arguments(is_mapped=is_mapped and self.names_dataset)
         rejected: dict[Series, str] = {}
 
         def look(task: ObjectTask) -> Finding | None:
@@ -168,7 +173,7 @@ class MarginHistoryAuditOperator(LakeOperator):
         return finding
 
     def _tell(self, result: dict[str, Any]) -> None:
-        from airflow_provider_binance_margin.lake.audit import FAULTS
+        from airflow_provider_binance_margin.lake.audit import FAULTS, ranges_of
 
         for first in result["expiring"]:
             series = "".join(f", {name} {first[name]}" for name in ("dataset", "isolated_symbol") if name in first)
@@ -177,10 +182,15 @@ class MarginHistoryAuditOperator(LakeOperator):
                 *(first["start"], first["end"], series, first["load_before"]),
             )
         self.log.info("Audited %d intervals: %s", result["checked"], result["counts"])
-        for verdict in (*FAULTS, "long", "claim"):
+        for verdict in ("long", "claim"):  # no faults, and many of them: ranges
+            for series, ranges in ranges_of(result[verdict]).items():
+                self.log.info("%s%s: %s", verdict, series, ", ".join(map(str, ranges)))
+        for verdict in FAULTS:
             for found in result[verdict]:
                 reason = f" ({found['reason']})" if "reason" in found else ""
+                has = "no object" if found["records"] is None else f"{found['records']} records"
+                place = f"s3://{result['bucket']}/{found['key']}"
+                interval = f"[{found['start']}, {found['end']})"
                 self.log.warning(
-                    "%s%s: [%s, %s) has %s records, the exchange states %s: %s",
-                    *(verdict, reason, found["start"], found["end"], found["records"], found["total"], found["key"]),
+                    "%s%s: %s, %s, the exchange states %d: %s", verdict, reason, interval, has, found["total"], place
                 )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -22,10 +21,16 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_binance_margin.exchange.datasets import dataset_of
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError, BinanceTransientError
 from airflow_provider_binance_margin.exchange.scope import scope_of
-from airflow_provider_binance_margin.failures import in_airflow_terms
+from airflow_provider_binance_margin.failures import KNOWN_ERRORS, task_error
 from airflow_provider_binance_margin.lake.interval import Grain, IntervalError, ms, parse
 from airflow_provider_binance_margin.load_plan import resolve_plan
-from airflow_provider_binance_margin.options import check_dataset, check_windows, seconds, seconds_or_none
+from airflow_provider_binance_margin.options import (
+    check_dataset,
+    check_windows,
+    name_map_index,
+    seconds,
+    seconds_or_none,
+)
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
 from airflow_provider_binance_margin.sensors.outcome import describe, error_of, outcome_of
 
@@ -47,7 +52,7 @@ class MarginHistorySensor(BaseSensorOperator):
     ended and settled with too few records ends the wait at once, by `on_empty`. Transient errors (network, 5xx, 429, a
     ban) are logged and waited out, a ban until its end; all others (a rejected key) fail the task without retries, with
     `soft_fail` and `never_fail` too. Poke, reschedule and deferrable behave alike. Returns ``{"total", "newest",
-    "start", "end", "binance_conn_id", "isolated_symbol"}``: the exchange's total and the newest row.
+    "start", "end", "dataset", "isolated_symbol", "binance_conn_id"}``: the exchange's total and the newest row.
 
     :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
     :param start: start of the window, inclusive: datetime or ISO 8601, UTC without a zone (templated)
@@ -64,6 +69,7 @@ class MarginHistorySensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("start", "end", "dataset", "isolated_symbol", "filters", "binance_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
     ui_color = "#f3ba2f"
 
     def __init__(
@@ -116,10 +122,13 @@ class MarginHistorySensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; not before the exchange allows it, nor after the sensor's timeout."""
+        name_map_index(context)
         if time.monotonic() < self._not_before or (self.reschedule and self._is_overdue(context)):
             return PokeReturnValue(is_done=False)
-        with self._failing_for_good():
+        try:
             outcome = self._poll(context)
+        except KNOWN_ERRORS as error:
+            raise self._final(error) from None
         if outcome is None or outcome["status"] == "waiting":
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(outcome))
@@ -140,19 +149,14 @@ class MarginHistorySensor(BaseSensorOperator):
                 self._retry_after = error.retry_after + 1
                 self._not_before = time.monotonic() + error.retry_after
             return None
-        outcome = outcome_of(count, start, self.min_records, self.binance_conn_id, self.isolated_symbol)
+        outcome = outcome_of(count, start, self)
         self.log.info(describe(outcome, self.min_records))
         return outcome
 
-    @contextmanager
-    def _failing_for_good(self) -> Iterator[None]:
-        """Fail the task on a final error: `soft_fail` and `never_fail` are for records that do not come."""
-        try:
-            with in_airflow_terms():
-                yield
-        except AirflowFailException:
-            self.soft_fail = self.never_fail = False  # which Airflow reads next
-            raise
+    def _final(self, error: Exception) -> Exception:
+        """The error that fails the task: `soft_fail` and `never_fail` are for records that do not come."""
+        self.soft_fail = self.never_fail = False  # which Airflow reads next
+        return task_error(error)
 
     def _connect(self, context: Context, start: int, end: int | None) -> tuple[BinanceHook, RecordCounter]:
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
@@ -266,8 +270,7 @@ class MarginHistorySensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:  # noqa: ARG002 - Airflow's names
         """Conclude from the trigger's event."""
         if event["status"] == "failed":
-            with self._failing_for_good():
-                raise error_of(event)
+            raise self._final(error_of(event))
         self.log.info(describe(event, self.min_records))
         return self._conclude(event)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_margin.exchange import errors
 from airflow_provider_binance_margin.exchange.errors import BinanceError, BinanceThrottledError
+from airflow_provider_binance_margin.failures import name_connection
 from airflow_provider_binance_margin.lake.interval import iso
 
 if TYPE_CHECKING:
@@ -17,38 +18,38 @@ if TYPE_CHECKING:
 _DIGITS = 18
 
 
-def outcome_of(count: Count, start: int, min_records: int, conn_id: str, isolated_symbol: str | None) -> dict[str, Any]:
+def outcome_of(count: Count, start: int, task: Any) -> dict[str, Any]:
     """Make a poll's outcome, fit for an XCom and a trigger's event: JSON without secrets.
 
     :param start: start of the window, in ms
+    :param task: the sensor or its trigger, whose options are the same
     """
-    enough = count.total >= min_records
+    enough = count.total >= task.min_records
     return {
         "status": "found" if enough else "closed" if count.closed else "waiting",
         "total": count.total,
         "newest": _row(count.newest.line) if count.newest else None,
         "start": iso(start),
         "end": iso(count.end),
-        "binance_conn_id": conn_id,
-        "isolated_symbol": isolated_symbol,
+        "dataset": task.dataset,
+        "isolated_symbol": task.isolated_symbol,
+        "binance_conn_id": task.binance_conn_id,
     }
 
 
 def describe(outcome: Mapping[str, Any], min_records: int) -> str:
-    """Sentence for the log."""
-    asked = ", ".join(filter(None, (outcome["binance_conn_id"], outcome["isolated_symbol"])))
-    bounds, number = f"[{outcome['start']}, {outcome['end']})", f"{outcome['total']} of {min_records} records"
-    if outcome["status"] == "closed":
-        return f"{asked}: {bounds} has ended with {number}; nothing can appear in it any more."
-    return f"{asked}: {bounds} has {number}."
+    """Sentence for the log; an outcome of an earlier version has no dataset."""
+    asked = ", ".join(filter(None, map(outcome.get, ("dataset", "isolated_symbol", "binance_conn_id"))))
+    found = f"{outcome['total']} of {min_records} records in [{outcome['start']}, {outcome['end']}) ({asked})"
+    return f"{found}: the interval has ended, and no more can appear." if outcome["status"] == "closed" else f"{found}."
 
 
-def failure_of(error: BinanceError) -> dict[str, Any]:
+def failure_of(error: BinanceError, conn_id: str) -> dict[str, Any]:
     """Make the payload of a trigger's last event from an error."""
     return {
         "status": "failed",
         "kind": type(error).__name__,
-        "message": str(error),
+        "message": name_connection(conn_id, error),
         "code": error.code,
         "http_status": error.status,
         "retry_after": error.retry_after if isinstance(error, BinanceThrottledError) else None,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from posixpath import commonpath
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperatorLink
 
+from airflow_provider_binance_margin.coverage import CoverageLink
 from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
-from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, partition_key
+from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, local_midnight, partition_key
+from airflow_provider_binance_margin.metrics import tell_lags
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class S3ConsoleLink(BaseOperatorLink):
-    """Opens what the task wrote in the S3 console."""
+    """Opens what the task wrote, in the console of S3 or at the address of another store."""
 
     name = "S3 object"
 
@@ -64,7 +65,7 @@ class MarginHistoryToS3Operator(LakeOperator):
     """
 
     template_fields: Sequence[str] = (*LakeOperator.template_fields, "allow_shrink")
-    operator_extra_links = (S3ConsoleLink(),)
+    operator_extra_links = (S3ConsoleLink(), CoverageLink())
 
     def __init__(
         self,
@@ -96,9 +97,16 @@ class MarginHistoryToS3Operator(LakeOperator):
         plan, series, account = self.plan(context), self.series(), self.known_account()
         self._plan, self._progress = plan, None
         self._run = run_of(context, is_resumed=self._waits is not None)
-        scopes = f"scope {series[0].scope}" if len(series) == 1 else f"{len(series)} series of datasets and scopes"
+        what = str(series[0]) if len(series) == 1 else f"{len(series)} series of datasets and scopes"
+        self.log.info("Loading %s, account %s.", what, account)
         for interval in plan.intervals:
-            self.log.info("Loading %s, %s, account %s, from %s.", interval, scopes, account, plan.source)
+            self.log.info("Interval %s, from %s.", interval, plan.source)
+        if zone := local_midnight(plan):
+            self.log.warning(
+                "Dates in the key are UTC's: this day of %s is filed under the date before. Give the timetable "
+                'timezone="UTC", and the task grain="day".',
+                zone,
+            )
         return self._load(plan, self._run)
 
     def has_progressed(self) -> bool:
@@ -107,7 +115,8 @@ class MarginHistoryToS3Operator(LakeOperator):
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell the outlets, or skip."""
-        self.log.info("Loaded: %s", {name: value for name, value in result.items() if name != "keys"})
+        counts = ", ".join(f"{name}: {result[name]}" for name in ("objects", "requests", "bytes"))
+        self.log.info("Loaded %d records to %s (%s)", result["records"], result["uri"], counts)
         if not result["records"] and self.on_empty == "skip":
             raise AirflowSkipException(f"There are no records from {result['start']} to {result['end']}.")
         self._tell_outlets(context, result)
@@ -132,7 +141,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         forgotten = self._forgotten(hook, plan, series)
         with thread_pools(hook, self.max_workers) as (calls, objects):
             self.await_settled(hook, plan)
-            fetch_pages = bounded_pages(calls, self.max_workers)
+            fetch_pages = bounded_pages(calls, self.max_workers, beside=objects.submit(store.check_bucket))
             loader = ObjectLoader(
                 hook=hook,
                 readers=self.readers(hook, series, require_total=self.require_total, fetch_pages=fetch_pages),
@@ -143,10 +152,15 @@ class MarginHistoryToS3Operator(LakeOperator):
             )
             expected = len(series) * sum(1 for _ in plan.objects())
             progress = self._progress = Progress(store.bucket, expected, has_several_series=len(series) > 1)
-            for loaded, task in bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks):
-                progress.add(loaded, task.identity.dataset)
+            try:
+                loads = bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks)
+                for loaded, task in loads:
+                    progress.add(loaded, task.identity)
+            finally:
+                progress.log_objects()
+        tell_lags(progress.ends, hook.exchange_time())
         result = progress.result()
-        self.console_url = _console_url(store.bucket, result["keys"])
+        self.console_url = _object_url(store.endpoint, result["uri"]) if result["objects"] else ""
         progress.raise_refused()
         return {**self.summary(plan, store.bucket), **result}
 
@@ -169,16 +183,13 @@ class MarginHistoryToS3Operator(LakeOperator):
 
     def _tell_outlets(self, context: Context, result: Mapping[str, Any]) -> None:
         """The summary, and, where asked for, one partition key per grain: of all grains, those of earlier tries too."""
-        summary = {name: value for name, value in result.items() if name != "keys"}
+        answer = {name: result[name] for name in ("records", "uri")}
+        summary = answer | {name: value for name, value in result.items() if name != "keys"}
         partitions: list[str] = []
         if self.emit_partitions and self.grain and self._plan and not is_partitioned(context):
             # in a partitioned run the timetable's own key stands
             partitions = [partition_key(interval.start, self.grain) for interval in self._plan.objects()]
-        for outlet in self.outlets:
-            if not isinstance(outlet, Asset):
-                continue
-            event = context["outlet_events"][outlet]
-            event.extra = summary
+        for event in self.tell_outlets(context, summary):
             if partitions and hasattr(event, "add_partitions"):  # Airflow before 3.3 has no partitions
                 event.add_partitions(partitions)
 
@@ -216,11 +227,10 @@ def _is_true(value: bool | str) -> bool:  # noqa: FBT001 - a template renders to
     return text in ("true", "1")
 
 
-def _console_url(bucket: str, keys: Sequence[str]) -> str:
-    """The S3 console's page of one object, or of the folder that holds several."""
-    base = "https://console.aws.amazon.com/s3"
-    if len(keys) == 1:
-        return f"{base}/object/{quote(bucket)}?prefix={quote(keys[0])}"
-    folders = [key.rpartition("/")[0] for key in keys]
-    folder = commonpath(folders) if folders and all(folders) else ""
-    return f"{base}/buckets/{quote(bucket)}" + (f"?prefix={quote(folder)}/" if folder else "")
+def _object_url(endpoint: str, uri: str) -> str:
+    """The page of an object or folder in AWS's console; of another store, its address, which MinIO shows in its own."""
+    bucket, _, place = quote(uri.removeprefix("s3://")).partition("/")
+    if not urlsplit(endpoint).netloc.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return f"{endpoint.rstrip('/')}/{bucket}/{place}"
+    kind = "buckets" if place.endswith("/") or not place else "object"
+    return f"https://console.aws.amazon.com/s3/{kind}/{bucket}" + (f"?prefix={place}" if place else "")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from posixpath import commonpath
 from typing import Any
 
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
+from airflow_provider_binance_margin.metrics import tell_object
 from airflow_provider_binance_margin.transfers.object_loader import MOST_INCOMPLETE, ObjectResult, Refusal
 
 log = logging.getLogger(__name__)
@@ -18,6 +22,8 @@ _MOST_KEYS = 100
 _MOST_REFUSED = 10
 #: objects that are remembered one by one; of more, only the sums are
 _MOST_NAMED = 1000
+#: symbols of a dataset in a result; of more, the sum
+_MOST_SYMBOLS = 50
 _SECONDS_BETWEEN_LOGS = 10.0
 
 
@@ -42,14 +48,17 @@ class Progress:
     refused: list[Refusal] = field(default_factory=list)
     incomplete: int = 0
     records_of: Counter[str] = field(default_factory=Counter)
+    symbols: dict[str, Counter[str]] = field(default_factory=dict)
+    ends: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _lines: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _logged_at: float = field(default_factory=time.monotonic)
 
-    def add(self, result: ObjectResult, dataset: str) -> None:
+    def add(self, result: ObjectResult, identity: ObjectIdentity) -> None:
         """Count one object."""
         self.done += 1
         self.records += result.records
-        self.records_of[dataset] += result.records
+        self.records_of[identity.dataset] += result.records
         self.requests += result.requests
         if result.refused is not None:
             if self.expected > 1 and len(self.refused) < _MOST_KEYS and result.refused not in self.refused:
@@ -58,18 +67,36 @@ class Progress:
             self.incomplete += isinstance(result.refused, BinanceIncompleteError)
             if self.incomplete > MOST_INCOMPLETE and not self.has_several_series:
                 self.raise_refused()
-        elif result.key is not None:
+        else:
+            subject = identity.dataset, identity.account, identity.scope
+            self.ends[subject] = max(identity.interval.end, self.ends.get(subject, 0))
+        if result.key is not None:
             self.objects += 1
             self.bytes += result.size
+            if self.expected > 1:  # the last line of a task names the only object
+                there = "" if result.requests else ", there already"
+                self._lines.append(f"{result.records:,} records{there}: s3://{self.bucket}/{result.key}")
             if len(self.named) < _MOST_NAMED:
                 self.named.append(result)
+            if result.requests:
+                tell_object(identity, result.records)
+                self.symbols.setdefault(identity.dataset, Counter()).update(result.symbols)
         if (now := time.monotonic()) - self._logged_at >= _SECONDS_BETWEEN_LOGS:
             self._logged_at = now
+            self.log_objects()
             rate = self.done / (now - self._began)
             log.info(
                 "%d of %d objects, %d records, %.1f objects a second, about %.0f s left.",
                 *(self.done, self.expected, self.records, rate, (self.expected - self.done) / rate),
             )
+
+    def log_objects(self) -> None:
+        """Log what was loaded since the last time, a line each; Airflow's UI folds the lines of several."""
+        lines, self._lines = self._lines, []
+        if len(lines) > 1:
+            lines = [f"::group::{len(lines):,} objects", *lines, "::endgroup::"]
+        for line in lines:
+            log.info("%s", line)
 
     def raise_refused(self) -> None:
         """Fail if objects were refused, each way out once.
@@ -98,5 +125,22 @@ class Progress:
             "requests": self.requests,
             "bytes": self.bytes,
             **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
+            "symbols": {dataset: _greatest(counts) for dataset, counts in self.symbols.items() if counts},
+            "uri": f"s3://{self.bucket}/{place_of([result.key for result in self.named if result.key])}",
             "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
         }
+
+
+def _greatest(counts: Counter[str]) -> dict[str, int]:
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    rest = sum(number for _, number in ordered[_MOST_SYMBOLS:])
+    return dict(ordered[:_MOST_SYMBOLS]) | ({"other": rest} if rest else {})
+
+
+def place_of(keys: Sequence[str]) -> str:
+    """The key of one object, or the folder that holds several; empty without one."""
+    if len(keys) == 1:
+        return keys[0]
+    folders = [key.rpartition("/")[0] for key in keys]
+    folder = commonpath(folders) if folders and all(folders) else ""
+    return f"{folder}/" if folder else ""

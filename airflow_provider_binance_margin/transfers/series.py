@@ -56,13 +56,17 @@ class SeriesList(tuple[Series, ...]):
                 "several datasets or scopes, whose objects would have the same keys"
             )
 
-    def arguments(self) -> dict[Series, dict[str, Any]]:
-        """The operator's arguments that tell each series from the others."""
-        varying = self.varying
+    def arguments(self, *, is_mapped: bool = False) -> dict[Series, dict[str, Any]]:
+        """The operator's arguments that tell each series from the others, and its pair, if it has one.
+
+        :param is_mapped: the task is one of several, which may have other datasets
+        """
+        varying = (*self.varying, *(("dataset",) if is_mapped else ()))
         arguments = dict[Series, dict[str, Any]]()
         for series in self:
             dataset = {"dataset": series.dataset.name} if "dataset" in varying else {}
-            pair = {"isolated_symbol": series.scope.isolated_symbol} if "scope" in varying else {}
+            symbol = series.scope.isolated_symbol
+            pair = {"isolated_symbol": symbol} if symbol or "scope" in varying else {}
             arguments[series] = {**dataset, **pair}
         return arguments
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -316,6 +317,24 @@ def test_a_twin_row_seen_once_is_no_fault(load, audit, run_task, sandbox, s3):
 
 
 # What follows
+
+
+def test_faults_stand_out_in_the_log(filled, audit, run_task, sandbox, s3, told):
+    """One warning each, short and with the object; what is no fault is a range of days, and no warning."""
+    lose(s3, sandbox)
+    run_task(audit(on_gap="report"), interval=INTERVAL)
+    sandbox.clear()
+    run_task(audit(on_gap="report"), interval=INTERVAL)
+
+    lines = [line for line in told().splitlines() if re.search(r"\b(missing|long|claim)(:| \()", line)]
+    missing = f"missing: {bounds(2, 3)}, no object, the exchange states 32: s3://{s3.name}/{key(2)}"
+    assert [missing in line for line in lines].count(True) == 1
+    assert [f"long: {bounds(0, 2)}, {bounds(3, 6)}" in line for line in lines].count(True) == 1
+    assert len([line for line in lines if "warning" in line]) == 1
+
+
+def bounds(first, last):
+    return "[{start}, {end})".format(**span(first, last))
 
 
 def test_gaps_are_loaded_again_by_the_same_operator(filled, audit, load, operator, options, run_task, sandbox, s3):

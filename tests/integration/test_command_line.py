@@ -20,6 +20,7 @@ COMMANDS = {
     "good": ["connections", "test", "binance_default"],
     "ed25519": ["connections", "test", "binance_ed25519"],
     "wrong": ["connections", "test", "binance_wrong"],
+    "dangerous": ["connections", "test", "binance_no_margin"],
 }
 
 
@@ -50,8 +51,9 @@ def shown(sandbox_home, tmp_path_factory):
             timeout=900,
         )
         assert done.returncode == 0, done.stderr[-5000:]
-        outputs = dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))
-        outputs["everything"] = {"code": 0, "output": done.stdout + done.stderr}
+        *said, answers = done.stdout.splitlines()
+        outputs = dict(zip(COMMANDS, json.loads(answers), strict=True))
+        outputs["everything"] = {"code": 0, "output": "\n".join(said) + done.stderr}
         outputs["secrets"] = [sandbox.connection()["password"], sandbox.connection()["login"], "w" * 64]
         yield outputs
 
@@ -95,7 +97,7 @@ def test_the_link_is_known(shown):
 
 def test_nothing_warns_of_the_provider(shown):
     """Discovery finds nothing to complain about."""
-    lines = shown["everything"]["output"] + "".join(shown[name]["output"] for name in COMMANDS)
+    lines = shown["everything"]["output"] + "".join(shown[name]["output"] for name in COMMANDS if name != "dangerous")
     complaints = [line for line in lines.splitlines() if "warning" in line.lower() or "deprecat" in line.lower()]
 
     assert [] == [line for line in complaints if "binance" in line.lower() or "provider" in line.lower()]
@@ -116,6 +118,12 @@ def test_a_wrong_connection_is_tested_by_command(shown):
 
     assert shown["wrong"]["code"] != 0 or not has("airflow.sdk.RetryPolicy")  # before 3.3 it may be 0
     assert "signature is not valid" in words
+
+
+def test_a_dangerous_key_is_warned_of_by_command(shown):
+    """Airflow prints nothing of a connection that works, and switches logs off: the warning is printed all the same."""
+    assert shown["dangerous"]["code"] == 0
+    assert "Warning: the key may withdraw" in " ".join(shown["dangerous"]["output"].split())
 
 
 def test_no_command_shows_a_secret(shown):

@@ -15,6 +15,7 @@ import pytest
 from versions import PARTITIONS
 
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
+from airflow_provider_binance_margin.plugins.coverage_page import BinanceMarginPlugin
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dags").glob("*.py"))
@@ -33,9 +34,9 @@ RUNS = {
     "binance_force_liquidation_query": {},
     "binance_force_liquidation_audit": {},
     "binance_margin_history": {},
-    "binance_margin_history_backfill": {"days": 3},
+    "binance_margin_history_backfill": {"days": 6},
     "binance_margin_history_audit": {
-        "start": (TODAY - timedelta(days=4, hours=12)).isoformat(),
+        "start": (TODAY - timedelta(days=7, hours=12)).isoformat(),
         "end": (TODAY - timedelta(hours=12)).isoformat(),
     },
     "binance_liquidation_report": {},
@@ -45,6 +46,8 @@ DATES = {
     **dict.fromkeys([each for each in RUNS if each.startswith("binance_margin_history_")], TODAY.isoformat()),
     "binance_liquidation_report": TODAY.isoformat(),
 }
+#: the report of the days before those of its other run
+QUIET = (TODAY - timedelta(days=3)).isoformat()
 #: these need what `dag.test()` has not, events or partitions: they are run by the task runner below
 BY_TASK = {
     "binance_force_liquidation_live",
@@ -135,6 +138,7 @@ def lake(sandbox_home, s3_client, s3_url, tmp_path_factory):
         files = {dag_id: str(file) for file in FILES for dag_id in dags_of(file)}
         runs = [[files[dag_id], dag_id, DATES.get(dag_id, NOON), conf] for dag_id, conf in RUNS.items()]
         bucket.done = program(environment, "dags", json.dumps([run for run in runs if run[1] not in DATES]))
+        runs.append([files["binance_liquidation_report"], "binance_liquidation_report", QUIET, {}, QUIET])
         environment["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("airflow"))
         bucket.done |= program(environment, "dags", json.dumps([run for run in runs if run[1] in DATES]))
         bucket.sandbox, bucket.environment = sandbox, environment
@@ -233,8 +237,8 @@ def test_the_audit_example_loads_what_was_missing(lake):
 
 
 def test_the_history_examples_leave_no_day_out(lake):
-    """The backfill loads three days of all datasets, the audit the one before them; what is there is loaded once."""
-    days = {f"dt={TODAY - timedelta(days=back):%Y-%m-%d}" for back in range(1, 5)}
+    """The backfill loads six days of all datasets, the audit the one before them; what is there is loaded once."""
+    days = {f"dt={TODAY - timedelta(days=back):%Y-%m-%d}" for back in range(1, 8)}
 
     for dataset in DATASETS:
         prefix = f"binance/margin/{dataset}/account=binance_default/scope=cross/"
@@ -251,6 +255,16 @@ def test_the_report_example_finds_the_takeover_and_alerts(lake):
     [line] = done["results"]["alert[-1]"]
     assert line == f"takeover in {report['events'][0]['scope']} from {report['events'][0]['first_time']}"
     assert done["tasks"]["alert[-1]"] == "success"
+    assert done["said"] == [f"Liquidated: {line}"]
+
+
+def test_the_report_example_does_not_alert_of_quiet_days(lake):
+    """Days that are whole and without a liquidation: no task after the report, and no word of its notifier."""
+    done = lake.done[f"binance_liquidation_report {QUIET}"]
+
+    report = done["results"]["report[-1]"]
+    assert (report["none"], report["cannot_tell"], report["events"]) == (3, 0, [])
+    assert (done["tasks"]["alert[-1]"], done["said"]) == ("skipped", [])
 
 
 # What `dag.test()` cannot run
@@ -373,3 +387,6 @@ def test_an_example_says_what_it_shows(file):
 
     assert module.__doc__.strip()
     assert "doc_md=__doc__" in file.read_text()
+    (page,) = BinanceMarginPlugin.external_views
+    assert {f"/plugin/{page['url_route']}"} >= set(re.findall(r"\]\((.*?)\)", module.__doc__))
+    assert ("Audit" in file.read_text()) <= ("/plugin/" in module.__doc__)

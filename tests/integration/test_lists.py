@@ -15,6 +15,7 @@ from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.sandbox.market import ISOLATED, PRICES
+from airflow_provider_binance_margin.sensors.margin_history import MarginHistorySensor
 from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
@@ -104,6 +105,31 @@ def test_a_day_of_everything_in_one_task(sandbox, s3, load):
     assert (done.result["dataset"], done.result["scope"]) == (ALL, [pair or "cross" for pair in SCOPES])
     assert load(clear_number=1).state == "success"
     assert before == s3.objects()
+
+
+def test_an_event_counts_the_rows_of_each_symbol(sandbox, run_task, options):
+    """Of each dataset, those that were written: the fifty greatest and the rest; none of what was there already."""
+    from airflow.sdk import Asset
+
+    first, *others = [f"A{n:02}USDT" for n in range(53)]
+    sandbox.add(n=2, at=START, symbol=others[-1])
+    for symbol in [first, *others[:-1]]:
+        sandbox.add(n=1, at=START, symbol=symbol)
+    fill(sandbox, [("interest", None), ("interest", PAIRS[0])])
+    names = ["force_liquidation", "interest", "repay"]
+    task = {**options, "dataset": names, "isolated_symbol": [None, PAIRS[0]], "outlets": [Asset("lake")]}
+
+    def symbols(**more):
+        done = run_task(MarginHistoryToS3Operator(**task, **more), interval=DAY)
+        assert done.state == "success", done.error
+        (event,) = done.final["outlet_events"]
+        return event["extra"]["symbols"]
+
+    assert symbols() == {
+        "force_liquidation": {others[-1]: 2, **dict.fromkeys([first, *others[:48]], 1), "other": 3},
+        "interest": {PAIRS[0]: 2, "cross": 1},
+    }
+    assert symbols(replace=False) == {}
 
 
 @pytest.mark.parametrize(
@@ -384,6 +410,47 @@ def test_an_audit_of_lists_finds_each_gap_and_loads_it_again(sandbox, s3, load, 
         done = run_task(MarginHistoryToS3Operator(**options, grain="day", _airflow_from_mapped=True, **gap))
         assert done.state == "success", done.error
     assert before == s3.objects()
+
+
+@pytest.mark.parametrize("template", [None, "{{ task.task_id }}"], ids=["", "template"])
+@pytest.mark.parametrize(
+    ("what", "shown"),
+    [
+        ({"dataset": "interest", "isolated_symbol": "BTCUSDT"}, "interest BTCUSDT"),
+        ({"dataset": "repay"}, "repay cross"),
+        ({"dataset": "repay", "start": "2026-01-15", "end": "2026-01-16"}, "repay cross 2026-01-15"),
+    ],
+)
+@pytest.mark.parametrize("kind", [MarginHistoryToS3Operator, MarginHistoryAuditOperator, MarginHistorySensor])
+def test_a_mapped_task_is_named_by_what_it_is_of(options, run_task, kind, what, shown, template):
+    """Not 0, 1, 2 in the grid, unless the DAG names it itself."""
+    own = {"task_id": "t", "on_empty": "pass"} if kind is MarginHistorySensor else {**options, "task_id": "t"}
+
+    done = run_task(kind(**own, **what, map_index_template=template), interval=DAY, map_index=0)
+
+    assert done.final["rendered_map_index"] == ("t" if template else shown), done.error
+
+
+@pytest.mark.parametrize("pair", [None, "BTCUSDT"])
+@pytest.mark.parametrize("is_mapped", [True, False], ids=["mapped", "alone"])
+@pytest.mark.parametrize("is_fixed", [True, False], ids=["fixed", "any-dataset"])
+def test_a_gap_of_one_of_several_tasks_says_whose_it_is(sandbox, s3, options, run_task, pair, is_mapped, is_fixed):
+    """A mapped audit has one series, as one alone has; its gaps are loaded together with those of the others."""
+    dataset = {} if is_fixed else {"dataset": "borrow"}
+    audits, loads = (
+        (ForceLiquidationAuditOperator, ForceLiquidationToS3Operator)
+        if is_fixed
+        else (MarginHistoryAuditOperator, MarginHistoryToS3Operator)
+    )
+    task = audits(**options, **dataset, isolated_symbol=pair, on_gap="report")
+    task._BaseOperator__from_mapped = is_mapped  # as Airflow marks what it makes of a mapped task
+    (gap,) = run_task(task, interval=DAY).result["gaps"]
+
+    done = run_task(loads(**{**options, **({} if is_mapped else dataset), **gap}))
+
+    assert ("dataset" in gap, gap.get("isolated_symbol")) == (is_mapped and not is_fixed, pair)
+    assert done.state == "success", done.error
+    assert s3.keys() == [key(dataset.get("dataset", "force_liquidation"), pair)]
 
 
 def test_gaps_of_pairs_alone_name_no_dataset(sandbox, s3, options, run_task):

@@ -10,7 +10,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import formatdate
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from airflow.sdk import Asset
@@ -540,6 +540,7 @@ def test_the_result_is_small_and_says_what_was_done(operator, run_task, sandbox,
         "objects": 1,
         "requests": 1,
         "bytes": len(s3.get(day.key)),
+        "uri": f"s3://{s3.name}/{day.key}",
         "keys": [day.key],
     }
 
@@ -554,19 +555,61 @@ def test_the_result_names_a_hundred_keys_at_most(operator, run_task, day):
 @pytest.mark.parametrize(
     ("grain", "shown"),
     [
-        (None, "object/{bucket}?prefix={folder}2026"),
-        ("hour", "buckets/{bucket}?prefix={folder}"),
+        (None, "/20260115T000000Z_20260116T000000Z.jsonl.gz"),
+        ("hour", "/"),
     ],
     ids=["object", "folder"],
 )
-def test_the_link_opens_what_was_written(operator, run_task, s3, day, grain, shown):
-    """The task's link leads to the object, or to the folder of several, in the S3 console."""
+def test_the_links_open_what_was_written_and_the_page(operator, run_task, s3, day, grain, shown):
+    """One leads to the object, or the folder of several, at the store's own address; one to the page."""
     done = run_task(operator(grain=grain), interval=day.interval)
 
-    (link,) = [value for name, value in done.xcom.items() if "link" in name.lower()]
-    folder = quote(day.key.rpartition("/")[0]) + "/"
-    shown = shown.format(bucket=s3.name, folder=folder)
-    assert json.dumps(link).strip('"').startswith("https://console.aws.amazon.com/s3/" + shown)
+    links = {name: json.dumps(value).strip('"') for name, value in done.xcom.items() if "link" in name.lower()}
+    object_link, page_link = (links[f"_link_{name}"] for name in ("S3ConsoleLink", "CoverageLink"))
+    assert object_link == f"{s3.url}/{s3.name}/{quote(day.key.rpartition('/')[0])}{shown}"
+    assert page_link.endswith("/binance-margin/page")
+    assert done.result["uri"] == "s3://" + unquote(object_link.removeprefix(s3.url + "/"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "uri", "shown"),
+    [
+        (
+            "https://s3.eu-west-1.amazonaws.com",
+            "s3://b/a b/k.gz",
+            "https://console.aws.amazon.com/s3/object/b?prefix=a%20b/k.gz",
+        ),
+        ("https://s3.amazonaws.com", "s3://b/a/", "https://console.aws.amazon.com/s3/buckets/b?prefix=a/"),
+        ("https://s3.cn-north-1.amazonaws.com.cn", "s3://b/", "https://console.aws.amazon.com/s3/buckets/b"),
+        ("http://minio:9000", "s3://b/a b/k.gz", "http://minio:9000/b/a%20b/k.gz"),
+        ("https://x.r2.cloudflarestorage.com/", "s3://b/a/", "https://x.r2.cloudflarestorage.com/b/a/"),
+        ("https://amazonaws.com.example:443", "s3://b/k", "https://amazonaws.com.example:443/b/k"),
+    ],
+)
+def test_the_link_is_the_stores_own(endpoint, uri, shown):
+    """AWS has a console; another store is not AWS's, and is opened at its own address."""
+    from airflow_provider_binance_margin.transfers.margin_history_to_s3 import _object_url
+
+    assert shown == _object_url(endpoint, uri)
+
+
+def test_the_log_says_what_was_loaded(operator, run_task, sandbox, s3, day, told):
+    """Short lines, the answer first: one for each object, folded where there are several, and the sums as the last."""
+    sandbox.add(n=5, at=day.ms[0])
+    run_task(operator(), interval=day.interval)
+    one = told()
+    run_task(operator(grain="hour", s3_key="hours/{start}.jsonl"), interval=day.interval)
+
+    assert (
+        f"Loaded 5 records to s3://{s3.name}/{day.key} (objects: 1, requests: 1, bytes: {len(s3.get(day.key))})" in one
+    )
+    assert "::group::24 objects" not in one
+    several = told().removeprefix(one)
+    places = [
+        several.rindex(each)
+        for each in ("::group::24 objects", f"0 records: s3://{s3.name}/hours/20260115T050000Z", "Loaded 5 records to ")
+    ]
+    assert places == sorted(places)
 
 
 # While it runs

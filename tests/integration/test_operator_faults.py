@@ -137,7 +137,7 @@ def test_a_ban_ends_everything_at_once(operator, run_task, sandbox, s3, day, fau
     if policy:
         assert seconds - took <= final["retry_delay_seconds"] <= seconds + 3
     else:
-        assert "clear it after" in str(done.error)
+        assert "clear it then" in str(done.error)
 
 
 def test_a_ban_stops_what_is_side_by_side(operator, run_task, sandbox, day):

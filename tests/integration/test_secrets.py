@@ -170,7 +170,7 @@ def test_nothing_secret_is_shown(  # noqa: PLR0915 - one story, searched as a wh
         hook = binance.BinanceHook()
         shown.add(hook.test_connection())
         with shown.errors():
-            shown.add(hook._get(RESTRICTIONS, weight=1, decode=base.json_object, patient=False))
+            shown.add(hook._get(RESTRICTIONS, weight=1, decode=base.json_object))
         with shown.errors():
             shown.add(vars(hook))
             shown.add(hook.settings)

@@ -87,12 +87,15 @@ def test_found(sense, sandbox, day, told):
         "newest": records[-1],
         "start": "2026-01-15T00:00:00Z",
         "end": "2026-01-16T00:00:00Z",
-        "binance_conn_id": "binance_default",
+        "dataset": "force_liquidation",
         "isolated_symbol": None,
+        "binance_conn_id": "binance_default",
     }
     assert ("success", expected) == (done.state, done.result), done.error
     assert ["1"] == [entry.params["size"] for entry in looks(sandbox)]
-    assert "binance_default: [2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) has 3 of 1 records." in told()
+    assert (
+        "3 of 1 records in [2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) (force_liquidation, binance_default)." in told()
+    )
 
 
 @pytest.mark.parametrize("there", [0, 2])
@@ -116,8 +119,8 @@ def test_not_yet(sense, sandbox, later, told, there):
     assert len(times) >= 2
     assert all(b - a >= POKE * 1000 - 20 for a, b in pairwise(times))
     text = told()
-    assert f"has {there} of 3 records." in text
-    assert f"has {there + 3} of 3 records." in text
+    assert f"{there} of 3 records in [" in text
+    assert f"{there + 3} of 3 records in [" in text
 
 
 @pytest.mark.parametrize(("on_empty", "state"), [("skip", "skipped"), ("fail", "failed"), ("pass", "success")])
@@ -129,7 +132,8 @@ def test_closed_with_too_few(sense, sandbox, day, on_empty, state, there, told):
     done = sense(interval=day.interval, on_empty=on_empty, min_records=2)
 
     assert ([state], 1) == (done.states, len(looks(sandbox)))
-    assert f"has ended with {there} of 2 records; nothing can appear in it any more." in told()
+    assert f"{there} of 2 records in [" in (text := told())
+    assert "the interval has ended, and no more can appear." in text
     if on_empty == "pass":
         assert there == done.result["total"]
 
@@ -141,8 +145,7 @@ def test_closing(sense, sandbox, told):
     assert "skipped" == done.states[-1]
     assert len(looks(sandbox)) >= 2
     text = told()
-    assert "has 0 of 1 records." in text
-    assert "has ended with 0 of 1 records" in text
+    assert text.count("0 of 1 records in [") >= 2
 
 
 @pytest.mark.parametrize("ahead", [-600.0, -4.0, -0.9, 0.9, 4.0, 600.0])
@@ -193,7 +196,7 @@ def test_isolated_symbols(sense, sandbox, key, symbol, later, told):
 
     assert ("success", 3) == (done.state, done.result and done.result["total"]), done.error
     assert ("binance_default", symbol) == (done.result["binance_conn_id"], done.result["isolated_symbol"])
-    assert f"binance_default, {symbol}: [" in told()
+    assert f"(force_liquidation, {symbol}, binance_default)" in told()
     assert {200} == {entry.status for entry in sandbox.requests}
 
 

@@ -103,7 +103,7 @@ class Exchange:
 
 def hides_secrets(error):
     """An error of ours, as a log shows it, and as a trigger's event carries it."""
-    told = failure_of(error)
+    told = failure_of(error, "c")
     shown = f"{error} {error!r} {told} {error_of(told)!r} {error.__cause__}"
     assert [] == [secret for secret in (KEY, SECRET, CANARY, "signature=") if secret in shown]
     json.dumps(told)

@@ -18,6 +18,7 @@ from airflow_provider_binance_margin.load_plan import (
     LoadPlan,
     check_against,
     is_partitioned,
+    local_midnight,
     partition_key,
     resolve_plan,
 )
@@ -132,8 +133,32 @@ def test_an_interval_of_no_length_without_a_grain_is_told_the_cure():
 @pytest.mark.parametrize("run_type", ["manual", Manual("manual")], ids=["text", "enumeration"])
 def test_a_run_by_hand_is_told_to_be_dated(run_type):
     """It may have the best of timetables: without a logical date Airflow gives it no interval."""
-    with pytest.raises(IntervalError, match="by hand a logical date"):
+    with pytest.raises(IntervalError, match=r"by hand a logical date .* start= and end=") as caught:
         resolve_plan({"dag_run": SimpleNamespace(run_type=run_type, logical_date=None)}, grain="day")
+    assert not [each for each in ("Timetable", "grain") if each in str(caught.value)]  # which it has
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "days", "grain", "warned"),
+    [
+        ("Europe/Berlin", (2026, 1, 15), 1, None, True),
+        ("Europe/Berlin", (2026, 3, 29), 1, None, True),  # of 23 hours
+        ("Asia/Shanghai", (2026, 1, 1), 31, None, True),
+        ("Europe/Berlin", (2026, 1, 15, 1), 1, None, False),  # UTC's day
+        ("Europe/Berlin", (2026, 1, 15), 1 / 24, None, False),
+        ("America/New_York", (2026, 1, 15), 1, None, False),  # filed under its own date
+        ("UTC", (2026, 1, 15), 1, None, False),
+        ("Asia/Shanghai", (2026, 1, 15, 8), 1, "day", False),
+    ],
+)
+def test_a_zones_days_are_told_from_utcs(zone, start, days, grain, warned):
+    """A day of Berlin begins the evening before in UTC, whose date stands in the key."""
+    first = pendulum.datetime(*start, tz=zone)
+    last = first.add(days=days) if days >= 1 else first.add(hours=1)
+    dag = SimpleNamespace(timetable=SimpleNamespace(timezone=SimpleNamespace(name=zone)))
+    context = {"data_interval_start": first, "data_interval_end": last, "dag": dag}
+
+    assert (zone if warned else None) == local_midnight(resolve_plan(context, grain=grain))
 
 
 # -- explicit bounds -------------------------------------------------------------------------------------------------
@@ -662,11 +687,6 @@ def test_what_has_not_happened_yet_is_refused(now, words):
 
     assert str(JAN_15) in str(caught.value)
     assert iso(int(now * 1000)) in str(caught.value)
-
-
-def test_how_far_an_end_may_lie_ahead_can_be_said():
-    """A sensor looks at open windows."""
-    check_against(at(2026, 1, 15) / 1000, LoadPlan((JAN_15,), "arguments"), ahead=86_400)
 
 
 # -- all together ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_binance_margin.exchange import errors
 from airflow_provider_binance_margin.sensors.outcome import describe, error_of, failure_of, outcome_of
 
+TASK = SimpleNamespace(min_records=2, dataset="interest", isolated_symbol="BTCUSDT", binance_conn_id="c")
 START, END = 1_768_435_200_000, 1_768_521_600_000
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BinanceError)]
 
@@ -32,7 +33,7 @@ def look(total, *, closed=False, newest=None):
 )
 def test_enough_is_as_many_as_were_asked_for(total, closed, status):
     """Whether or not the window has ended."""
-    outcome = outcome_of(look(total, closed=closed), START, 2, "c", None)
+    outcome = outcome_of(look(total, closed=closed), START, TASK)
 
     assert outcome == {
         "status": status,
@@ -40,21 +41,21 @@ def test_enough_is_as_many_as_were_asked_for(total, closed, status):
         "newest": None,
         "start": "2026-01-15T00:00:00Z",
         "end": "2026-01-16T00:00:00Z",
+        "dataset": "interest",
+        "isolated_symbol": "BTCUSDT",
         "binance_conn_id": "c",
-        "isolated_symbol": None,
     }
     said = describe(outcome, 2)
-    assert said.startswith(
-        f"c: [2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) has {'ended with ' * (status == 'closed')}{total} of 2"
-    )
-    assert ("nothing can appear in it any more" in said) == (status == "closed")
+    asked = "interest, BTCUSDT, c"
+    assert said.startswith(f"{total} of 2 records in [2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z) ({asked})")
+    assert ("the interval has ended, and no more can appear" in said) == (status == "closed")
 
 
 def test_the_newest_record_keeps_its_digits():
     """A number that a double or 64 bits could not hold is text; other whole numbers stay numbers."""
     line = b'{"price":0.12345678901234567890,"orderId":180015097,"id":12345678901234567890,"qty":"1.00000000"}'
 
-    newest = outcome_of(look(1, newest=SimpleNamespace(line=line)), START, 1, "c", None)["newest"]
+    newest = outcome_of(look(1, newest=SimpleNamespace(line=line)), START, TASK)["newest"]
 
     whole = {"orderId": 180015097, "id": "12345678901234567890"}
     assert newest == {"price": "0.12345678901234567890", **whole, "qty": "1.00000000"}
@@ -66,10 +67,10 @@ def test_an_error_comes_through_the_triggerer_as_it_was(kind):
     wait = {"retry_after": 12.5} if issubclass(kind, errors.BinanceThrottledError) else {}
     error = kind("in words", code=-1003, status=418, **wait)
 
-    again = error_of(json.loads(json.dumps(failure_of(error))))
+    again = error_of(json.loads(json.dumps(failure_of(error, "c"))))
 
     assert type(again) is kind
-    assert (str(again), again.code, again.status) == (str(error), -1003, 418)
+    assert (str(again).removeprefix("connection 'c': "), again.code, again.status) == (str(error), -1003, 418)
     assert getattr(again, "retry_after", None) == wait.get("retry_after")
 
 
