@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -34,7 +34,7 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, (int, float, bytes, list, tuple, set))
 
 
-def name_map_index(context: MutableMapping[str, Any]) -> None:
+def name_map_index(context: Any) -> None:
     """Name a mapped task by what it is of, e.g. ``interest BTCUSDT``, where the DAG gives no `map_index_template`."""
     is_mapped = getattr(context.get("ti"), "map_index", None) not in (None, -1)
     if is_mapped and context.get("map_index_template", "") is None:
