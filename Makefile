@@ -66,7 +66,7 @@ dist: setup ## wheel and source distribution, checked
 	$(PY) -m twine check --strict dist/*
 
 docs: setup ## the documentation site, in site/; warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 clean: ## remove what builds, tests and the demo leave (not .venv)
 	rm -rf .demo dist build site htmlcov .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

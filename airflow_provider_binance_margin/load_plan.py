@@ -32,6 +32,8 @@ _KEY_PATTERNS = {
     grain: re.sub("%[mdH]", r"\\d{2}", form.replace("%Y", r"\d{4}")) for grain, form in _KEY_FORMATS.items()
 }
 _EXPIRING_MS = 14 * 24 * 3_600_000
+#: seconds by which an end may lie ahead of the exchange's clock
+_AHEAD = 300.0
 _SHORTEST_DAY_MS = 23 * 3_600_000
 
 CURE = (
@@ -267,17 +269,16 @@ def _name(zone: Any) -> str:
     return str(getattr(zone, "name", zone))
 
 
-def check_against(now: float, plan: LoadPlan, *, ahead: float = 300.0) -> None:
+def check_against(now: float, plan: LoadPlan) -> None:
     """Refuse what has not begun, or ends too far ahead.
 
     :param now: the exchange's time, seconds since 1970
-    :param ahead: how many seconds an end may lie ahead of it
     :raises IntervalError: naming both
     """
     for interval in plan.intervals:
         if interval.start > now * 1000:
             where, cure = "starts in the future", "nothing can be in it yet"
-        elif interval.end > (now + ahead) * 1000:
+        elif interval.end > (now + _AHEAD) * 1000:
             where, cure = "ends in the future", "load it after its end, or give an end that has passed"
         else:
             continue

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance_margin.exchange.datasets import dataset_of
 from airflow_provider_binance_margin.exchange.errors import BinanceRequestError
 from airflow_provider_binance_margin.exchange.scope import checked_symbol, scope_of
 from airflow_provider_binance_margin.lake.interval import GRAINS, Grain
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 _HOUR = 3600.0
 _MAP_INDEX = "{{ [task.dataset, task.isolated_symbol or 'cross', task.start] | select | join(' ') }}"
@@ -34,7 +37,7 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, (int, float, bytes, list, tuple, set))
 
 
-def name_map_index(context: Any) -> None:
+def name_map_index(context: Context) -> None:
     """Name a mapped task by what it is of, e.g. ``interest BTCUSDT``, where the DAG gives no `map_index_template`."""
     is_mapped = getattr(context.get("ti"), "map_index", None) not in (None, -1)
     if is_mapped and context.get("map_index_template", "") is None:

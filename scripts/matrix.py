@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 HOME = ROOT / ".matrix"
 SECONDS = 3600
 #: what tests need beyond the package's own extras; the exchange's clients are left out, they want the newest of all
-TOOLS = ("pytest", "pytest-xdist", "hypothesis", "duckdb", "polars", "apache-airflow-providers-openlineage")
+TOOLS = ("pytest", "pytest-xdist", "hypothesis", "duckdb", "polars", "statsd", "apache-airflow-providers-openlineage")
 TOOLS_SINCE = {
     "pytest": "8",
     "pytest-xdist": "3.8",
     "hypothesis": "6.100",
     "duckdb": "1.1",
     "polars": "1.38",
+    "statsd": "4.0.1",
     "apache-airflow-providers-openlineage": "2.9",
 }
 PARALLEL = ("-n", os.environ.get("WORKERS", "4"))

@@ -29,7 +29,7 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.in_flight import MOST
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait
-from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, LimitKind, limit_key
+from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, Limit, LimitKind
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -122,7 +122,7 @@ class Caller(Generic[T]):
         """Send one request in a place of its own among those in flight, made (and signed) when it may leave."""
         self.host.bans.check(self.longest_wait)  # what is refused in any case need not wait for a place
         account = self._account
-        with self.host.in_flight.place(limit_key(path, kind, account), weight, self.width) as turn:
+        with self.host.in_flight.place(Limit.of(path, kind, account), weight, self.width) as turn:
             while not turn.done():
                 yield Wait(math.inf, until=turn)
             yield from self.host.acquire(weight, self.longest_wait, path, kind=kind, account=account, share=self.share)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -32,9 +32,8 @@ _SKEW_MS = 5000
 class Count:
     """Result of one poll.
 
-    :param total: number of records that the exchange states from the window's start to `end`
-    :param newest: the newest of them, None without any
-    :param end: end of what was polled, in ms, exclusive
+    :param total: number of records that the exchange states from the window's start to `end` (ms, exclusive)
+    :param newest: the newest of them
     :param closed: True once the window has ended and settled, so that nothing can appear in it any more
     """
 
@@ -50,22 +49,16 @@ class Count:
 
 
 class _Closed(msgspec.Struct, frozen=True):
-    """The count of the settled part of a window.
+    """The count of the settled part of a window."""
 
-    :param asked: digest of the question, so that no other one takes this for its answer
-    :param until: first millisecond after the settled part
-    :param total: its records
-    :param newest: the newest of them as a line of JSON
-    :param span: the longest window that the exchange accepted
-    """
-
-    asked: str
-    until: int
+    asked: str  # digest of the question, so that no other one takes this for its answer
+    until: int  # ms, exclusive
     total: Annotated[int, msgspec.Meta(ge=0)]
-    newest: str | None
+    newest: str | None  # as a line of JSON
     span: Annotated[int, msgspec.Meta(ge=HOUR_MS)]
 
 
+@dataclass(eq=False, repr=False)
 class RecordCounter:
     """Count of the records from a moment on; totals of settled windows are kept, not asked for again.
 
@@ -76,27 +69,20 @@ class RecordCounter:
     :param settle: seconds after its end, by the exchange's clock, at which a window counts as closed
     """
 
-    def __init__(
-        self,
-        caller: Caller[Page],
-        start: int,
-        end: int | None,
-        *,
-        span: Span,
-        settle: float,
-        dataset: Dataset,
-        scope: Scope,
-    ) -> None:
-        self._caller = caller
-        self._start = start
-        self._end = end
-        self._span = span
-        self._settle = settle
-        self._dataset = dataset
-        self._scope = scope
-        account = (caller.host.base_url, caller.path, caller.credentials.api_key)
-        question = json.dumps([*account, dataset.name, str(scope), start, end, settle])
-        self._first = self._closed = _Closed(hashlib.sha256(question.encode()).hexdigest(), start, 0, None, span.ms)
+    caller: Caller[Page]
+    start: int
+    end: int | None
+    _: KW_ONLY
+    span: Span
+    settle: float
+    dataset: Dataset
+    scope: Scope
+
+    def __post_init__(self) -> None:
+        account = (self.caller.host.base_url, self.caller.path, self.caller.credentials.api_key)
+        question = json.dumps([*account, self.dataset.name, str(self.scope), self.start, self.end, self.settle])
+        asked = hashlib.sha256(question.encode()).hexdigest()
+        self._first = self._closed = _Closed(asked, self.start, 0, None, self.span.ms)
 
     @property
     def memory(self) -> dict[str, Any] | None:
@@ -110,20 +96,20 @@ class RecordCounter:
             self._record(closed.newest)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return
-        if closed.asked == self._first.asked and self._start <= closed.until < self._present_end() + 24 * HOUR_MS:
+        if closed.asked == self._first.asked and self.start <= closed.until < self._present_end() + 24 * HOUR_MS:
             self._closed = closed
-            self._span.ms = min(self._span.ms, closed.span)
+            self.span.ms = min(self.span.ms, closed.span)
 
     def poll(self) -> Call[Count]:
         """Poll once; nothing is asked about what has not begun."""
-        clock, closed, end = self._caller.host.clock, self._closed, self._present_end()
+        clock, closed, end = self.caller.host.clock, self._closed, self._present_end()
         total, newest, start = closed.total, self._record(closed.newest), closed.until
         while start < end:
             stop, asked_at = self._cut(start, end), clock.monotonic()
             try:
                 number, last = yield from self._ask(start, stop)
             except BinanceSpanError:
-                if not self._span.halve(stop - start):
+                if not self.span.halve(stop - start):
                     raise
                 continue
             total += number
@@ -131,38 +117,38 @@ class RecordCounter:
             start = stop
             if self._had_settled(stop, asked_at):
                 line = newest.line.decode() if newest else None
-                self._closed = _Closed(closed.asked, stop, total, line, self._span.ms)
+                self._closed = _Closed(closed.asked, stop, total, line, self.span.ms)
             present = self._present_end()
-            if self._end is not None and self._had_settled(self._end, asked_at):  # more than our clock knew
-                end = self._end
+            if self.end is not None and self._had_settled(self.end, asked_at):  # more than our clock knew
+                end = self.end
             elif present - end > (clock.monotonic() - asked_at) * 1000 + _SKEW_MS:  # the answer has set our clock
                 end = present
-        return Count(total, newest, end, self._end is not None and self._end <= self._closed.until)
+        return Count(total, newest, end, self.end is not None and self.end <= self._closed.until)
 
     def _had_settled(self, end: int, asked_at: float) -> bool:
         """By the date of the answer itself, reckoned back to when it was asked for; False where none was sent."""
-        now = self._caller.host.exchange_time(asked_at)
-        return now is not None and not seconds_until_settled(end, self._settle, now)
+        now = self.caller.host.exchange_time(asked_at)
+        return now is not None and not seconds_until_settled(end, self.settle, now)
 
     def _present_end(self) -> int:
         """The end of what has begun, by the clock that requests are signed with: it bounds what is asked for only."""
-        present = self._caller.host.server_ms() + 1
-        return present if self._end is None else min(self._end, present)
+        present = self.caller.host.server_ms() + 1
+        return present if self.end is None else min(self.end, present)
 
     def _cut(self, start: int, end: int) -> int:
         """The end of the next request: the last cut is where all before has settled, to be asked for only once."""
-        if end - start <= self._span.ms:
+        if end - start <= self.span.ms:
             return end
-        settled = self._present_end() - int(self._settle * 1000) - _SKEW_MS
-        return start + self._span.ms if settled <= start else min(start + self._span.ms, settled)
+        settled = self._present_end() - int(self.settle * 1000) - _SKEW_MS
+        return start + self.span.ms if settled <= start else min(start + self.span.ms, settled)
 
     def _ask(self, start: int, stop: int) -> Call[tuple[int, Record | None]]:
         """Return the number of one window's records, and the newest of them."""
         page = yield from self._page(start, stop)
-        if self._dataset.is_ledger:
-            if len(page.records) < self._dataset.max_size:
+        if self.dataset.is_ledger:
+            if len(page.records) < self.dataset.max_size:
                 return len(page.records), _newest(page.records)
-            middle = middle_of(start, stop, self._dataset.max_size)
+            middle = middle_of(start, stop, self.dataset.max_size)
             older, oldest = yield from self._ask(start, middle)
             newer, newest = yield from self._ask(middle, stop)
             return older + newer, newest or oldest
@@ -170,15 +156,15 @@ class RecordCounter:
             raise BinanceIncompleteError("the exchange states no total")
         if page.total and not page.records:
             raise BinanceIncompleteError(f"the exchange states {page.total} records and shows none of them")
-        if page.total > 1 and not self._dataset.newest_first:  # then it is the first row or the last
+        if page.total > 1 and not self.dataset.newest_first:  # then it is the first row or the last
             page.records.extend((yield from self._page(start, stop, page.total)).records)
         return page.total, _newest(page.records)
 
     def _page(self, start: int, stop: int, at: int | None = None) -> Call[Page]:
-        return self._caller.call(self._dataset.request(self._scope, start, stop, size=rows_asked(self._dataset), at=at))
+        return self.caller.call(self.dataset.request(self.scope, start, stop, size=rows_asked(self.dataset), at=at))
 
     def _record(self, line: str | None) -> Record | None:
-        return None if line is None else self._dataset.record(line.encode())
+        return None if line is None else self.dataset.record(line.encode())
 
 
 def rows_asked(dataset: Dataset) -> int:

@@ -6,14 +6,11 @@ Keys are accepted as PEM (PKCS#8, PKCS#1, OpenSSH's own) or as the base64 of a P
 from __future__ import annotations
 
 import base64
-import codecs
 import hashlib
 import hmac
-import inspect
 import json
 import os
 import re
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +19,8 @@ from typing import TYPE_CHECKING, Literal, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError
+from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
+from airflow_provider_binance_margin.exchange.private_key import OPENSSH, load_apart, load_block
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -36,16 +35,9 @@ E = TypeVar("E", bound=BaseException)
 _LONGEST_KEY = 16_384
 _LONGEST_TEXT = 262_144
 _LONGEST_SECRET = 1024
-_OPENSSH = "OPENSSH PRIVATE KEY"
 _ESCAPED_BREAK = re.compile(r"\\+[rn]")
 _PRIVATE_PEM = re.compile(
     rf"-----BEGIN ([A-Z0-9 ]{{0,40}}PRIVATE KEY)-----(.{{0,{_LONGEST_KEY}}}?)-----END \1-----", re.DOTALL
-)
-_TEXT_ENCODINGS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _IS_PUBLIC = "this is a public key: the connection needs the private one that belongs to it"
 #: what stands in files that are easily taken for a private key in PEM -> what it is, and the cure
@@ -140,37 +132,26 @@ def _hmac_signer(secret: bytes) -> Callable[[bytes], str]:
     return lambda payload: hmac.new(secret, payload, hashlib.sha256).hexdigest()
 
 
-class _Opened:
-    """The encrypted keys that this process has opened, or could not: deriving what opens one takes up to seconds."""
-
-    most = 64
-
-    def __init__(self) -> None:
-        self.known: dict[bytes, Credentials | str] = {}
-        self.salt = os.urandom(32)
-        self.renew_lock()
-        os.register_at_fork(after_in_child=self.renew_lock)
-
-    def renew_lock(self) -> None:
-        self.lock = threading.Lock()
-
-
-_opened = _Opened()
+#: the encrypted keys that this process has opened, or why not: deriving what opens one takes up to seconds
+_opened: dict[bytes, Credentials | str] = {}
+_opening = fork_safe_lock()
+_salt = os.urandom(32)
+_MOST_OPENED = 64
 
 
 def _opened_once(api_key: str, text: str, passphrase: str | None) -> Credentials:
     content = json.dumps([api_key, text, passphrase]).encode()
-    name = hashlib.blake2b(content, key=_opened.salt).digest()
-    with _opened.lock:
-        result = _opened.known.pop(name, None)
+    name = hashlib.blake2b(content, key=_salt).digest()
+    with _opening:
+        result = _opened.pop(name, None)
         if result is None:
             try:
                 result = _with_private_key(api_key, text, passphrase)
             except BinanceCredentialError as error:
                 result = str(error)
-        _opened.known[name] = result  # as the newest
-        if len(_opened.known) > _opened.most:
-            del _opened.known[next(iter(_opened.known))]
+        _opened[name] = result  # as the newest
+        if len(_opened) > _MOST_OPENED:
+            del _opened[next(iter(_opened))]
     if isinstance(result, str):
         raise BinanceCredentialError(result)
     return result
@@ -197,88 +178,45 @@ def _quoted(signature: bytes) -> str:
 
 
 def _parse(text: str, passphrase: str | None) -> PrivateKeyTypes:
-    from cryptography.exceptions import UnsupportedAlgorithm
-
-    from airflow_provider_binance_margin.exchange.encrypted_key import load_apart
-
     label, data = _block(text)
     try:
-        if passphrase:
-            return load_apart(label, data, passphrase.encode())
-        return load_block(label, data, None)
+        return load_apart(label, data, passphrase.encode()) if passphrase else load_block(label, data, None)
     except TypeError:
-        # cryptography's own words for: a passphrase is missing, or given for a key that has none
         raise BinanceCredentialError(
-            "the private key is encrypted: put its passphrase into the extra private_key_passphrase"
-            if passphrase is None
-            else "a passphrase is given, but the private key is not encrypted: take the passphrase away"
+            "a passphrase is given, but the private key is not encrypted: take the passphrase away"
+            if passphrase
+            else "the private key is encrypted: put its passphrase into the extra private_key_passphrase"
         ) from None
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except ValueError as error:
         raise BinanceCredentialError(_unreadable(label, data, passphrase, error)) from None
-
-
-def load_block(label: str, data: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
-    """Load one private key.
-
-    :param label: the PEM's label; empty for DER
-    :raises TypeError: when a passphrase is missing or superfluous
-    :raises ValueError, UnsupportedAlgorithm: when it cannot be read
-    """
-    from cryptography.hazmat.primitives import serialization
-
-    # The check that is skipped takes up to 0.3 s in which no other thread runs, so a triggerer would stand still; a
-    # key that it would refuse signs what the exchange refuses.
-    skipped = {"unsafe_skip_rsa_key_validation": True}
-    if label == _OPENSSH:
-        load = serialization.load_ssh_private_key
-        known = inspect.signature(load).parameters  # the newest only can skip it
-        try:
-            return load(data, passphrase, **{name: value for name, value in skipped.items() if name in known})
-        except ValueError as error:
-            if passphrase is None and "password-protected" in str(error):  # older ones tell it so
-                raise TypeError(str(error)) from None
-            raise
-    if label:
-        return serialization.load_pem_private_key(data, passphrase, **skipped)
-    return serialization.load_der_private_key(data, passphrase, **skipped)
 
 
 def _unreadable(label: str, data: bytes, passphrase: str | None, error: Exception) -> str:
     """The words for a private key that `cryptography` does not read."""
-    if not label and _is_public(data):
-        return _IS_PUBLIC
-    if not label and _PKCS12.match(data):
-        return "the private key is in a PKCS#12 file: convert it with openssl pkcs12 -in KEY.p12 -nocerts -out KEY.pem"
-    if label == _OPENSSH and passphrase and "bcrypt" in str(error):
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    if not label:
+        with suppress(ValueError, UnsupportedAlgorithm):
+            load_der_public_key(data)
+            return _IS_PUBLIC
+        if _PKCS12.match(data):
+            return (
+                "the private key is in a PKCS#12 file: convert it with openssl pkcs12 -in KEY.p12 -nocerts -out KEY.pem"
+            )
+    if label == OPENSSH and passphrase and "bcrypt" in str(error):
         return (
             "an encrypted private key in OpenSSH's form can only be read with the package bcrypt: install it, or take "
             "the passphrase off a copy of the key with ssh-keygen -p -N '' -f COPY"
         )
-    return "the private key cannot be read: " + (
-        "the passphrase is wrong, or the key is damaged" if passphrase else "it is damaged or of an unknown form"
-    )
-
-
-def _is_public(der: bytes) -> bool:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
-
-    try:
-        load_der_public_key(der)
-    except (ValueError, UnsupportedAlgorithm):
-        return False
-    return True
+    cause = "the passphrase is wrong, or the key is damaged" if passphrase else "it is damaged or of an unknown form"
+    return f"the private key cannot be read: {cause}"
 
 
 def key_text(content: bytes) -> str:
     """The bytes of a key file as text: UTF-8, UTF-16 and UTF-32 decoded, all else (DER) in base64."""
-    encoding = next((name for mark, name in _TEXT_ENCODINGS if content.startswith(mark)), "utf-8-sig")
-    if content and not any(content[1::2]):
-        encoding = "utf-16-le"
-    elif content and not any(content[::2]):
-        encoding = "utf-16-be"
     with suppress(UnicodeError):
-        text = content.decode(encoding)
+        text = content.decode(json.detect_encoding(content))
         if "\0" not in text:
             return text
     return base64.b64encode(content).decode()
@@ -306,10 +244,15 @@ def _block(text: str) -> tuple[str, bytes]:
         if words or text.startswith(("ssh-", "ecdsa-", "sk-ssh-")):
             raise BinanceCredentialError(words or _IS_PUBLIC)
     if block is None and "-----BEGIN" not in text:
-        data = _from_base64(text)
+        try:
+            data = base64.b64decode("".join(text.split()), validate=True)
+        except ValueError:
+            raise BinanceCredentialError(
+                "the private key is neither PEM nor base64: paste the whole key, with its BEGIN and END lines"
+            ) from None
         if not data.startswith(b"openssh-key-v1"):
             return "", data
-        return _OPENSSH, _pem(_OPENSSH, base64.b64encode(data).decode())
+        return OPENSSH, _pem(OPENSSH, base64.b64encode(data).decode())
     if block is None or not block[2].isascii():
         raise BinanceCredentialError(
             "the private key cannot be read: paste the whole key, with its BEGIN and END lines, and nothing between"
@@ -324,12 +267,3 @@ def _pem(label: str, body: str) -> bytes:
         headers.append(f"{words.pop(0)} {words.pop(0)}")
     lines = [f"-----BEGIN {label}-----", *headers, *([""] if headers else []), *words, f"-----END {label}-----", ""]
     return "\n".join(lines).encode()
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except ValueError:
-        raise BinanceCredentialError(
-            "the private key is neither PEM nor base64: paste the whole key, with its BEGIN and END lines"
-        ) from None

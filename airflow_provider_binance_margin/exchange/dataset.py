@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,24 +30,15 @@ KeyValue: TypeAlias = int | str | None
 
 
 class Record(NamedTuple):
-    """One row of the exchange.
+    """One row of the exchange."""
 
-    :param time: the row's time in ms since 1970 (UTC), None where the row has none, or none that a calendar has
-    :param key: the values that make it this record and no other, None for one that the row lacks
-    :param line: the row as one line of JSON, with the exchange's own literals
-    """
-
-    time: int | None
-    key: tuple[KeyValue, ...]
-    line: bytes
+    time: int | None  # ms since 1970 (UTC), None where the row has none, or none that a calendar has
+    key: tuple[KeyValue, ...]  # what makes it this record and no other, None for a value that the row lacks
+    line: bytes  # one line of JSON, with the exchange's own literals
 
 
 class Page(NamedTuple):
-    """One answer.
-
-    :param records: its rows, in the order received
-    :param total: how many rows the exchange says the whole window has, None where it does not say
-    """
+    """One answer: its rows in the order received, and how many the exchange says the whole window has, if it does."""
 
     records: list[Record]
     total: int | None
@@ -105,21 +97,19 @@ def _tell_of_seconds(name: str) -> None:
 class Dataset:
     """One dataset of the margin account and the paged, signed endpoint that serves it.
 
-    :param name: the dataset's name in options, keys and metadata
-    :param path: the path below the base URL
+    :param name: as it stands in options, keys and metadata
     :param columns: documented fields in documented order, with their types
     :param optional: fields that a row may lack
     :param time_field: the field that a record's time is taken from
     :param record_key: the fields that identify a record, whatever its time; none of them is optional
-    :param weight: request weight of one call
-    :param weight_kind: whose weight it is: the address's or the account's
+    :param weight: request weight of one call, counted by address (IP) or account (UID)
     :param params: fixed parameters of each request
     :param pair_param: the parameter that names an isolated pair; None where all is of the cross account
     :param filters: further filters that the endpoint offers
     :param pager: "total" for ``rows`` and ``total`` by ``current`` and ``size``; "ledger" for a bare list by ``fromId``
         and ``limit``
     :param max_size: rows on a full page
-    :param newest_first: whether that order is documented
+    :param newest_first: True where that order is documented
     :param max_span: the longest window of one request
     :param memory: how far back the exchange remembers, where that is documented
     :param not_final: field -> values with which a row may still change
@@ -241,10 +231,12 @@ class Dataset:
 
     @cached_property
     def _usual_row(self) -> Any:
-        fields: list[Any] = list({name: _USUAL[kind] for name, kind in self.columns.items()}.items())
-        for place, (name, usual) in enumerate(fields):
-            if name in self.optional:
-                fields[place] = (name, usual | None | msgspec.UnsetType, msgspec.UNSET)
+        fields = [
+            (name, _USUAL[kind] | None | msgspec.UnsetType, msgspec.UNSET)
+            if name in self.optional
+            else (name, _USUAL[kind])
+            for name, kind in self.columns.items()
+        ]
         return msgspec.defstruct("Row", fields, kw_only=True, gc=False)
 
     @cached_property
@@ -281,6 +273,7 @@ def _distinct(records: list[Record]) -> int:
 
 
 _INT64_MAX = 2**63 - 1
+_DIGITS = re.compile("[0-9]{1,19}")
 _LATEST = 10**14 - 1  # ms: in the year 5138
 _SECONDS_BELOW = 10**10  # of an "epoch"
 _TIME = Annotated[int, msgspec.Meta(ge=0, le=_LATEST)]
@@ -297,7 +290,7 @@ _BOOLEANS: dict[bytes, KeyValue] = {b"true": 1, b"false": 0}
 
 
 def _value(literal: bytes, kind: ColumnType) -> KeyValue:
-    """A literal as a value to compare and store: booleans as 0 and 1, numbers (in strings or not) as numbers."""
+    """A literal as a value to compare and store: booleans as 0 and 1, numbers of 64 bits (also in strings) as such."""
     if literal == b"null":
         return None
     if kind == "boolean" and literal in _BOOLEANS:
@@ -305,12 +298,6 @@ def _value(literal: bytes, kind: ColumnType) -> KeyValue:
     text = literal.decode()
     if text.startswith('"'):
         text = text[1:-1] if "\\" not in text else json.loads(text)
-    if kind in ("integer", "timestamp", "epoch") and text.isascii() and text.isdigit():
-        return _integer(text)
+    if kind in ("integer", "timestamp", "epoch") and _DIGITS.fullmatch(text) and int(text) <= _INT64_MAX:
+        return int(text)
     return text
-
-
-def _integer(digits: str) -> KeyValue:
-    """A number that 64 bits hold, as every store does; a longer one as its digits."""
-    value = int(digits) if len(digits) <= len(str(_INT64_MAX)) else _INT64_MAX + 1
-    return value if value <= _INT64_MAX else digits

@@ -38,5 +38,4 @@ def _free_all() -> None:
         owner.renew()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free_all)
+os.register_at_fork(after_in_child=_free_all)

@@ -37,12 +37,14 @@ Bounds: TypeAlias = tuple[int, int]
 #: a window and the number of one of its pages, or the cursor of a ledger
 Ask: TypeAlias = tuple[Bounds, Any]
 Answer: TypeAlias = tuple[Ask, Page]
+#: lines and total of a page
+Seen: TypeAlias = tuple[frozenset[bytes], "int | None"]
 #: maps a function over pages: one by one or side by side, in any order
 FetchPages: TypeAlias = Callable[[Callable[[Ask], Answer], Iterable[Ask]], Iterable[Answer]]
 
 
 class Sink(Protocol):
-    """Where the records of one interval go, window by window. A window that is read anew is taken out first."""
+    """Sink for the records of one interval, window by window. A window that is read anew is taken out first."""
 
     def clear(self) -> None:
         """Forget all windows."""
@@ -64,6 +66,9 @@ class Sink(Protocol):
 
     def fingerprint(self) -> int:
         """Return a hash of the current window's rows, whatever their order."""
+
+    def settle(self, end: int) -> None:
+        """Use the time of the requests that confirm the rows before `end` (ms): unless they fail, none is added."""
 
     def records(self) -> int:
         """Count the distinct records of all windows: one that several have is kept in its latest version."""
@@ -263,10 +268,11 @@ class _Window:
             read = self._read_pages(sink, last)
             found, rows = sink.distinct(), sink.distinct() + sink.conflicts()
             agrees, is_known = read.totals == {found}, sink.fingerprint() in known
-            if agrees and not is_known and self._count({self.bounds: found}) != found:
+            is_whole = agrees and rows == found and not is_known and self._is_whole(read, found, sink)
+            if agrees and not is_known and not is_whole and self._count({self.bounds: found}) != found:
                 raise _CappedError  # asked between reading and confirmation, through which the rows seen were there
             if agrees and rows == found:
-                is_taken = is_known or read.last == 1 or self._is_at_rest(read)
+                is_taken = is_known or read.last == 1 or is_whole or self._is_at_rest(read, sink)
             else:  # of two rows under one key, only time can tell which is right
                 is_taken = agrees and is_known and attempt == READINGS
             if is_taken or (is_known and not self.reader.require_total):
@@ -289,12 +295,44 @@ class _Window:
             "accept two equal readings instead"
         )
 
-    def _is_at_rest(self, read: _Pages) -> bool:
-        """Tell whether rows of that age move no more, and the first and the last page are still the same."""
-        if self.bounds[1] > self.reader.now() * 1000 - DAY_MS:
+    def _is_whole(self, read: _Pages, found: int, sink: Sink) -> bool:
+        """Tell, of a total that may be a limit, whether the halves share it and show the same ends: one page of each.
+
+        Each is one moment of its half, so neither has to come before the other.
+        """
+        size, older = len(read.ends[1][0]), read.older
+        if not (_is_likely_cap(found) and 0 < older < found and self._is_old()):
             return False
-        again = {number: _seen(page) for (_, number), page in self._ask((self.bounds, n) for n in (1, read.last))}
-        return again == {number: read.ends.get(number) for number in again}
+        half, newer_half = _halves(*self.bounds)
+        last = -(-older // size)
+        newer, oldest = self._look([(newer_half, 1), (half, last)], sink)
+        expected = (found - older, min(size, found - older), older, older - (last - 1) * size)
+        return (
+            (newer[1], len(newer[0]), oldest[1], len(oldest[0])) == expected
+            and newer[0] <= read.ends[1][0]
+            and oldest[0]
+            <= frozenset().union(*(seen[0] for number, seen in read.ends.items() if number > read.last - 2))
+        )
+
+    def _is_at_rest(self, read: _Pages, sink: Sink) -> bool:
+        """Tell whether rows of that age move no more, and the first and the last page are still the same."""
+        numbers = (1, read.last)
+        return self._is_old() and self._look([(self.bounds, number) for number in numbers], sink) == [
+            read.ends.get(number) for number in numbers
+        ]
+
+    def _is_old(self) -> bool:
+        return self.bounds[1] <= self.reader.now() * 1000 - DAY_MS
+
+    def _look(self, asks: list[Ask], sink: Sink) -> list[Seen]:
+        """Pages that confirm what was read; where they are fetched side by side, the sink has their time."""
+
+        def sent() -> Iterator[Ask]:
+            yield from asks
+            sink.settle(self.bounds[1])
+
+        seen = {ask: _seen(page) for ask, page in self._ask(sent())}
+        return [seen[ask] for ask in asks]
 
     def _read_pages(self, sink: Sink, last: int) -> _Pages:
         """Read once: as many pages as the total asks for, or, without `require_total`, until it is met.
@@ -335,6 +373,7 @@ class _Window:
         sink.add(page.records)
         read.totals.add(page.total)
         read.outside += sum(r.time is None or not start <= r.time < end for r in page.records)
+        read.older += sum(r.time is not None and r.time < (start + end) // 2 for r in page.records)
         is_stale = page.records and sink.distinct() + sink.conflicts() == before
         read.stale = read.stale + 1 if is_stale else 0
         read.has_more = bool(page.records)
@@ -346,7 +385,8 @@ class _Window:
             read.last = max(-(-(page.total or 0) // len(page.records)), 1)
             if read.last > MOST_PAGES:
                 raise BinanceIncompleteError(f"{self} states {page.total} records: not believable")
-        if number in (1, read.last):
+        if number == 1 or number > read.last - 2:
+            read.ends = {n: seen for n, seen in read.ends.items() if n == 1 or n > read.last - 2}
             read.ends[number] = _seen(page)
 
     def _ask(self, asks: Iterable[Ask]) -> Iterator[Answer]:
@@ -360,16 +400,18 @@ class _Pages:
     """The pages of one reading of one window.
 
     :param last: the number of the last page
+    :param older: rows of the older half of the window
     :param stale: pages without a new row, one after the other
-    :param ends: number of the first and of the last page -> its rows and total
+    :param ends: number of the first and of the last two pages -> its rows and total
     """
 
     last: int = 1
     outside: int = 0
+    older: int = 0
     stale: int = 0
     has_more: bool = True
     totals: set[int | None] = field(default_factory=set)
-    ends: dict[int, tuple[frozenset[bytes], int | None]] = field(default_factory=dict)
+    ends: dict[int, Seen] = field(default_factory=dict)
 
     @property
     def total(self) -> int | None:
@@ -385,7 +427,7 @@ class _Pages:
         return _seen(page)[: 1 + counted] == self.ends[1][: 1 + counted]
 
 
-def _seen(page: Page) -> tuple[frozenset[bytes], int | None]:
+def _seen(page: Page) -> Seen:
     return frozenset(record.line for record in page.records), page.total
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from airflow_provider_binance_margin.exchange.server_clock import Clock, ServerClock
 
@@ -39,6 +39,19 @@ _COLD_PART = 100
 _ROOM_PART = 8
 _ROUNDING = 1e-6
 _TICK = 1e-5  # seconds that any clock can tell apart
+
+
+class Limit(NamedTuple):
+    """The limit that counts a call: by address, or by account."""
+
+    path: str
+    kind: LimitKind
+    account: str
+
+    @classmethod
+    def of(cls, path: str, kind: LimitKind, account: str) -> Limit:
+        """That of a call: an address is one, whatever the account."""
+        return cls(path, kind, account if kind == "UID" else "")
 
 
 class WeightWindow:
@@ -177,7 +190,7 @@ class RateLimiter:
     def __init__(self, clock: Clock, server_clock: ServerClock) -> None:
         self._clock = clock
         self._server_clock = server_clock
-        self._windows: dict[str, WeightWindow] = {}
+        self._windows: dict[Limit, WeightWindow] = {}
 
     def record_used(self, header: Callable[[str], str | None], path: str, account: str, *, accepted: bool) -> None:
         """Take note of the used weight that an answer states, of either kind."""
@@ -185,41 +198,35 @@ class RateLimiter:
         for kind, name in _HEADERS.items():
             used = header(name) or ""
             if used.isascii() and used.isdigit() and len(used) < 10:  # noqa: PLR2004 - a sane number
-                self._window(path, kind, account).record_used(int(used), now, since_1970, accepted=accepted)
+                window = self._window(Limit.of(path, kind, account))
+                window.record_used(int(used), now, since_1970, accepted=accepted)
 
     def record_throttle(self, path: str, kind: LimitKind, account: str, end: float, *, names_end: bool) -> None:
         """Take note of a 429: it may show a limit, and nothing leaves for any path before its end."""
-        self._window(path, kind, account).record_refusal(self._clock.monotonic())
+        self._window(Limit.of(path, kind, account)).record_refusal(self._clock.monotonic())
         for window in self._windows.values():
             window.pause(end, is_new_minute=names_end)
 
     def queue(self, weight: int, path: str, kind: LimitKind, account: str, share: float) -> Callable[[], float]:
         """Queue a call; return what says how long to wait, and at last lets it go with 0."""
-        window = self._window(path, kind, account)
+        window = self._window(Limit.of(path, kind, account))
         ticket = window.queue(weight, self._clock.monotonic(), self._server_clock.now(), share)
 
         def wait() -> float:
             now, since_1970 = self._clock.monotonic(), self._server_clock.now()
             # an endpoint may count by both, whatever is documented
-            other = self._windows.get(limit_key(path, "IP" if kind == "UID" else "UID", account))
+            other = self._windows.get(Limit.of(path, "IP" if kind == "UID" else "UID", account))
             if other and other.is_spent(now, since_1970, share):
                 return _LOOK
             return window.wait(ticket, weight, now, since_1970, share)
 
         return wait
 
-    def room(self, key: str, weight: int) -> int:
+    def room(self, limit: Limit, weight: int) -> int:
         """Requests that may be in flight of those that one limit counts."""
-        now = self._clock.monotonic()
-        return (self._windows.get(key) or WeightWindow(LIMITS["IP"], now)).room(weight, now)
+        return self._window(limit).room(weight, self._clock.monotonic())
 
-    def _window(self, path: str, kind: LimitKind, account: str) -> WeightWindow:
-        key = limit_key(path, kind, account)
-        if key not in self._windows:
-            self._windows[key] = WeightWindow(LIMITS[kind], self._clock.monotonic())
-        return self._windows[key]
-
-
-def limit_key(path: str, kind: LimitKind, account: str) -> str:
-    """Name of the limit that counts a call."""
-    return path if kind == "IP" else f"{path} of {account}"
+    def _window(self, limit: Limit) -> WeightWindow:
+        if limit not in self._windows:
+            self._windows[limit] = WeightWindow(LIMITS[limit.kind], self._clock.monotonic())
+        return self._windows[limit]

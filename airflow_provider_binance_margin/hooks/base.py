@@ -23,6 +23,7 @@ from airflow_provider_binance_margin.exchange.messages import Call, Reply, Reque
 from airflow_provider_binance_margin.failures import name_connection, naming_connection
 from airflow_provider_binance_margin.hooks.diagnosis import diagnose
 from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
+from airflow_provider_binance_margin.metrics import tell_reply
 
 if TYPE_CHECKING:
     import requests
@@ -186,7 +187,9 @@ class BinanceBaseHook(BaseHook):
 
         if self._closed.done():
             raise BinanceTransientError("the hook is closed")
-        return send(self._session, request, timeout)
+        reply = send(self._session, request, timeout)
+        tell_reply(self.binance_conn_id, request.url, reply)
+        return reply
 
 
 def json_object(body: bytes) -> dict[str, Any]:

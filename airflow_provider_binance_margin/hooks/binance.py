@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -169,18 +169,20 @@ class BinanceHook(BinanceBaseHook):
         settle: float,
         plan: LoadPlan,
         stuck: type[Exception] = BinanceTransientError,
+        draft: Callable[[Spool, int], Any] | None = None,
     ) -> Iterator[tuple[Spool, Reading, float]]:
         """Read an interval, again as long as it had not settled when the exchange was first asked.
 
         :param settle: seconds after its end at which the interval counts as closed
         :param plan: the run's intervals, checked against the exchange's clock
         :param stuck: error for an exchange whose clock stands still
+        :param draft: see `Spool`
         :return: the records, their reading, and the exchange's time at its start (seconds since 1970)
         :raises IntervalError: for a plan that ends in the future
         """
         for _ in range(_READINGS):
             began = time.monotonic()
-            with Spool(len(dataset.record_key)) as spool:
+            with Spool(len(dataset.record_key), draft) as spool:
                 reading = reader.read(interval.start, interval.end, spool)
                 asked_at = self.exchange_time(began)
                 check_against(asked_at, plan)

@@ -1,1 +1,1 @@
-"""What is written, as pure Python: no Airflow, no S3, and nothing of the exchange."""
+"""The lake's objects, as pure Python: no Airflow, no S3, and nothing of the exchange."""

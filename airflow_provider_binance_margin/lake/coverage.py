@@ -101,6 +101,7 @@ class AuditedDays:
         self._lock = threading.Lock()
         self._days: dict[Subject, dict[int, Day]] = {}
         self._covered: Counter[tuple[Subject, int]] = Counter()
+        self.verdicts: dict[Subject, dict[str, int]] = {}
 
     def add(self, identity: ObjectIdentity, finding: Finding) -> None:
         """Note what was found for one interval, on each day that it touches."""
@@ -108,6 +109,7 @@ class AuditedDays:
         letter, first = LETTERS[finding.verdict], start // DAY_MS
         with self._lock:
             days = self._days.setdefault(subject, {})
+            self.verdicts.setdefault(subject, dict.fromkeys(LETTERS, 0))[finding.verdict] += 1
             for number in finding.interval.days():
                 stated = number == first
                 found = Day(letter, finding.records or 0, finding.total) if stated else Day(letter, CONTINUED)

@@ -36,25 +36,28 @@ def extra_of(columns: Iterable[str]) -> str:
     return name
 
 
-def unknown_fields(row: Row, columns: Mapping[str, str]) -> msgspec.Raw | None:
-    """The fields that are not documented, as the JSON text (in a JSON string) of an object; None without any."""
+def unknown_fields(row: Row, columns: Mapping[str, str]) -> str | None:
+    """The fields that are not documented, as the JSON text of an object; None without any."""
     if len(row) <= len(columns) and all(name in columns for name in row):
         return None
-    parts = [
-        f"{json.dumps(name, ensure_ascii=False)}:{bytes(row[name]).decode()}"
-        for name in sorted(row)
-        if name not in columns
-    ]
-    return msgspec.Raw(msgspec.json.encode("{" + ",".join(parts) + "}"))
+    unknown = sorted(name for name in row if name not in columns)
+    fields = (f"{json.dumps(name, ensure_ascii=False)}:{bytes(row[name]).decode()}" for name in unknown)
+    return "{" + ",".join(fields) + "}"
 
 
-def csv_value(raw: msgspec.Raw | None) -> str:
-    """A literal as sent, a string without its quotes; null and nothing are an empty field, an empty text is ``""``."""
-    literal = b"null" if raw is None else bytes(raw)
-    if literal == b"null":
+def csv_cell(text: str | None) -> str:
+    """A text as a cell of CSV: nothing is an empty one, an empty text is ``""``."""
+    if text is None:
         return ""
-    text = _string_of(literal) if literal.startswith(b'"') else literal.decode()
     return '"' + text.replace('"', '""') + '"' if _TO_BE_QUOTED.search(text) else text
+
+
+def text_value(raw: msgspec.Raw | None) -> str | None:
+    """A literal as sent, a string without its quotes; None for null and for nothing."""
+    literal = b"null" if raw is None else bytes(raw)
+    if not literal.startswith(b'"'):
+        return None if literal == b"null" else literal.decode()
+    return literal[1:-1].decode() if b"\\" not in literal else str(json.loads(literal))
 
 
 def snake_case(name: str) -> str:
@@ -67,70 +70,45 @@ def python_value(raw: msgspec.Raw | None, kind: str) -> Any:
 
     :raises ValueError: when it is not of that type, or beyond what the column holds
     """
-    literal = b"null" if raw is None else bytes(raw)
-    if literal == b"null":
+    if raw is None or (text := text_value(raw)) is None:
         return None
     if kind == "json":
-        return literal.decode()
-    return _CONVERT[kind](_string_of(literal) if literal.startswith(b'"') else _JSON.decode(literal.decode()))
+        return bytes(raw).decode()
+    is_string = bytes(raw).startswith(b'"')
+    if kind == "string" and not is_string:
+        raise ValueError("is not a string")
+    if kind == "boolean":
+        if is_string or text not in ("true", "false"):
+            raise ValueError("is neither true nor false")
+        return text == "true"
+    return _CONVERT[kind](text)
 
 
-def _string_of(literal: bytes) -> str:
-    """A string: nearly always one that is what it says."""
-    return literal[1:-1].decode() if b"\\" not in literal else str(json.loads(literal))
-
-
-class _Number(str):
-    """A JSON number, as its digits."""
-
-    __slots__ = ()
-
-
-def _refuse(_: str) -> Any:
-    raise ValueError("is no JSON")
-
-
-_JSON = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_refuse)
-
-
-def _decimal(value: Any) -> Decimal:
+def _decimal(text: str) -> Decimal:
     """However it is spelt, with the scale of the column: pyarrow drops digits of some others without a word."""
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+    if not _NUMBER.fullmatch(text):
         raise ValueError("is not a plain decimal number")
     try:
-        return Decimal(value).quantize(_UNIT, context=_EXACT)
+        return Decimal(text).quantize(_UNIT, context=_EXACT)
     except (Inexact, InvalidOperation, Overflow):
         raise ValueError(f"does not fit decimal128({PRECISION}, {SCALE})") from None
 
 
-def _integer(value: Any) -> int:
-    if not isinstance(value, str) or not _WHOLE_NUMBER.fullmatch(value) or int(value) not in _INT64:
+def _integer(text: str) -> int:
+    if not _WHOLE_NUMBER.fullmatch(text) or int(text) not in _INT64:
         raise ValueError("is not a whole number of 64 bits")
-    return int(value)
+    return int(text)
 
 
-def _epoch(value: Any) -> int:
-    number = _integer(value)
+def _epoch(text: str) -> int:
+    number = _integer(text)
     return number * 1000 if abs(number) < _SECONDS_BELOW else number
 
 
-def _string(value: Any) -> str:
-    if not isinstance(value, str) or isinstance(value, _Number):
-        raise ValueError("is not a string")
-    return value
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("is neither true nor false")
-    return value
-
-
-_CONVERT: dict[str, Callable[[Any], Any]] = {
+_CONVERT: dict[str, Callable[[str], Any]] = {
+    "string": str,
     "decimal": _decimal,
     "integer": _integer,
-    "string": _string,
-    "boolean": _boolean,
     "timestamp": _integer,
     "epoch": _epoch,
 }

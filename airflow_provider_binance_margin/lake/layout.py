@@ -7,18 +7,14 @@ A key is a function of that alone. After Jinja, only ``{start}``, ``{end}`` (eac
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from airflow_provider_binance_margin.lake.formats import FORMATS
 from airflow_provider_binance_margin.lake.interval import utc
-
-if TYPE_CHECKING:
-    from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
 #: what the suffix of a key may be: the suffix is the format
-SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
-#: the scope of a call without an isolated pair; no pair is called so, since pairs are in upper case
-CROSS = "cross"
+SUFFIXES = tuple(FORMATS)
 
 # Of strftime's directives those that are the same on every worker, whatever its zone, language and platform.
 _DIRECTIVE = re.compile("%[YymdHMSfjGVuUWw]")
@@ -28,7 +24,7 @@ _URL = re.compile(r"s3://([^/]+)/(.+)", re.DOTALL)
 _ANY_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 _LONGEST = 1024
 # What S3 keys, partitions named name=value, and connection ids can all hold.
-_ACCOUNT = re.compile(r"\w[\w.@+!():-]*")
+_ACCOUNT = re.compile(r"(?!None$)(?!.*\.\.)\w[\w.@+!():-]*")
 _LONGEST_ACCOUNT = 200
 
 
@@ -70,13 +66,7 @@ def checked_account(value: object) -> str:
 
     :raises LayoutError: if not, an empty text and the text ``None`` included
     """
-    if (
-        isinstance(value, str)
-        and _ACCOUNT.fullmatch(value)
-        and ".." not in value
-        and value != "None"
-        and len(quote(value)) <= _LONGEST_ACCOUNT
-    ):
+    if isinstance(value, str) and _ACCOUNT.fullmatch(value) and len(quote(value)) <= _LONGEST_ACCOUNT:
         return value
     raise LayoutError(
         f"account must be a name of letters, digits and . - _ @ + ! ( ) :, not {ascii(value)[:60]}: without one it is "
@@ -124,14 +114,9 @@ def compact(value: int) -> str:
 
 
 def target_of(bucket: str | None, key: str) -> tuple[str | None, str]:
-    """Bucket and key as `split_url` has them; no bucket where the AWS connection is to name one."""
-    return split_url(bucket, key) if bucket or "://" in key else (None, key)
+    """Bucket and key, also from a full ``s3://`` URL as key; no bucket where the AWS connection is to name one.
 
-
-def split_url(bucket: str | None, key: str) -> tuple[str, str]:
-    """Bucket and key, from both or from a full ``s3://`` URL in the key.
-
-    :raises LayoutError: when both or neither name a bucket
+    :raises LayoutError: for two buckets, or what is none
     """
     url = _URL.fullmatch(key)
     if url is None and _ANY_URL.match(key):
@@ -140,7 +125,6 @@ def split_url(bucket: str | None, key: str) -> tuple[str, str]:
         raise LayoutError(f"the bucket is named twice: in s3_bucket ({bucket!r}) and in the s3:// URL of s3_key")
     if url is not None:
         return url[1], url[2]
-    if not bucket:
-        raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
-    check_bucket(bucket)
-    return bucket, key
+    if bucket:
+        check_bucket(bucket)
+    return bucket or None, key

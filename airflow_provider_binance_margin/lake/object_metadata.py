@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso
-from airflow_provider_binance_margin.lake.layout import CROSS
 
+#: the scope of a call without an isolated pair; no pair is called so, since pairs are in upper case
+CROSS = "cross"
 _NUMBER = re.compile("[0-9]{1,18}")
 # S3 takes 2 KB of metadata in all, of which the rest needs about a half
 _LONGEST_ID = 250
@@ -21,18 +22,12 @@ _CROSS_BEFORE = "account"
 
 @dataclass(frozen=True)
 class ObjectIdentity:
-    """Identity of an object: two objects are one and the same exactly if this is equal.
-
-    :param dataset: its name
-    :param interval: what it covers
-    :param scope: the isolated symbol, or `CROSS`, then the filters
-    :param account: the user's name of the exchange's account
-    """
+    """Identity of an object: two objects are one and the same exactly if this is equal."""
 
     dataset: str
     interval: Interval
-    scope: str
-    account: str
+    scope: str  # the isolated symbol, or `CROSS`, then the filters
+    account: str  # the user's name of the exchange's account
 
     def as_metadata(self) -> dict[str, str]:
         """As S3 metadata."""
@@ -63,11 +58,7 @@ class ObjectIdentity:
 class Run:
     """One task of one run since it was last cleared: all its tries, and nothing else's.
 
-    :param run_id: the DAG run's
     :param clear_number: how often the run was cleared, where Airflow says so
-    :param dag_id: the DAG's: runs of two DAGs may have one id
-    :param task_id: the task's
-    :param map_index: of a mapped task
     :param started: when the run started: a run that is made again has its id, and another start
     :param max_tries: grows when the task is cleared without its run
     :param is_first_try: nothing can have been written yet
@@ -97,9 +88,14 @@ class Run:
             "attempt": hashlib.sha256(json.dumps([*names, self.clear_number]).encode()).hexdigest(),
         }
 
+    @property
+    def may_have_written(self) -> bool:
+        """True when an earlier try may have written objects, which can be told from others'."""
+        return self.is_known and not self.is_first_try
+
     def wrote(self, metadata: Mapping[str, str]) -> bool:
         """True for the metadata of an object that an earlier try of this very run and task wrote."""
-        return self.is_known and not self.is_first_try and metadata.get("attempt") == self.as_metadata()["attempt"]
+        return self.may_have_written and metadata.get("attempt") == self.as_metadata()["attempt"]
 
 
 def object_metadata(
@@ -128,10 +124,8 @@ def object_metadata(
         no total is stated and all was read, "claim" for what the exchange may have forgotten in part, "derived" for
         what was made of other objects, all of them proved
     :param sha256: of the uncompressed JSON lines with their newlines
-    :param body_sha256: of the object's own bytes
-    :param body_size: their number
-    :param first: the earliest record's time in ms
-    :param last: the latest record's time in ms
+    :param body_sha256: of the object's own bytes, `body_size` in number
+    :param first: the earliest record's time in ms; `last`, the latest's
     :param fetched_at: ms, by the exchange's clock; None where it was not asked
     :param not_final: rows in a state that may still change; None where a dataset has no such states
     """

@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain, groupby
@@ -75,9 +75,10 @@ class Spool:
     differ under one key, nobody can say which is right, and all are kept.
 
     :param key_columns: how many values a row's key has
+    :param draft: makes something of all rows, while those before an end (ms) are confirmed
     """
 
-    def __init__(self, key_columns: int) -> None:
+    def __init__(self, key_columns: int, draft: Callable[[Spool, int], Any] | None = None) -> None:
         # A spool is used by one thread at a time, but not always the one that made it.
         with temporary_storage():
             self._db = sqlite3.connect(
@@ -132,6 +133,8 @@ class Spool:
         self._distinct = self._conflicts = self._fingerprint = 0
         self._records = self._rows = 0
         self._is_joined = True
+        self._make_draft = draft
+        self.draft: Any = None  # of the rows as they are
 
     def __enter__(self) -> Self:
         """The spool itself."""
@@ -152,7 +155,7 @@ class Spool:
         """Forget all rows."""
         self._delete("rows", "others", "pages")
         self._lines_of.cache_clear()
-        self._page, self._is_joined = 0, False
+        self._page, self._is_joined, self.draft = 0, False, None
         self.start_window()
 
     def start_window(self) -> None:
@@ -168,7 +171,7 @@ class Spool:
             self._delete("pages", where=f"WHERE id >= {self._first_page}")
             self._page = self._first_page
             self._lines_of.cache_clear()
-            self._is_joined = False
+            self._is_joined, self.draft = False, None
         self._distinct = self._conflicts = self._fingerprint = 0
 
     def _delete(self, *tables: str, where: str = "") -> None:
@@ -180,7 +183,7 @@ class Spool:
         page = list(rows)
         if not page:
             return
-        self._is_joined = False
+        self._is_joined, self.draft = False, None
         added = self._insert(
             [
                 (self._window, *key, -1 if time is None else time, self._page, position)
@@ -238,6 +241,10 @@ class Spool:
     def fingerprint(self) -> int:
         """The same, within this process, for the same rows of the current window, in whatever order they came."""
         return self._fingerprint
+
+    def settle(self, end: int) -> None:
+        """Make the draft, if there is to be one."""
+        self.draft = self._make_draft(self, end) if self._make_draft else None
 
     # -- all windows ---------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import Asset, BaseOperator, conf
 
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
 from airflow_provider_binance_margin.failures import KNOWN_ERRORS, task_error
@@ -48,10 +48,9 @@ class NotYetError(Exception):
         self.retry_after = retry_after
 
 
-class LakeOperator(BaseOperator):
-    """Base of the operators that load the lake's objects or audit them.
+class BaseLakeOperator(BaseOperator):
+    """Base of all operators of a lake: where its objects are, whose, and which of them.
 
-    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS`, or a list of names (templated)
     :param s3_bucket: the bucket; the AWS connection's own if neither this nor a full URL is given (templated)
     :param s3_key: the key, or a full ``s3://`` URL. ``{start}``, ``{end}`` (each may have a strftime format),
         ``{scope}``, ``{account}`` and ``{dataset}`` are filled; the suffix is the format: ``.jsonl``, ``.jsonl.gz``,
@@ -61,21 +60,13 @@ class LakeOperator(BaseOperator):
     :param grain: the length of one object, in UTC: ``"hour"``, ``"day"`` or ``"month"``; None for one object per run
     :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT``, or a list of pairs in which None
         is the cross account; a dataset without pairs is then taken once (templated)
-    :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}``; a part of the scope (templated)
     :param account: the account's name, part of each object's identity; the connection's id if not given (templated)
-    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer;
-        timedelta or seconds
     :param max_workers: calls in flight at most; objects are finished four side by side
     :param s3_extra_args: handed to S3 with each put: encryption, ACL, storage class; what a HEAD needs of them with
         each HEAD. Templates in it are rendered where the task runs, and stored nowhere: the way for a customer key,
         which ``partial`` would put into the database
-    :param binance_conn_id: the connection to the exchange (templated)
     :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
     :param verify: as for `S3Hook`
-    :param on_empty: ``"write"`` an object without rows, write ``"none"``, or ``"skip"`` the task when the run is empty
-    :param settle: how long after its end, by the exchange's clock, an interval counts as closed; timedelta or seconds
-    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end; Airflow's
-        ``[operators] default_deferrable`` if not given
     """
 
     template_fields: Sequence[str] = (
@@ -83,11 +74,8 @@ class LakeOperator(BaseOperator):
         "s3_key",
         "start",
         "end",
-        "dataset",
         "isolated_symbol",
-        "filters",
         "account",
-        "binance_conn_id",
         "aws_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
@@ -96,21 +84,81 @@ class LakeOperator(BaseOperator):
     def __init__(
         self,
         *,
-        dataset: str | Sequence[str],
         s3_bucket: str | None = None,
         s3_key: str | None = None,
         start: Any = None,
         end: Any = None,
         grain: Grain | None = None,
         isolated_symbol: str | Sequence[str | None] | None = None,
-        filters: Mapping[str, str] | None = None,
         account: str | None = None,
-        max_span: timedelta | float | None = None,
         max_workers: int = 16,
         s3_extra_args: Mapping[str, Any] | None = None,
-        binance_conn_id: str = "binance_default",
         aws_conn_id: str | None = "aws_default",
         verify: bool | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.s3_bucket = s3_bucket
+        self.s3_key = s3_key if s3_key is not None else DEFAULT_KEY
+        self.start = start
+        self.end = end
+        self.grain = grain
+        self.isolated_symbol = isolated_symbol
+        self.account = account
+        self.max_workers = max_workers
+        self.s3_extra_args = s3_extra_args
+        self.aws_conn_id = aws_conn_id
+        self.verify = verify
+        if not 1 <= max_workers <= _MOST_WORKERS:
+            raise ValueError(f"max_workers must be from 1 to {_MOST_WORKERS}, not {max_workers!r}")
+
+    def check_place(self, *keys: Any) -> None:
+        """Refuse, while the DAG is parsed, a bucket or key that could never be; templates come later."""
+        for key in keys:
+            if isinstance(key, str) and is_plain(key):
+                check_key(key)
+        if isinstance(self.s3_bucket, str) and is_plain(self.s3_bucket):
+            check_bucket(self.s3_bucket)
+
+    def open_store(self, bucket: str | None) -> ObjectStore:
+        """The bucket, which is there."""
+        from airflow_provider_binance_margin.transfers.object_store import open_store
+
+        return open_store(bucket, self.s3_extra_args, aws_conn_id=self.aws_conn_id, verify=self.verify)
+
+    def tell_outlets(self, context: Context, extra: dict[str, Any]) -> list[Any]:
+        """Hand the outlets' events what happened; return these events."""
+        events = [context["outlet_events"][outlet] for outlet in self.outlets if isinstance(outlet, Asset)]
+        for event in events:
+            event.extra = extra
+        return events
+
+
+class LakeOperator(BaseLakeOperator):
+    """Base of the operators that load the lake's objects or audit them.
+
+    Beside the parameters of `BaseLakeOperator`:
+
+    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS`, or a list of names (templated)
+    :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}``; a part of the scope (templated)
+    :param max_span: the longest window asked of the exchange at once, the dataset's own if not given or longer;
+        timedelta or seconds
+    :param binance_conn_id: the connection to the exchange (templated)
+    :param on_empty: ``"write"`` an object without rows, write ``"none"``, or ``"skip"`` the task when the run is empty
+    :param settle: how long after its end, by the exchange's clock, an interval counts as closed; timedelta or seconds
+    :param deferrable: whether to wait in the triggerer for an interval to settle and for a ban to end; Airflow's
+        ``[operators] default_deferrable`` if not given
+    """
+
+    template_fields: Sequence[str] = (*BaseLakeOperator.template_fields, "dataset", "filters", "binance_conn_id")
+
+    def __init__(
+        self,
+        *,
+        dataset: str | Sequence[str],
+        filters: Mapping[str, str] | None = None,
+        max_span: timedelta | float | None = None,
+        binance_conn_id: str = "binance_default",
         on_empty: OnEmpty = "write",
         settle: timedelta | float = 60.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -118,20 +166,9 @@ class LakeOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.dataset = dataset
-        self.s3_bucket = s3_bucket
-        self.s3_key = s3_key if s3_key is not None else DEFAULT_KEY
-        self.start = start
-        self.end = end
-        self.grain = grain
-        self.isolated_symbol = isolated_symbol
         self.filters = filters
-        self.account = account
         self.max_span = max_span
-        self.max_workers = max_workers
-        self.s3_extra_args = s3_extra_args
         self.binance_conn_id = binance_conn_id
-        self.aws_conn_id = aws_conn_id
-        self.verify = verify
         self.on_empty = on_empty
         self.settle = settle
         self.deferrable = deferrable
@@ -141,8 +178,6 @@ class LakeOperator(BaseOperator):
         check_windows(grain=self.grain, settle=self.settle, max_span=self.max_span)
         if self.on_empty not in ("write", "none", "skip"):
             raise ValueError(f'on_empty must be "write", "none" or "skip", not {self.on_empty!r}')
-        if not 1 <= self.max_workers <= _MOST_WORKERS:
-            raise ValueError(f"max_workers must be from 1 to {_MOST_WORKERS}, not {self.max_workers!r}")
         # a mapped task is made again where it runs, which checks what it was given, and fails for good
         if not getattr(self, "_BaseOperator__from_mapped", False):
             self._check_fields()
@@ -150,11 +185,9 @@ class LakeOperator(BaseOperator):
     def _check_fields(self) -> None:
         """Refuse, while the DAG is parsed, what could never work; templates and other tasks' values come later."""
         series = check_series(self.dataset, self.isolated_symbol, self.filters)
+        self.check_place(self.s3_key)
         if isinstance(self.s3_key, str) and is_plain(self.s3_key):
-            _check_key(self.s3_key)
             series.check_key(self.s3_key)
-        if isinstance(self.s3_bucket, str) and is_plain(self.s3_bucket):
-            check_bucket(self.s3_bucket)
         account = self.binance_conn_id if self.account is None else self.account
         if is_plain(account):
             checked_account(account)
@@ -226,7 +259,7 @@ class LakeOperator(BaseOperator):
     def target(self) -> tuple[str | None, str]:
         """Bucket and key template; no bucket where the AWS connection is to name one."""
         bucket, key = target_of(self.s3_bucket, self.s3_key)
-        _check_key(key)
+        check_key(key)
         self.series().check_key(key)
         return bucket, key
 
@@ -262,16 +295,19 @@ class LakeOperator(BaseOperator):
         return {**bounds, "source": plan.source, **self.series().summary(), **account, "bucket": bucket}
 
     def connect(self, bucket: str | None) -> tuple[BinanceHook, ObjectStore]:
-        """The exchange, and the bucket, which is there."""
+        """The exchange and the bucket, neither of which is asked for anything yet."""
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
-        from airflow_provider_binance_margin.transfers.object_store import open_store
 
         hook = self._hook = BinanceHook(self.binance_conn_id)
         hook.max_connections = self.max_workers
-        return hook, open_store(bucket, self.s3_extra_args, aws_conn_id=self.aws_conn_id, verify=self.verify)
+        return hook, self.open_store(bucket)
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
+    """Refuse a key that could never be filled, or not without a package that is missing.
+
+    :raises LayoutError: with the cure
+    """
     check_template(key)
     if suffix_of(key) == ".parquet" and find_spec("pyarrow") is None:
         raise LayoutError(

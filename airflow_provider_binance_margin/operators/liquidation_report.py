@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,30 +12,21 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, TemporaryDirectory
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import msgspec
-from airflow.providers.common.compat.sdk import Asset, BaseOperator
 
-from airflow_provider_binance_margin.exchange.datasets import dataset_of
+from airflow_provider_binance_margin.exchange.datasets import DATASETS, dataset_of
 from airflow_provider_binance_margin.exchange.scope import CROSS
 from airflow_provider_binance_margin.failures import KNOWN_ERRORS, LakeError, ObjectStaysError, task_error
 from airflow_provider_binance_margin.lake.audit import judge
 from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Grain, Interval, iso, join, ms, parse, widen
-from airflow_provider_binance_margin.lake.layout import (
-    DEFAULT_KEY,
-    LayoutError,
-    check_bucket,
-    check_template,
-    checked_account,
-    render,
-    suffix_of,
-    target_of,
-)
+from airflow_provider_binance_margin.lake.layout import LayoutError, checked_account, render, suffix_of, target_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, stated_records, whose
 from airflow_provider_binance_margin.lake.rows import read_rows
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.options import is_plain, seconds
+from airflow_provider_binance_margin.operators.lake_operator import BaseLakeOperator, check_key
+from airflow_provider_binance_margin.options import seconds
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,11 +48,11 @@ COLUMNS = {
     "evidence": "json",
     "amounts": "json",
     "fees": "json",
+    "activity": "json",
     "reason": "string",
 }
-_ORDERS, _LEDGER, _LOANS = "force_liquidation", "capital_flow", "liquidation_loan_repayment"
-#: what the rule reads
-_DATASETS = (_ORDERS, _LEDGER, "repay", _LOANS)
+_ORDERS, _LOANS = "force_liquidation", "liquidation_loan_repayment"
+_ACTIVITY = ("borrow", "interest", "repay", "transfer")
 _RULE = "liquidation_report.sql"
 #: entries at most so far apart are one event; repayments of a loan, and what they are of
 _GAP = 15 * 60_000
@@ -75,7 +66,9 @@ _SQL_TYPES = {"string": "VARCHAR", "decimal": "VARCHAR", "boolean": "BOOLEAN"}
 _MOST_LISTED = 100
 _IN_MEMORY = 1 << 20
 
-Row = dict[str, Any]
+Row: TypeAlias = dict[str, Any]
+#: key and identity of an object of the report
+Day: TypeAlias = tuple[str, ObjectIdentity]
 
 
 class Source(NamedTuple):
@@ -93,88 +86,38 @@ class Source(NamedTuple):
     fetched_at: str = ""
 
 
-class Day(NamedTuple):
-    """One object of the report."""
-
-    identity: ObjectIdentity
-    key: str
-
-
-class LiquidationReportOperator(BaseOperator):
+class LiquidationReportOperator(BaseLakeOperator):
     """Find the liquidations of an account in its lake, those without an order of the account's own included.
 
     One object per scope and UTC day is written beside the datasets, with a row for each event: ``certain`` (orders of
     `force_liquidation`, or a liquidation loan), ``takeover`` (the ledger alone tells) or ``candidate``. A day for which
-    an object of the datasets it needs is missing or proves nothing has a row ``cannot_tell``, which says what to do:
-    only a day without any row is one without a liquidation. The rule is `operators/liquidation_report.sql`.
+    an object of any dataset is missing or proves nothing has a row ``cannot_tell``, which says what to do: only a day
+    without any row is one without a liquidation. The rule is `operators/liquidation_report.sql`.
 
-    :param s3_bucket: as it was for loading (templated)
-    :param s3_key: as it was for loading; must hold ``{dataset}`` (templated)
+    The parameters of `BaseLakeOperator` are given as they were for loading; `start` and `end` are UTC midnights, and
+    the report has days, whatever the `grain`. Beside them:
+
     :param report_key: the report's own key, `s3_key` with the dataset ``liquidation_report`` if not given (templated)
-    :param start: first day, a UTC midnight; the run's interval if neither it nor `end` is given (templated)
-    :param end: end, exclusive (templated)
-    :param grain: the length of one object, as it was for loading; the report has days
-    :param isolated_symbol: a pair, or a list of pairs with None for the cross account; the cross account if not given
-        (templated)
-    :param account: as it was for loading: there, it is the connection's id if not given (templated)
     :param fresh: an empty object fetched later than this after its interval's end proves nothing; timedelta or seconds
-    :param max_workers: objects read or written side by side
-    :param s3_extra_args: as for loading
-    :param aws_conn_id: the connection to S3; None for boto's own chain (templated)
-    :param verify: as for `S3Hook`
     """
 
-    template_fields: Sequence[str] = (
-        "s3_bucket",
-        "s3_key",
-        "report_key",
-        "start",
-        "end",
-        "isolated_symbol",
-        "account",
-        "aws_conn_id",
-    )
-    ui_color = "#f3ba2f"
+    template_fields: Sequence[str] = (*BaseLakeOperator.template_fields, "report_key")
 
     def __init__(
         self,
         *,
-        s3_bucket: str | None = None,
-        s3_key: str | None = None,
         report_key: str | None = None,
-        start: Any = None,
-        end: Any = None,
         grain: Grain = "day",
-        isolated_symbol: str | Sequence[str | None] | None = None,
         account: str = "binance_default",
         fresh: timedelta | float = timedelta(days=7),
-        max_workers: int = 16,
-        s3_extra_args: Mapping[str, Any] | None = None,
-        aws_conn_id: str | None = "aws_default",
-        verify: bool | str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.s3_bucket = s3_bucket
-        self.s3_key = s3_key if s3_key is not None else DEFAULT_KEY
+        super().__init__(grain=grain, account=account, **kwargs)
         self.report_key = report_key
-        self.start = start
-        self.end = end
-        self.grain = grain
-        self.isolated_symbol = isolated_symbol
-        self.account = account
         self.fresh = fresh
-        self.max_workers = max_workers
-        self.s3_extra_args = s3_extra_args
-        self.aws_conn_id = aws_conn_id
-        self.verify = verify
         if grain not in GRAINS:
             raise ValueError(f"grain must be one of {', '.join(GRAINS)}, not {grain!r}")
-        for key in (self.s3_key, report_key):
-            if isinstance(key, str) and is_plain(key):
-                check_template(key)
-        if isinstance(s3_bucket, str) and is_plain(s3_bucket):
-            check_bucket(s3_bucket)
+        self.check_place(self.s3_key, report_key)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Report on the run's interval and return the small result: counts, and at most 100 events and reasons."""
@@ -185,15 +128,12 @@ class LiquidationReportOperator(BaseOperator):
             raise task_error(error) from None
         summary = {name: value for name, value in result.items() if name != "keys"}
         self.log.info("Reported: %s", summary)
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = summary
+        self.tell_outlets(context, summary)
         return result
 
     def _report(self, context: Context) -> dict[str, Any]:
         from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
         from airflow_provider_binance_margin.transfers.margin_history_to_s3 import run_of
-        from airflow_provider_binance_margin.transfers.object_store import open_store
         from airflow_provider_binance_margin.transfers.object_tasks import check_keys, object_tasks
         from airflow_provider_binance_margin.transfers.series import series_of
 
@@ -201,28 +141,30 @@ class LiquidationReportOperator(BaseOperator):
             raise LakeError("the report needs an extra: pip install 'airflow-provider-binance-margin[report]'")
         plan = resolve_plan(context, start=self.start, end=self.end, grain="day")
         account, run = checked_account(self.account), run_of(context, is_resumed=False)
-        scopes = [str(each.scope) for each in series_of(_ORDERS, self.isolated_symbol)]
+        wanted = [each.scope for each in series_of(_ORDERS, self.isolated_symbol)]
+        scopes = list(map(str, wanted))
         bucket, lake_key, report_key = self._target()
         days = [
-            Day(identity, render(report_key, identity))
+            (render(report_key, identity), identity)
             for interval in plan.objects()
             for identity in (ObjectIdentity(DATASET, interval, scope, account) for scope in scopes)
         ]
-        check_keys(report_key, ((day.key, day.identity) for day in days))
-        store = open_store(bucket, self.s3_extra_args, aws_conn_id=self.aws_conn_id, verify=self.verify)
+        check_keys(report_key, days)
+        store = self.open_store(bucket)
         with (
             TemporaryDirectory(prefix="liquidation-report-") as folder,
             ThreadPoolExecutor(self.max_workers, "s3-object") as pool,
         ):
             around = join(
-                widen(Interval(each.start - DAY_MS, each.end + DAY_MS), self.grain) for each in plan.intervals
+                widen(Interval(each.start - DAY_MS, each.end + DAY_MS), self.grain or "day") for each in plan.intervals
             )
-            read = [each for each in series_of(_DATASETS, self.isolated_symbol) if str(each.scope) in scopes]
+            series = series_of(list(DATASETS), [scope.isolated_symbol for scope in wanted])
+            read = [each for each in series if each.scope in wanted]  # of a pair, nothing of the cross account
             tasks = object_tasks(LoadPlan(around, plan.source, self.grain), lake_key, read, account)
             sources = list(bounded_map(pool, self.max_workers, lambda task: self._read(store, task, folder), tasks))
             with _database(folder) as db:
                 report = Report(scopes, sources, *_apply_rule(db))
-            made = [(day, report.rows_of(day.identity)) for day in days]
+            made = [(day, report.rows_of(day[1])) for day in days]
             for _ in bounded_map(pool, self.max_workers, lambda each: self._write(store, run, report, *each), made):
                 pass
         bounds = {"start": iso(plan.intervals[0].start), "end": iso(plan.intervals[-1].end), "source": plan.source}
@@ -233,11 +175,11 @@ class LiquidationReportOperator(BaseOperator):
         bucket, key = target_of(self.s3_bucket, self.s3_key)
         report_key = key if self.report_key is None else self.report_key
         for each in (key, report_key):
-            check_template(each)
+            check_key(each)
         if "://" in report_key:
             raise LayoutError("report_key must be a key alone: the report is written into the lake's bucket")
         if "{dataset}" not in key:
-            raise LayoutError(f"the key {key!r} must hold {{dataset}}: the report reads {', '.join(_DATASETS)}")
+            raise LayoutError(f"the key {key!r} must hold {{dataset}}: the report reads {', '.join(DATASETS)}")
         return bucket, key, report_key
 
     def _read(self, store: ObjectStore, task: ObjectTask, folder: str) -> Source:
@@ -284,19 +226,19 @@ class LiquidationReportOperator(BaseOperator):
 
     @staticmethod
     def _write(store: ObjectStore, run: Run, report: Report, day: Day, rows: Sequence[Row]) -> None:
-        identity = day.identity
+        key, identity = day
 
         def refuse_foreign(existing: Existing | None, _: int) -> None:
             if existing and not identity.describes(existing.metadata):
                 raise ObjectStaysError(
-                    f"s3://{store.bucket}/{day.key} holds {whose(existing.metadata)} and must not be replaced by "
+                    f"s3://{store.bucket}/{key} holds {whose(existing.metadata)} and must not be replaced by "
                     f"{whose(identity.as_metadata())}",
                     "Let report_key name another place.",
                 )
 
         fetched = parse(report.fetched_at(identity.scope, identity.interval))
         store.put_rows(
-            day.key,
+            key,
             map(msgspec.json.encode, rows),
             COLUMNS,
             refuse_foreign,
@@ -336,7 +278,7 @@ class Report:
         for event in events:
             # what is of a pair that was not asked for, which an answer without a pair may hold, is told with the first
             scope = event["scope"] if event["scope"] in scopes else scopes[0]
-            self._events[scope, event["first_time"] // DAY_MS].append(self._with_level(event))
+            self._events[scope, event["first_time"] // DAY_MS].append(self._as_proved(event))
         for scope, moment in entries:
             self._entries[scope, moment // DAY_MS].append(moment)
 
@@ -359,6 +301,7 @@ class Report:
             ],
             "amounts": [],
             "fees": [],
+            "activity": None,
             "reason": _reason(scope, doubts),
         }
         return [row, *events]
@@ -383,13 +326,16 @@ class Report:
         found = dict.fromkeys(each for window in windows for each in self._of(scope, window))
         return [each for each in found if each.verdict != "complete"]
 
-    def _with_level(self, event: Row) -> Row:
-        """An event; without the orders that would tell it from a regular liquidation, no takeover is claimed."""
+    def _as_proved(self, event: Row) -> Row:
+        """An event without what the objects do not prove: the orders that make it a takeover, the whole activity."""
         around = Interval(event["first_time"] - _GAP, event["last_time"] + _GAP)
         orders = (each for each in self._of(event["scope"], around) if each.dataset == _ORDERS)
         blind = event["level"] == "takeover" and any(each.verdict in _UNREAD for each in orders)
         reason = "a takeover or a regular liquidation: force_liquidation is not there to tell" if blind else None
-        return {**event, "level": "candidate" if blind else event["level"], "reason": reason}
+        level = "candidate" if blind else event["level"]
+        before = list(self._of(event["scope"], Interval(event["first_time"] - DAY_MS, event["last_time"] + 1)))
+        is_whole = before and all(each.verdict == "complete" for each in before if each.dataset in _ACTIVITY)
+        return {**event, "level": level, "activity": event["activity"] if is_whole else None, "reason": reason}
 
 
 def _reason(scope: str, doubts: Sequence[Source]) -> str:
@@ -411,7 +357,7 @@ def _database(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     with duckdb.connect(config={"temp_directory": folder, "autoinstall_known_extensions": False}) as db:
-        for name in _DATASETS:
+        for name in DATASETS:
             Path(folder, name).mkdir(exist_ok=True)
             Path(folder, name, "none.jsonl").touch()
             rows = db.read_json(f"{folder}/{name}/*.jsonl", format="newline_delimited", columns=_sql_columns(name))
@@ -452,5 +398,5 @@ def _summary(made: Sequence[tuple[Day, Sequence[Row]]]) -> dict[str, Any]:
         "doubts": [
             {"scope": row["scope"], "day": iso(row["first_time"])[:10], "reason": row["reason"]} for row in doubts
         ],
-        "keys": sorted(day.key for day, _ in made)[:_MOST_LISTED],
+        "keys": sorted(key for (key, _), _ in made)[:_MOST_LISTED],
     }

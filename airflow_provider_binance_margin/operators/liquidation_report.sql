@@ -1,8 +1,8 @@
--- Liquidation events of margin accounts, from four datasets of the lake, in DuckDB's SQL.
+-- Liquidation events of margin accounts, from all datasets of the lake, in DuckDB's SQL.
 --
--- Reads the relations force_liquidation, capital_flow, repay and liquidation_loan_repayment: the fields under the
--- exchange's names, and `account` and `scope` of the object that holds the row. Times are ms since 1970 in UTC. A record
--- that lies in several objects counts once, at its earliest time.
+-- Reads a relation for each dataset, under its name: the fields under the exchange's names, and `account` and `scope` of
+-- the object that holds the row. Times are ms since 1970 in UTC. A record that lies in several objects counts once, at
+-- its earliest time.
 --
 --   certain    orders of force_liquidation, or repayments of a liquidation loan
 --   takeover   LIQUIDATION_FEE or OTHER_LIQUIDATION in the ledger, without any of these
@@ -12,6 +12,34 @@
 -- Orders, fees and OTHER_LIQUIDATION of one scope are one event as long as no gap exceeds 15 minutes; it takes in other
 -- entries up to 15 minutes away. Repayments of a liquidation loan belong to the latest event of the cross account as
 -- long as no gap from it exceeds a day, else they are an event of their own.
+--
+-- An event's activity is what was borrowed, repaid, transferred and charged as interest from a day before its first
+-- record to its last. It decides nothing, but for a MANUAL repayment.
+
+-- the pair that a row names, else the scope of its object, without filters
+CREATE OR REPLACE TEMP MACRO owner_of(pair, scope) AS coalesce(nullif(pair, ''), regexp_replace(scope, '[.][a-z].*', ''));
+-- eight places, or more if there are
+CREATE OR REPLACE TEMP MACRO exact_sum(amount) AS
+    regexp_replace(CAST(sum(CAST(amount AS DECIMAL(38, 18))) AS VARCHAR), '0{1,10}$', '');
+
+CREATE OR REPLACE TEMP VIEW account_activity AS
+SELECT *
+FROM (
+    SELECT account, owner_of("isolatedSymbol", scope) AS scope, 'interest' AS dataset, "txId" AS id,
+           "interestAccuredTime" AS moment, type, asset, interest AS amount, 'CONFIRMED' AS status
+    FROM interest
+    UNION ALL
+    SELECT account, owner_of("isolatedSymbol", scope), 'borrow', "txId", "timestamp", type, asset, amount, status
+    FROM borrow
+    UNION ALL
+    SELECT account, owner_of("isolatedSymbol", scope), 'repay', "txId", "timestamp", type, asset, amount, status
+    FROM repay
+    UNION ALL  -- in ms or in seconds
+    SELECT account, owner_of(NULL, scope), 'transfer', "txId", "timestamp" * CASE WHEN "timestamp" < 1e11 THEN 1000 ELSE 1 END,
+           type, asset, amount, status
+    FROM transfer)
+WHERE status IS DISTINCT FROM 'FAILED'
+QUALIFY row_number() OVER (PARTITION BY account, dataset, id ORDER BY scope = 'cross', moment) = 1;
 
 -- all that can be evidence, one row per record
 CREATE OR REPLACE TEMP VIEW liquidation_entries AS
@@ -27,7 +55,7 @@ FROM liquidation_loan_repayment
 GROUP BY account, "repayId"
 UNION ALL
 SELECT account, owner, "timestamp", 'capital_flow', id, symbol, type, asset, CAST(amount AS DECIMAL(38, 18))
-FROM (SELECT *, coalesce(nullif(symbol, ''), regexp_replace(scope, '[.][a-z].*', '')) AS owner FROM capital_flow)
+FROM (SELECT *, owner_of(symbol, scope) AS owner FROM capital_flow)
 WHERE type IN ('LIQUIDATION_FEE', 'SMALL_CONVERT') OR suffix(type, '_LIQUIDATION')
 QUALIFY row_number() OVER (PARTITION BY account, id ORDER BY owner = 'cross', "timestamp") = 1;
 
@@ -56,9 +84,7 @@ WITH strong AS (
     QUALIFY row_number() OVER (PARTITION BY entry.account, entry.id ORDER BY
         greatest(event.first_moment - entry.moment, entry.moment - event.last_moment, 0), event.number) = 1
 ), by_hand AS (
-    SELECT account, coalesce(nullif("isolatedSymbol", ''), regexp_replace(scope, '[.][a-z].*', '')) AS scope,
-           "timestamp" AS moment
-    FROM repay WHERE type = 'MANUAL' AND status IS DISTINCT FROM 'FAILED'
+    FROM account_activity WHERE dataset = 'repay' AND type = 'MANUAL'
 ), alone AS (
     SELECT *, sum(starts) OVER (PARTITION BY account, scope ORDER BY moment, id) AS burst
     FROM (SELECT *, CAST((moment - lag(moment) OVER (PARTITION BY account, scope ORDER BY moment, id) <= 900000)
@@ -79,8 +105,7 @@ WITH strong AS (
     UNION ALL
     SELECT 'burst ' || burst, account, scope, moment, dataset, id, symbol, type, asset, amount FROM alone
 ), sums AS (
-    SELECT account, scope, event, type = 'LIQUIDATION_FEE' AS is_fee, asset,
-           regexp_replace(CAST(sum(amount) AS VARCHAR), '0{1,10}$', '') AS amount  -- eight places, or more if there are
+    SELECT account, scope, event, type = 'LIQUIDATION_FEE' AS is_fee, asset, exact_sum(amount) AS amount
     FROM placed WHERE dataset = 'capital_flow'
     GROUP BY ALL
 ), totals AS (
@@ -99,7 +124,19 @@ WITH strong AS (
                 ORDER BY moment, dataset, id, symbol) AS evidence
     FROM placed
     GROUP BY ALL
+), activities AS (
+    SELECT account, scope, event, dataset, type, asset, count(*) AS records, exact_sum(amount) AS amount
+    FROM events JOIN account_activity USING (account, scope)
+    WHERE moment BETWEEN first_time - 86400000 AND last_time
+    GROUP BY ALL
+), activity AS (
+    SELECT account, scope, event,
+           list({'dataset': dataset, 'type': type, 'asset': asset, 'records': records, 'amount': amount}
+                ORDER BY dataset, type, asset) AS activity
+    FROM activities
+    GROUP BY ALL
 )
-SELECT account, scope, level, first_time, last_time, evidence, coalesce(amounts, []) AS amounts, coalesce(fees, []) AS fees
-FROM events LEFT JOIN totals USING (account, scope, event)
+SELECT account, scope, level, first_time, last_time, evidence, coalesce(amounts, []) AS amounts,
+       coalesce(fees, []) AS fees, coalesce(activity, []) AS activity
+FROM events LEFT JOIN totals USING (account, scope, event) LEFT JOIN activity USING (account, scope, event)
 ORDER BY first_time, account, scope, level;

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_binance_margin.coverage import CoverageLink, record
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
 from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
+from airflow_provider_binance_margin.metrics import tell_verdicts
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.series import concerns_one_series
@@ -84,6 +85,7 @@ class MarginHistoryAuditOperator(LakeOperator):
         if self._audited is not None:
             place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
             record(context, self, self._audited, place)
+            tell_verdicts(self._audited.verdicts)
         if "rejected" in result:
             raise AirflowFailException(
                 f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "

@@ -34,8 +34,8 @@ from airflow_provider_binance_margin.lake.coverage import (
     merge,
 )
 from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Interval, cut, iso, ms, parse, widen
-from airflow_provider_binance_margin.lake.layout import CROSS, LayoutError, render
-from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
+from airflow_provider_binance_margin.lake.layout import LayoutError, render
+from airflow_provider_binance_margin.lake.object_metadata import CROSS, ObjectIdentity
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -1,4 +1,4 @@
-"""What is sent back: an answer, and the exchange's refusals with their exact texts."""
+"""Answers, and the exchange's refusals with their exact texts."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def html(status: int, title: str, retry_after: object = None) -> Answer:
 
 
 def wrong_method(method: str, path: str, now: int) -> Answer:
-    """How the framework behind the exchange refuses a method."""
+    """Refusal of a method, as the framework behind the exchange words it."""
     message = f"Request method '{method}' not supported"
     content = {"timestamp": now, "status": 405, "error": "Method Not Allowed", "message": message, "path": path}
     return reply(content, 405)

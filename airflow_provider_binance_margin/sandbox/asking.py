@@ -1,4 +1,4 @@
-"""What a request for records asks for, after all defaults and limits."""
+"""Question of a request for records, after all defaults and limits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which records a request is about, and which page of them; both ends belong to the window."""
+    """Records that a request is about, and the page of them; both ends belong to the window."""
 
     dataset: Dataset
     book: Book
@@ -58,7 +58,7 @@ class Asked:
 
 
 def asked(path: str, visit: Visit) -> Asked:
-    """What is asked for; refused as the exchange would refuse it."""
+    """Parse the request; refused as the exchange would refuse it."""
     dataset, params = _dataset(path, visit.params), visit.params
     size, current = long(params, dataset.paging, dataset.size), long(params, "current", 1)
     if not 1 <= size <= dataset.most:

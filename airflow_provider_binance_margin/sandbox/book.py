@@ -90,7 +90,7 @@ class Book:
         return made
 
     def count(self, scope: str, start: int, end: int) -> int:
-        """How many records of a scope lie in [start, end]."""
+        """Number of records of a scope in [start, end]."""
         low, high = self._shelf(scope).span(start, end)
         return high - low
 

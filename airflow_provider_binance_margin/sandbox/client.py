@@ -47,13 +47,13 @@ class SandboxControl:
     def records(
         self, start_ms: int, end_ms: int, isolated_symbol: str | None = None, **where: str
     ) -> list[dict[str, Any]]:
-        """What there is of `dataset` of `account` in [start, end), oldest first."""
+        """Records of `dataset` of `account` in [start, end), oldest first."""
         query = _interval(start_ms, end_ms, isolated_symbol, where)
         found: list[dict[str, Any]] = self._call("GET", "records" + query)
         return found
 
     def count(self, start_ms: int, end_ms: int, isolated_symbol: str | None = None, **where: str) -> int:
-        """How many records of `dataset` of `account` there are in [start, end)."""
+        """Number of records of `dataset` of `account` in [start, end)."""
         return int(self._call("GET", "count" + _interval(start_ms, end_ms, isolated_symbol, where))["count"])
 
     def tell(self, kinds: str | Sequence[str] = "all", **how: Any) -> list[Story]:
@@ -79,7 +79,7 @@ class SandboxControl:
 
     @property
     def connections(self) -> int:
-        """How many connections the requests in the log came by."""
+        """Number of connections that the requests in the log came by."""
         return len({entry.connection for entry in self.requests})
 
     def clear_log(self) -> None:

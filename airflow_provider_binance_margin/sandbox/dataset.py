@@ -1,4 +1,4 @@
-"""What there is to say of a dataset of the margin account: `datasets` declares them, nothing else knows one by name."""
+"""Type of a dataset of the margin account: `datasets` declares them, nothing else knows one by name."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Dataset:
 
     @cached_property
     def packing(self) -> Packing:
-        """How its rows are kept."""
+        """Store of its rows."""
         return Packing(self.fields, self.optional)
 
     @cached_property

@@ -23,7 +23,7 @@ OK = 200
 
 
 def is_page(scene: Scene, answer: Answer) -> bool:
-    """Whether this is an answer with records, rather than a refusal."""
+    """True for an answer with records, rather than a refusal."""
     return (
         scene.dataset is not None
         and answer.status == OK

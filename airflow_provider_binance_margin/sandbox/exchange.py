@@ -116,7 +116,7 @@ class Exchange:
         dataset: str = DEFAULT,
         account: str = MAIN,
     ) -> list[dict[str, Any]]:
-        """What there is in [start, end), oldest first, under the filter of the endpoint."""
+        """Records in [start, end), oldest first, under the filter of the endpoint."""
         with self._lock:
             return self._book(dataset, account).all(self._scope(isolated_symbol), start_ms, end_ms - 1)
 
@@ -129,7 +129,7 @@ class Exchange:
         dataset: str = DEFAULT,
         account: str = MAIN,
     ) -> int:
-        """How many records there are in [start, end), under the filter of the endpoint."""
+        """Number of records in [start, end), under the filter of the endpoint."""
         with self._lock:
             return self._book(dataset, account).count(self._scope(isolated_symbol), start_ms, end_ms - 1)
 
@@ -198,7 +198,7 @@ class Exchange:
 
     @property
     def connections(self) -> int:
-        """How many connections the requests in the log came by."""
+        """Number of connections that the requests in the log came by."""
         return len({entry.connection for entry in self.requests})
 
     def clear_log(self) -> None:
@@ -217,7 +217,7 @@ class Exchange:
     # what the exchange does
 
     def answer(self, request: Request) -> Answer:
-        """What one request is answered."""
+        """Answer one request."""
         with self._lock:
             now = self.now_ms()
             key = self._by_api_key.get(request.headers.get("x-mbx-apikey", ""))
@@ -235,7 +235,7 @@ class Exchange:
             return replace(answer, headers=(*answer.headers, (header, used)))
 
     def _cost(self, request: Request, key: ApiKey | None) -> tuple[str, Cost]:
-        """What a request costs whom: the address, or the key's account where the endpoint counts by account."""
+        """Charge of a request: to the address, or to the key's account where the endpoint counts by account."""
         endpoint = ENDPOINTS.get(request.path)
         weight, whose = (endpoint.weight, endpoint.whose) if endpoint else (1, "IP")
         if whose == "UID" and key is not None:

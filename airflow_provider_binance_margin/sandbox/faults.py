@@ -38,7 +38,7 @@ class Fault:
     dataset: str | None = None
 
     def takes(self, scene: Scene) -> bool:
-        """Whether this request is one of its own; counts it if so."""
+        """True if this request is one of its own; counts it if so."""
         if self.times == 0 or self.path not in {None, scene.path} or self.current not in {None, scene.current}:
             return False
         if not _fits(self.kind, scene.dataset, self.dataset):
@@ -84,7 +84,7 @@ class Faults:
 
 
 def _fits(kind: Kind, dataset: Dataset | None, wanted: str | None) -> bool:
-    """Whether a fault of this kind can happen to a request for this dataset, and is meant for it."""
+    """True if a fault of this kind can happen to a request for this dataset, and is meant for it."""
     if wanted is not None and (dataset is None or dataset.name != wanted):
         return False
     if kind.to in {"any", "signed"}:

@@ -41,7 +41,7 @@ ENCODED = re.compile(r"[A-Za-z0-9%._~-]+")
 
 
 def _flags() -> dict[str, bool]:
-    """What a key made for reading may do, under the names that the exchange uses."""
+    """Permissions of a key made for reading, under the names that the exchange uses."""
     names = (
         "enableInternalTransfer",
         "enableFutures",
@@ -73,7 +73,7 @@ class ApiKey:
     flags: dict[str, bool] = field(default_factory=_flags)
 
     def verifies(self, payload: bytes, signature: str) -> bool:
-        """Whether `signature`, as it stands in the query, is this key's for exactly these bytes."""
+        """True if `signature`, as it stands in the query, is this key's for exactly these bytes."""
         if not payload.isascii() or not ENCODED.fullmatch(signature):
             return False
         if self.secret is not None:

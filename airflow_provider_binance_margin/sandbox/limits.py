@@ -1,4 +1,4 @@
-"""How much has been used up this minute, by address and by account, and what comes of using too much."""
+"""Weight used up this minute, by address and by account, and the consequences of using too much."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADERS = {"IP": "X-SAPI-USED-IP-WEIGHT-1M", "UID": "X-SAPI-USED-UID-WEIGHT-1M"}
 
 
 class Cost(NamedTuple):
-    """What one request costs, and whom."""
+    """Weight of one request, and who bears it."""
 
     path: str
     user: str

@@ -1,4 +1,4 @@
-"""What was asked: one small entry for each request to the exchange."""
+"""Log of requests: one small entry for each that reached the exchange."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Entry:
 
     @property
     def params(self) -> dict[str, str]:
-        """What was asked, by name."""
+        """Parameters of the request, by name."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     def as_dict(self) -> dict[str, Any]:

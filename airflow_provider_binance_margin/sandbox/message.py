@@ -31,7 +31,7 @@ class Request:
 
     @property
     def is_last(self) -> bool:
-        """Whether the client wants the connection closed after the answer."""
+        """True if the client wants the connection closed after the answer."""
         return "close" in self.headers.get("connection", "").lower()
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong: each kind is a function around the exchange's own answer.
+"""Faults, by kind: each is a function around the exchange's own answer.
 
 It is given the scene (who asks for what) and `serve`, which gives the answer of whatever stands behind it: the next
 fault, in the end the exchange. It may answer without asking, change the records before or after, or change the answer.

@@ -41,7 +41,7 @@ def _paged(asked: Asked, settings: Settings) -> tuple[list[bytes], int]:
 
 
 def _found(asked: Asked, settings: Settings) -> tuple[int, Cut]:
-    """How many records belong to the window, and how to cut a page out of them, in the order of the answer."""
+    """Number of records in the window, and the cutter of a page out of them, in the order of the answer."""
     book, where = asked.book, (asked.scope, asked.start, asked.end)
     order = settings.order or ("newest" if asked.dataset.newest_first else "oldest")
     if not asked.filters and not settings.created_lag_ms and not asked.dataset.hidden and order == "newest":

@@ -27,7 +27,7 @@ TYPES = (str, str, int, str, str, str, str, str, bool, int)
 
 
 class Packing:
-    """How the records of one dataset are kept: values joined by `|`, an optional field that is absent as nothing.
+    """Store of the records of one dataset: values joined by `|`, an optional field that is absent as nothing.
 
     A record with other fields, other types or letters that JSON escapes is kept as its JSON.
     """
@@ -55,7 +55,7 @@ class Packing:
         return text.encode()
 
     def _is_plain(self, values: list[Any], number: int) -> bool:
-        """Whether these are the values of a record of so many fields, none of them empty and each of its type."""
+        """True for the values of a record of so many fields, none of them empty and each of its type."""
         if "" in values:
             return False
         if number == len(values):

@@ -114,7 +114,7 @@ class Sandbox(Exchange):
 
     @property
     def clock_offset_ms(self) -> int:
-        """How far the exchange's clock is ahead."""
+        """Lead of the exchange's clock."""
         return self.settings.clock_offset_ms
 
     @clock_offset_ms.setter

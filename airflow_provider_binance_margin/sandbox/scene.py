@@ -49,7 +49,7 @@ class Scene:
 
     @cached_property
     def asked(self) -> Asked:
-        """What is asked for; refused as the exchange would refuse it."""
+        """Parse the request; refused as the exchange would refuse it."""
         names = PATHS[self.path][0].params
         visit = Visit(self.account, self.settings, self.now, parameters(self.query, (*names, *ALWAYS)))
         return asked(self.path, visit)

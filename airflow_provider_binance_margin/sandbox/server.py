@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
 
 
 class Serving:
-    """What all connections share: who answers (and after how many seconds), the clock, and the open ones."""
+    """State shared by all connections: who answers (and after how many seconds), the clock, and the open ones."""
 
     def __init__(self, answer: Callable[[Request], tuple[Answer, float]], now_ms: Callable[[], int]) -> None:
         self.answer = answer

@@ -1,4 +1,4 @@
-"""What may be set while the sandbox runs."""
+"""Settings that may change while the sandbox runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAY_BE_NONE = {"default_window_ms", "max_span_ms", "retention_ms", "total_cap", 
 
 @dataclass
 class Settings:
-    """How this exchange behaves where a test wants it otherwise, or where the real one does not say.
+    """Behaviour of this exchange where a test wants it otherwise, or where the real one does not say.
 
     :param latency: seconds before each answer leaves.
     :param clock_offset_ms: how far the exchange's clock is ahead of this machine's.

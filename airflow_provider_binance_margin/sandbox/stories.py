@@ -1,4 +1,4 @@
-"""What happened to an account, told in the records of all datasets, and known: a report can be held against it.
+"""Stories of an account, told in the records of all datasets, and known: a report can be held against them.
 
 A day has one story, sometimes a second one of another scope at the same moment, as a function of the seed and the day.
 Each begins with a transfer in, a loan, its interest and a purchase, but for a quiet day, of which there is no record.
@@ -36,7 +36,7 @@ FIRST_IDS = {
 
 @dataclass
 class Story:
-    """What happened in one scope on one day.
+    """Event in one scope on one day.
 
     :param kind: a name out of `KINDS`.
     :param scope: the isolated pair, "" for the cross account.

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_margin.exchange.paging import FetchPages
 
@@ -27,7 +27,7 @@ def thread_pools(hook: BinanceHook, max_workers: int) -> Iterator[tuple[ThreadPo
     Leaving the block cancels what is queued and waits for calls under way.
     """
     calls = ThreadPoolExecutor(max_workers, "binance-call")
-    objects = ThreadPoolExecutor(OBJECTS_AT_ONCE, "s3-object")
+    objects = ThreadPoolExecutor(OBJECTS_AT_ONCE + 1, "s3-object")  # one more to connect to S3 beside the first
     try:
         yield calls, objects
     finally:
@@ -36,13 +36,15 @@ def thread_pools(hook: BinanceHook, max_workers: int) -> Iterator[tuple[ThreadPo
         calls.shutdown(cancel_futures=True)
 
 
-def bounded_pages(pool: Executor, depth: int) -> FetchPages:
-    """Fetch pages in a pool, at most so many of them under way or waiting to be taken."""
+def bounded_pages(pool: Executor, depth: int, beside: Future[Any] | None = None) -> FetchPages:
+    """Fetch pages in a pool, at most so many of them under way or waiting to be taken, unless `beside` has failed."""
 
     def fetch_pages(fetch: Callable[[A], T], numbers: Iterable[A]) -> Iterator[T]:
         pending: deque[Future[T]] = deque()
         try:
             for number in numbers:
+                if beside and beside.done():
+                    beside.result()
                 pending.append(pool.submit(fetch, number))
                 if len(pending) >= depth:
                     yield pending.popleft().result()

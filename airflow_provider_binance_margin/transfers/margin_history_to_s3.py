@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlsplit
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, Asset, BaseOperatorLink
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperatorLink
 
 from airflow_provider_binance_margin.coverage import CoverageLink
 from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, local_midnight, partition_key
+from airflow_provider_binance_margin.metrics import tell_lags
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 
@@ -140,7 +141,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         forgotten = self._forgotten(hook, plan, series)
         with thread_pools(hook, self.max_workers) as (calls, objects):
             self.await_settled(hook, plan)
-            fetch_pages = bounded_pages(calls, self.max_workers)
+            fetch_pages = bounded_pages(calls, self.max_workers, beside=objects.submit(store.check_bucket))
             loader = ObjectLoader(
                 hook=hook,
                 readers=self.readers(hook, series, require_total=self.require_total, fetch_pages=fetch_pages),
@@ -154,9 +155,10 @@ class MarginHistoryToS3Operator(LakeOperator):
             try:
                 loads = bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks)
                 for loaded, task in loads:
-                    progress.add(loaded, task.identity.dataset)
+                    progress.add(loaded, task.identity)
             finally:
                 progress.log_objects()
+        tell_lags(progress.ends, hook.exchange_time())
         result = progress.result()
         self.console_url = _object_url(store.endpoint, result["uri"]) if result["objects"] else ""
         progress.raise_refused()
@@ -187,11 +189,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         if self.emit_partitions and self.grain and self._plan and not is_partitioned(context):
             # in a partitioned run the timetable's own key stands
             partitions = [partition_key(interval.start, self.grain) for interval in self._plan.objects()]
-        for outlet in self.outlets:
-            if not isinstance(outlet, Asset):
-                continue
-            event = context["outlet_events"][outlet]
-            event.extra = summary
+        for event in self.tell_outlets(context, summary):
             if partitions and hasattr(event, "add_partitions"):  # Airflow before 3.3 has no partitions
                 event.add_partitions(partitions)
 

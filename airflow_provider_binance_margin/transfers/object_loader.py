@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
 
 from airflow_provider_binance_margin.exchange.errors import (
     BinanceConfigError,
@@ -17,8 +20,8 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
 from airflow_provider_binance_margin.lake.fields import FieldError
-from airflow_provider_binance_margin.lake.layout import CROSS
 from airflow_provider_binance_margin.lake.object_metadata import (
+    CROSS,
     Run,
     is_intact,
     stated_records,
@@ -26,7 +29,7 @@ from airflow_provider_binance_margin.lake.object_metadata import (
 )
 from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_beyond_memory
-from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
+from airflow_provider_binance_margin.transfers.object_store import Body, Existing, ObjectStore, write_body
 from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
 from airflow_provider_binance_margin.transfers.series import Series, concerns_one_series
 
@@ -52,6 +55,7 @@ class ObjectResult:
     :param records: in the object
     :param requests: pages fetched for it
     :param size: bytes under the key
+    :param symbols: rows written by symbol, or by scope where a row names none
     :param refused: the reason why it was not written, though others of its run may be
     """
 
@@ -60,6 +64,7 @@ class ObjectResult:
     requests: int = 0
     size: int = 0
     refused: Refusal | None = None
+    symbols: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,20 +94,27 @@ class ObjectLoader:
     def load(self, task: ObjectTask) -> ObjectResult:
         """Load one object, unless it is there and done, or must stay as it is."""
         try:
-            existing = self.store.head(task.key)
-            self._refuse_foreign(task, existing)
-            if existing and self._is_done(task, existing):
-                return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
+            # before S3 is connected to, only what may be done already waits for it: the put looks in any case
+            if self.store.is_connected or self.options.run.may_have_written or not self.options.replace:
+                existing = self._look(task)
+                if existing and self._is_done(task, existing):
+                    return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
             if task.series not in self.rejected:
-                with self.hook.read_settled(
-                    self.readers[task.series],
-                    task.series.dataset,
-                    task.identity.interval,
-                    settle=self.options.settle,
-                    plan=self.plan,
-                    stuck=LakeError,
-                ) as (spool, reading, asked_at):
-                    return self._write(task, spool, reading, asked_at, existing)
+                with (
+                    ExitStack() as drafts,
+                    self.hook.read_settled(
+                        self.readers[task.series],
+                        task.series.dataset,
+                        task.identity.interval,
+                        settle=self.options.settle,
+                        plan=self.plan,
+                        stuck=LakeError,
+                        draft=lambda spool, end: (
+                            self._draft(task, spool, drafts) if end == task.identity.interval.end else None
+                        ),
+                    ) as (spool, reading, asked_at),
+                ):
+                    return self._write(task, spool, reading, asked_at, drafts)
         except (BinanceConfigError, BinanceRequestError) as error:
             if len(self.readers) == 1 or not concerns_one_series(error):
                 raise
@@ -119,29 +131,37 @@ class ObjectLoader:
             return ObjectResult(None, 0, refused=named)
         return ObjectResult(None, 0, refused=self.rejected[task.series])
 
+    def _look(self, task: ObjectTask) -> Existing | None:
+        existing = self.store.head(task.key)
+        self._refuse_foreign(task, existing)
+        return existing
+
     def _is_done(self, task: ObjectTask, existing: Existing) -> bool:
-        if not task.identity.describes(existing.metadata):
-            log.warning(
-                "%s does not state its account, so it is loaded again: it was written before accounts were told apart.",
-                self._url(task),
-            )
-            return False
         trusted = not self.options.replace or self.options.run.wrote(existing.metadata)
-        return trusted and is_intact(existing.metadata, existing.size)
+        return trusted and task.identity.describes(existing.metadata) and is_intact(existing.metadata, existing.size)
+
+    def _draft(self, task: ObjectTask, spool: Spool, drafts: ExitStack) -> tuple[Body, Counter[str]]:
+        """Write the object's bytes, and count its symbols; those of rows that were not confirmed are thrown away."""
+        drafts.close()
+        symbols = Counter[str]()
+        lines = _tallied(spool.lines(), task.identity.scope, symbols)
+        return drafts.enter_context(write_body(task.key, lines, task.series.dataset.columns)), symbols
 
     def _write(
-        self, task: ObjectTask, spool: Spool, reading: Reading, asked_at: float, existing: Existing | None
+        self, task: ObjectTask, spool: Spool, reading: Reading, asked_at: float, drafts: ExitStack
     ) -> ObjectResult:
         self._warn(task, spool, reading)
-        if not reading.records and self.options.on_empty != "write" and not (existing and _is_at_stake(existing)):
-            return ObjectResult(None, 0, reading.requests)
+        if not reading.records and self.options.on_empty != "write":
+            existing = self._look(task)
+            if not (existing and _is_at_stake(existing)):
+                return ObjectResult(None, 0, reading.requests)
         dataset = task.series.dataset
         first, last = spool.times()
         is_claim = is_beyond_memory(asked_at, task.identity.interval.start, dataset)
-        size = self.store.put_rows(
+        body, symbols = spool.draft or self._draft(task, spool, drafts)
+        size = self.store.put_body(
             task.key,
-            spool.lines(),
-            dataset.columns,
+            body,
             lambda now, rows: self._refuse_to_replace(task, now, reading.records, rows),
             identity=task.identity,
             run=self.options.run,
@@ -153,7 +173,7 @@ class ObjectLoader:
             fetched_at=int(asked_at * 1000),
             not_final=_not_final(dataset, spool),
         )
-        return ObjectResult(task.key, reading.records, reading.requests, size)
+        return ObjectResult(task.key, reading.records, reading.requests, size, symbols=symbols)
 
     def _url(self, task: ObjectTask) -> str:
         return f"s3://{self.store.bucket}/{task.key}"
@@ -183,6 +203,10 @@ class ObjectLoader:
                     "It may be another account's, so it stays as it is: let s3_key hold {account}, or name another "
                     "place.",
                 )
+            log.warning(
+                "%s does not state its account, so it is loaded again: it was written before accounts were told apart.",
+                self._url(task),
+            )
         elif known > records and not self.options.allow_shrink:
             if is_intact(existing.metadata, existing.size):
                 raise ObjectStaysError(
@@ -219,6 +243,26 @@ class ObjectLoader:
                 "The answer without a pair holds isolated rows too; they are kept. Rows of a closed pair may appear "
                 "under its own filter alone: go on loading each pair too, and count each record once when querying."
             )
+
+
+class _Named(msgspec.Struct, rename={"isolated": "isolatedSymbol"}):
+    symbol: Any = None
+    isolated: Any = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def _tallied(lines: Iterable[bytes], scope: str, symbols: Counter[str]) -> Iterator[bytes]:
+    """The lines, while their symbols are counted."""
+    for line in lines:
+        try:
+            row = _NAMED.decode(line)
+            symbol = row.symbol or row.isolated
+        except msgspec.MsgspecError:  # text that is none: it is written as it came
+            symbol = None
+        symbols[symbol if isinstance(symbol, str) and symbol else scope] += 1
+        yield line
 
 
 def _not_final(dataset: Dataset, spool: Spool) -> int | None:

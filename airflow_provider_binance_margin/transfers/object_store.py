@@ -26,7 +26,7 @@ from botocore.exceptions import (
 
 from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.failures import LakeError, StoreError
-from airflow_provider_binance_margin.lake.formats import FORMATS, write_rows
+from airflow_provider_binance_margin.lake.formats import FORMATS, Written, write_rows
 from airflow_provider_binance_margin.lake.layout import LayoutError, suffix_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
 from airflow_provider_binance_margin.lake.spool import temporary_storage
@@ -112,8 +112,27 @@ class Payload:
     metadata: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Body:
+    """Rows as an object's bytes; the file stands at their end."""
+
+    file: SpooledTemporaryFile[bytes]
+    written: Written
+
+
+@contextmanager
+def write_body(key: str, lines: Iterable[bytes], columns: Mapping[str, str]) -> Iterator[Body]:
+    """Write rows to a temporary file in the format that a key names.
+
+    :param lines: a JSON object for each row
+    :param columns: kinds of its fields
+    """
+    with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        yield Body(file, write_rows(lines, suffix_of(key), columns, file))
+
+
 class ObjectStore:
-    """The objects of one bucket. Safe to share between threads.
+    """The objects of one bucket, connected to when the first is asked for. Safe to share between threads.
 
     :param hook: how the store is connected to
     :param bucket: its name
@@ -122,15 +141,33 @@ class ObjectStore:
 
     def __init__(self, hook: S3Hook, bucket: str, extra_args: Mapping[str, Any]) -> None:
         self.bucket = bucket
-        self._client = _connect(hook)
+        self._hook = hook
         self._extra_args = {**hook.extra_args, **extra_args}
         self._head_args = {name: value for name, value in self._extra_args.items() if name in _OF_A_HEAD}
         self._conditional = True
         self._told = self._bucket_seen = False
-        self.endpoint = self._client.meta.endpoint_url
-        host = urlsplit(self.endpoint).hostname or ""
-        self._unproved = set() if host.endswith(_AWS) else {"ContentLength", *_FALSE_CONDITIONS}
-        self._lock = threading.Lock()
+        self._connected: S3Client | None = None
+        self._unproved: set[str] = set()
+        self._lock, self._connecting = threading.Lock(), threading.Lock()
+
+    @property
+    def is_connected(self) -> bool:
+        """True when a request need not wait for the client to be made."""
+        return self._connected is not None
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the store."""
+        return self._client.meta.endpoint_url
+
+    @property
+    def _client(self) -> S3Client:
+        with self._connecting:
+            if self._connected is None:
+                self._connected = _connect(self._hook)
+                host = urlsplit(self._connected.meta.endpoint_url).hostname or ""
+                self._unproved = set() if host.endswith(_AWS) else {"ContentLength", *_FALSE_CONDITIONS}
+            return self._connected
 
     def check_bucket(self) -> None:
         """Refuse a bucket that cannot be used; it is asked for once.
@@ -206,42 +243,42 @@ class ObjectStore:
             "If-None-Match"
         )
 
-    def put_rows(
+    def put_rows(self, key: str, lines: Iterable[bytes], columns: Mapping[str, str], *args: Any, **stated: Any) -> int:
+        """Write rows and put them: see `write_body` and `put_body`."""
+        with write_body(key, lines, columns) as body:
+            return self.put_body(key, body, *args, **stated)
+
+    def put_body(
         self,
         key: str,
-        lines: Iterable[bytes],
-        columns: Mapping[str, str],
+        body: Body,
         judge: Callable[[Existing | None, int], None],
         *,
         identity: ObjectIdentity,
         run: Run,
         **stated: Any,
     ) -> int:
-        """Write rows in the format that the key names, and put them with their metadata; see `put`.
+        """Put written rows with their metadata; see `put`.
 
-        :param lines: a JSON object for each row
-        :param columns: kinds of its fields
         :param judge: is told the number of rows, too
         :param stated: what `object_metadata` takes besides
         :return: the size put
         """
-        suffix = suffix_of(key)
-        with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-            body = cast("IO[bytes]", file)
-            written = write_rows(lines, suffix, columns, body)
-            size = body.tell()
-            body.seek(0)
+        written = body.written
+        with temporary_storage():
+            size = body.file.tell()
+            body.file.seek(0)
             metadata = object_metadata(
                 identity,
                 run,
                 rows=written.records,
                 sha256=written.sha256,
-                body_sha256=hashlib.file_digest(file, "sha256").hexdigest(),
+                body_sha256=hashlib.file_digest(body.file, "sha256").hexdigest(),
                 body_size=size,
                 provider_version=__version__,
                 **stated,
             )
-            payload = Payload(body, FORMATS[suffix].content_type, metadata)
+            payload = Payload(cast("IO[bytes]", body.file), FORMATS[suffix_of(key)], metadata)
             return self.put(key, payload, lambda existing: judge(existing, written.records))
 
     def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:
@@ -352,20 +389,18 @@ def open_store(
     aws_conn_id: str | None,
     verify: bool | str | None,
 ) -> ObjectStore:
-    """Connect to a bucket, which is there; None is the connection's own.
+    """The store of a bucket; None is the connection's own. Nothing is sent yet.
 
     :raises LayoutError: without a bucket
-    :raises LakeError: when it cannot be used
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     s3 = S3Hook(aws_conn_id=aws_conn_id, verify=verify)
-    bucket = bucket or s3.service_config.get("bucket_name")
+    named = s3.service_config.get("bucket_name")  # looks the connection up, here rather than in a thread
+    bucket = bucket or named
     if not bucket:
         raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
-    store = ObjectStore(s3, bucket, extra_args or {})
-    store.check_bucket()
-    return store
+    return ObjectStore(s3, bucket, extra_args or {})
 
 
 def _connect(hook: S3Hook) -> S3Client:

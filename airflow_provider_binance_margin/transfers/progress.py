@@ -12,6 +12,8 @@ from typing import Any
 
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
+from airflow_provider_binance_margin.metrics import tell_object
 from airflow_provider_binance_margin.transfers.object_loader import MOST_INCOMPLETE, ObjectResult, Refusal
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,8 @@ _MOST_KEYS = 100
 _MOST_REFUSED = 10
 #: objects that are remembered one by one; of more, only the sums are
 _MOST_NAMED = 1000
+#: symbols of a dataset in a result; of more, the sum
+_MOST_SYMBOLS = 50
 _SECONDS_BETWEEN_LOGS = 10.0
 
 
@@ -44,15 +48,17 @@ class Progress:
     refused: list[Refusal] = field(default_factory=list)
     incomplete: int = 0
     records_of: Counter[str] = field(default_factory=Counter)
+    symbols: dict[str, Counter[str]] = field(default_factory=dict)
+    ends: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _lines: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _logged_at: float = field(default_factory=time.monotonic)
 
-    def add(self, result: ObjectResult, dataset: str) -> None:
+    def add(self, result: ObjectResult, identity: ObjectIdentity) -> None:
         """Count one object."""
         self.done += 1
         self.records += result.records
-        self.records_of[dataset] += result.records
+        self.records_of[identity.dataset] += result.records
         self.requests += result.requests
         if result.refused is not None:
             if self.expected > 1 and len(self.refused) < _MOST_KEYS and result.refused not in self.refused:
@@ -61,7 +67,10 @@ class Progress:
             self.incomplete += isinstance(result.refused, BinanceIncompleteError)
             if self.incomplete > MOST_INCOMPLETE and not self.has_several_series:
                 self.raise_refused()
-        elif result.key is not None:
+        else:
+            subject = identity.dataset, identity.account, identity.scope
+            self.ends[subject] = max(identity.interval.end, self.ends.get(subject, 0))
+        if result.key is not None:
             self.objects += 1
             self.bytes += result.size
             if self.expected > 1:  # the last line of a task names the only object
@@ -69,6 +78,9 @@ class Progress:
                 self._lines.append(f"{result.records:,} records{there}: s3://{self.bucket}/{result.key}")
             if len(self.named) < _MOST_NAMED:
                 self.named.append(result)
+            if result.requests:
+                tell_object(identity, result.records)
+                self.symbols.setdefault(identity.dataset, Counter()).update(result.symbols)
         if (now := time.monotonic()) - self._logged_at >= _SECONDS_BETWEEN_LOGS:
             self._logged_at = now
             self.log_objects()
@@ -113,9 +125,16 @@ class Progress:
             "requests": self.requests,
             "bytes": self.bytes,
             **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
+            "symbols": {dataset: _greatest(counts) for dataset, counts in self.symbols.items() if counts},
             "uri": f"s3://{self.bucket}/{place_of([result.key for result in self.named if result.key])}",
             "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
         }
+
+
+def _greatest(counts: Counter[str]) -> dict[str, int]:
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    rest = sum(number for _, number in ordered[_MOST_SYMBOLS:])
+    return dict(ordered[:_MOST_SYMBOLS]) | ({"other": rest} if rest else {})
 
 
 def place_of(keys: Sequence[str]) -> str:

@@ -230,9 +230,9 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
         The announcement is the asset's state, else the empty one of `since`, else the first poll: nothing is old.
         """
         self._first = self._first or now
-        for source, read in (("State", self._load), ("since", self._since), ("First poll", self._first_poll)):
+        for source in ("State", "since", "First poll"):
             try:
-                announced = None if source in self._useless else await read(now)
+                announced = None if source in self._useless else await self._announced(source, now)
                 if announced is not None:
                     counted = now if announced.base == now.base else await self.poller().count(announced.base, now)
                     return announced, counted
@@ -260,6 +260,14 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
 
     # -- the last announcement, in the asset's state (Airflow 3.3) -------------------------------------------------
 
+    async def _announced(self, source: str, now: PollResult) -> PollResult | None:
+        if source == "State":
+            return await self._load(now)
+        if source == "First poll":
+            return self._first
+        start = parse(self.since)
+        return None if start is None else PollResult(ms(start), 0, None)
+
     async def _load(self, now: PollResult) -> PollResult | None:
         """Read the last announcement; None at a first start.
 
@@ -275,13 +283,6 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
                 raise
             raise ValueError(f"{type(error).__name__} at each of {self._unread} polls") from None
         return None if state is None else read_state(state, now)
-
-    async def _since(self, now: PollResult) -> PollResult | None:  # noqa: ARG002 - as `_load`
-        start = parse(self.since)
-        return None if start is None else PollResult(ms(start), 0, None)
-
-    async def _first_poll(self, now: PollResult) -> PollResult | None:  # noqa: ARG002 - as `_load`
-        return self._first
 
     async def _save(self, now: PollResult) -> bool:
         """Write the state; False if that failed, which makes the next start announce again."""

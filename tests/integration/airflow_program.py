@@ -1,6 +1,6 @@
 """Run by tests in a process with an AIRFLOW_HOME of its own: a database, then DAGs or commands. Prints JSON.
 
-airflow_program.py dags '[[file, dag_id, logical_date, conf], ...]'
+airflow_program.py dags '[[file, dag_id, logical_date, conf, run_after or nothing], ...]'
 airflow_program.py commands '[[word, ...], ...]'
 airflow_program.py runs '[[word, ...] or {dag_id, and the body of a request that makes a run}, ...]'
 """
@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import io
 import json
+import logging
 import sys
 import traceback
 from datetime import datetime
@@ -33,23 +34,39 @@ def run_dags(runs):
 
     if not hasattr(airflow.sdk, "BaseHook"):  # before Airflow 3.1 `dag.test()` makes no outlet's asset known
         run_command(["dags", "reserialize"])
-    return {dag_id: run_dag(*run) for run in runs for dag_id in [run[1]]}
+    return {" ".join([run[1], *run[4:]]): run_dag(*run) for run in runs}
 
 
-def run_dag(file, dag_id, logical_date, conf):
+def run_dag(file, dag_id, logical_date, conf, run_after=None):
     from airflow.sdk import DAG
 
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     (dag,) = {id(d): d for d in vars(module).values() if isinstance(d, DAG) and d.dag_id == dag_id}.values()
-    run = dag.test(logical_date=datetime.fromisoformat(logical_date), run_conf=conf)
+    said = Said()
+    logging.getLogger(module.__name__).addHandler(said)
+    run_after = run_after and datetime.fromisoformat(run_after)
+    run = dag.test(logical_date=datetime.fromisoformat(logical_date), run_conf=conf, run_after=run_after)
+    logging.getLogger(module.__name__).removeHandler(said)
     instances = run.get_task_instances()
     return {
         "state": str(run.state),
+        "said": said.messages,
         "tasks": {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in instances},
         "results": {f"{ti.task_id}[{ti.map_index}]": result(ti) for ti in instances},
     }
+
+
+class Said(logging.Handler):
+    """Keeps what a DAG file's own code logs."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = []
+
+    def emit(self, record):
+        self.messages.append(record.getMessage())
 
 
 def result(ti):

@@ -34,9 +34,9 @@ RUNS = {
     "binance_force_liquidation_query": {},
     "binance_force_liquidation_audit": {},
     "binance_margin_history": {},
-    "binance_margin_history_backfill": {"days": 3},
+    "binance_margin_history_backfill": {"days": 6},
     "binance_margin_history_audit": {
-        "start": (TODAY - timedelta(days=4, hours=12)).isoformat(),
+        "start": (TODAY - timedelta(days=7, hours=12)).isoformat(),
         "end": (TODAY - timedelta(hours=12)).isoformat(),
     },
     "binance_liquidation_report": {},
@@ -46,6 +46,8 @@ DATES = {
     **dict.fromkeys([each for each in RUNS if each.startswith("binance_margin_history_")], TODAY.isoformat()),
     "binance_liquidation_report": TODAY.isoformat(),
 }
+#: the report of the days before those of its other run
+QUIET = (TODAY - timedelta(days=3)).isoformat()
 #: these need what `dag.test()` has not, events or partitions: they are run by the task runner below
 BY_TASK = {
     "binance_force_liquidation_live",
@@ -72,6 +74,18 @@ def dags_of(file):
     # a DAG that is bound to no name is found by its tasks, as Airflow finds it by its context
     found = [each for each in vars(module).values() if isinstance(each, DAG)]
     return {dag.dag_id: dag for dag in found}
+
+
+def write_readme_dag(file):
+    """Write the README's DAG as it stands there; before Airflow 3.2, with the import that its comment names."""
+    import airflow.sdk
+
+    [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    before = "from airflow.timetables.interval"
+    assert f"import DAG, CronDataIntervalTimetable  # before 3.2: {before}\n" in code
+    if not hasattr(airflow.sdk, "CronDataIntervalTimetable"):
+        code = code.replace(", CronDataIntervalTimetable  #", f"\n{before} import CronDataIntervalTimetable  #")
+    file.write_text(code)
 
 
 def airflow_environment(home, **more):
@@ -124,9 +138,10 @@ def lake(sandbox_home, s3_client, s3_url, tmp_path_factory):
         files = {dag_id: str(file) for file in FILES for dag_id in dags_of(file)}
         runs = [[files[dag_id], dag_id, DATES.get(dag_id, NOON), conf] for dag_id, conf in RUNS.items()]
         bucket.done = program(environment, "dags", json.dumps([run for run in runs if run[1] not in DATES]))
+        runs.append([files["binance_liquidation_report"], "binance_liquidation_report", QUIET, {}, QUIET])
         environment["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("airflow"))
         bucket.done |= program(environment, "dags", json.dumps([run for run in runs if run[1] in DATES]))
-        bucket.sandbox = sandbox
+        bucket.sandbox, bucket.environment = sandbox, environment
         yield bucket
 
 
@@ -148,6 +163,25 @@ def test_an_example_runs(lake, dag_id):
 
     assert done["state"] == "success", done
     assert set(done["tasks"].values()) <= {"success", "skipped"}, done
+
+
+@pytest.mark.slow
+def test_the_readmes_dag_passes_the_documented_test(lake, tmp_path):
+    """Seven datasets and a report with a takeover, as whoever follows the page finds it: README, conftest and test."""
+    (tmp_path / "dags").mkdir()
+    write_readme_dag(tmp_path / "dags" / "binance_margin.py")
+    page = (ROOT / "docs" / "sandbox.md").read_text()
+    for name, code in re.findall(r"<!-- test: (\S+) -->\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(code)
+    environment = {**lake.environment, "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "pythonpath=dags", "."]
+
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600
+    )
+
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert "1 passed" in done.stdout
 
 
 def test_the_daily_example_loads_the_account_and_its_pairs(lake, rows):
@@ -203,8 +237,8 @@ def test_the_audit_example_loads_what_was_missing(lake):
 
 
 def test_the_history_examples_leave_no_day_out(lake):
-    """The backfill loads three days of all datasets, the audit the one before them; what is there is loaded once."""
-    days = {f"dt={TODAY - timedelta(days=back):%Y-%m-%d}" for back in range(1, 5)}
+    """The backfill loads six days of all datasets, the audit the one before them; what is there is loaded once."""
+    days = {f"dt={TODAY - timedelta(days=back):%Y-%m-%d}" for back in range(1, 8)}
 
     for dataset in DATASETS:
         prefix = f"binance/margin/{dataset}/account=binance_default/scope=cross/"
@@ -221,6 +255,16 @@ def test_the_report_example_finds_the_takeover_and_alerts(lake):
     [line] = done["results"]["alert[-1]"]
     assert line == f"takeover in {report['events'][0]['scope']} from {report['events'][0]['first_time']}"
     assert done["tasks"]["alert[-1]"] == "success"
+    assert done["said"] == [f"Liquidated: {line}"]
+
+
+def test_the_report_example_does_not_alert_of_quiet_days(lake):
+    """Days that are whole and without a liquidation: no task after the report, and no word of its notifier."""
+    done = lake.done[f"binance_liquidation_report {QUIET}"]
+
+    report = done["results"]["report[-1]"]
+    assert (report["none"], report["cannot_tell"], report["events"]) == (3, 0, [])
+    assert (done["tasks"]["alert[-1]"], done["said"]) == ("skipped", [])
 
 
 # What `dag.test()` cannot run

@@ -137,13 +137,15 @@ def test_a_task_that_did_not_get_far_has_no_outputs(operator):
 
 def test_a_run_of_many_objects_names_a_thousand(operator):
     """An event has a size that a server takes."""
+    from airflow_provider_binance_margin.lake.interval import Interval
+    from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
     from airflow_provider_binance_margin.transfers.lineage import lineage_of
     from airflow_provider_binance_margin.transfers.object_loader import ObjectResult
     from airflow_provider_binance_margin.transfers.progress import Progress
 
-    progress = Progress("lake", 1500)
+    progress, identity = Progress("lake", 1500), ObjectIdentity("interest", Interval(0, 1), "cross", "main")
     for number in range(1500):
-        progress.add(ObjectResult(f"{number}.jsonl", 1, 1, 10), "interest")
+        progress.add(ObjectResult(f"{number}.jsonl", 1, 1, 10), identity)
 
     found = lineage_of([series.dataset.path for series in operator().series()], progress)
 

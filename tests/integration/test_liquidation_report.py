@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from airflow_provider_binance_margin.operators.liquidation_report import (
 )
 from airflow_provider_binance_margin.sandbox import Sandbox
 
-READ = ("force_liquidation", "capital_flow", "repay", "liquidation_loan_repayment")
+READ = tuple(DATASETS)
 PAIRS = ("BTCUSDT", "ETHUSDT", "币安人生USDT")
 LEVELS = {"liquidation": "certain", "deficit": "certain", "takeover": "takeover", "burst": "candidate"}
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
@@ -163,7 +164,7 @@ def expected(stories):
 
 def put_all(lake, told, grain, interval, *, scopes=("cross", *PAIRS), without=None):
     records = records_by(told, grain)
-    around = widen(Interval(interval.start - 1, interval.end + 1), grain)
+    around = widen(Interval(interval.start - DAY, interval.end + 1), grain)
     for bounds in cut(around, grain):
         for dataset in READ:
             for scope in scopes:
@@ -190,6 +191,32 @@ def test_two_years_of_stories_are_told_as_they_were(told, connect, s3, run_task,
         sorted(number for name, ids in story.ids.items() if name != "repay" for number in ids) for story in stories
     )
     assert (result["cannot_tell"], result["objects"], result["none"]) == (0, 4 * 730, 4 * 730 - len(stories))
+    assert [summed(row["activity"]) for row in rows] == list(activities(told, rows))
+
+
+def summed(activity):
+    return {
+        (each["dataset"], each["type"], each["asset"]): (each["records"], Decimal(each["amount"])) for each in activity
+    }
+
+
+def activities(told, events):
+    """What the exchange knows of the day before each event, and of its time."""
+    from airflow_provider_binance_margin.sandbox.datasets import DATASETS as THERE
+
+    known = defaultdict(list)
+    for dataset in ("borrow", "repay", "transfer", "interest"):
+        there, amount = THERE[dataset], "interest" if dataset == "interest" else "amount"
+        for row in told.records(dataset=dataset):
+            done = there.ms(row), (dataset, row["type"], row["asset"]), Decimal(row[amount])
+            known[there.scope(row) or "cross", done[0] // DAY].append(done)
+    for event in events:
+        found, first = defaultdict(list), event["first_time"] - DAY
+        for day in range(first // DAY, event["last_time"] // DAY + 1):
+            for at, group, amount in known[event["scope"], day]:
+                if first <= at <= event["last_time"]:
+                    found[group].append(amount)
+        yield {group: (len(amounts), sum(amounts)) for group, amounts in found.items()}
 
 
 @pytest.mark.parametrize("dataset", READ)
@@ -222,6 +249,19 @@ def test_one_missing_day_leaves_the_others_told(told, lake, dataset):
     result = lake.report(span)
 
     assert [doubt["day"] for doubt in result["doubts"]] == [iso(gap)[:10]]
+
+
+SUBJECT = ObjectIdentity("liquidation_report", WHOLE, "cross", "main")
+
+
+def some_days(dataset, wrong, verdict, days=(-1, 0, 1)):
+    """The objects of these days, one of which is not whole."""
+    return [
+        Source(name, "cross", bounds, "", verdict if (name, day) == (dataset, wrong) else "complete")
+        for day in days
+        for bounds in [Interval(START + day * DAY, START + (day + 1) * DAY)]
+        for name in READ
+    ]
 
 
 # -- what cannot be told -----------------------------------------------------------------------------------------------
@@ -268,7 +308,9 @@ def test_a_lake_without_anything_cannot_be_told(lake):
 
     assert counts(result) == {"cannot_tell": 4}
     assert [each["dataset"] for each in lake.rows()[0]["evidence"]] == sorted(READ)
-    assert [each["dataset"] for each in lake.rows(scope="BTCUSDT")[0]["evidence"]] == sorted(READ[:3])
+    assert [each["dataset"] for each in lake.rows(scope="BTCUSDT")[0]["evidence"]] == sorted(
+        {*READ} - {"liquidation_loan_repayment"}
+    )
 
 
 def test_a_quiet_day_is_none(lake, s3):
@@ -295,6 +337,29 @@ def test_without_the_orders_a_fee_is_no_takeover(lake):
 
     assert counts(lake.report()) == {"candidate": 1, "cannot_tell": 1}
     assert "force_liquidation" in lake.rows()[1]["reason"]
+
+
+@pytest.mark.parametrize("dataset", READ)
+@pytest.mark.parametrize("verdict", ["missing", "claim", "foreign", "corrupt", "unfinished"])
+@pytest.mark.parametrize(("day", "is_near"), [(-2, False), (-1, True), (0, True), (1, False)])
+def test_an_activity_that_is_not_whole_is_not_told(dataset, verdict, day, is_near):
+    """Of what may be half of it there is no sum; the event itself is told."""
+    sources = some_days(dataset, day, verdict, days=range(-2, 2))
+    event = {"scope": "cross", "level": "takeover", "first_time": START + HOUR, "last_time": START + 2 * HOUR}
+    event |= {"evidence": [{"dataset": "capital_flow"}], "activity": []}
+
+    told = Report(["cross"], sources, [event], []).rows_of(SUBJECT)[-1]
+
+    is_half = is_near and dataset in ("borrow", "interest", "repay", "transfer")
+    assert told["activity"] == (None if is_half else [])
+    assert told["level"] in ("takeover", "candidate")
+
+
+def test_a_pair_alone_is_reported_on(lake):
+    """As text, as it was for loading; nothing of the cross account is asked for."""
+    lake.fill({"capital_flow": [("BTCUSDT", entry("LIQUIDATION_FEE", HOUR))]}, scopes=("BTCUSDT",))
+
+    assert counts(lake.report(isolated_symbol="BTCUSDT")) == {"takeover": 1}
 
 
 # -- days and their neighbours -----------------------------------------------------------------------------------------
@@ -337,15 +402,9 @@ def test_an_order_across_midnight_explains_a_fee(lake):
 )
 def test_an_entry_at_the_edge_needs_the_neighbour(dataset, verdict, at, neighbour, needed):
     """An order, a repayment or an entry of the other day may make another event of it."""
-    sources = [
-        Source(name, "cross", bounds, "", verdict if (name, day) == (dataset, neighbour) else "complete")
-        for day in (-1, 0, 1)
-        for bounds in [Interval(START + day * DAY, START + (day + 1) * DAY)]
-        for name in READ
-    ]
-    subject = ObjectIdentity("liquidation_report", WHOLE, "cross", "main")
+    sources = some_days(dataset, neighbour, verdict)
 
-    rows = Report(["cross"], sources, [], [("cross", START + at), ("BTCUSDT", START)]).rows_of(subject)
+    rows = Report(["cross"], sources, [], [("cross", START + at), ("BTCUSDT", START)]).rows_of(SUBJECT)
 
     assert [row["evidence"][0]["dataset"] for row in rows] == [dataset] * needed
 
@@ -380,12 +439,11 @@ def test_the_same_bytes_whatever_the_lakes_format_and_grain(told, connect, s3, r
     for number, suffix in enumerate(FORMATS):
         grain = ("day", "hour", "month", "day", "month")[number]
         lake = Lake(s3, run_task, f"x{number}/{{dataset}}/{{scope}}/{{start}}{suffix}")
-        put_all(lake, told, grain, WHOLE, scopes=("cross", "BTCUSDT"))
-        options = {"isolated_symbol": [None, "BTCUSDT"], "report_key": "report/{scope}/{start}.jsonl"}
-        assert lake.report(grain=grain, **options)["cannot_tell"] == 0
-        bodies.append([s3.get(f"report/{scope}/20260115T000000Z.jsonl") for scope in ("cross", "BTCUSDT")])
+        put_all(lake, told, grain, WHOLE, scopes=["cross"])
+        assert lake.report(grain=grain, report_key="report/{start}.jsonl")["cannot_tell"] == 0
+        bodies.append(s3.get("report/20260115T000000Z.jsonl"))
 
-    assert any(bodies[0])
+    assert b'"activity":[{' in bodies[0]
     assert bodies == [bodies[0]] * len(FORMATS)
 
 
@@ -401,7 +459,7 @@ def test_a_report_in_each_format(lake, s3, suffix, tmp_path):
     file = tmp_path / f"report{suffix}"
     file.write_bytes(body)
     names, [row] = reader(str(file)).columns, reader(str(file)).fetchall()
-    assert names[:9] == list(COLUMNS)
+    assert names[: len(COLUMNS)] == list(COLUMNS)
     assert row[:3] == ("binance_default", "cross", "takeover")
     assert "LIQUIDATION_FEE" in str(row[5])
 

@@ -107,6 +107,31 @@ def test_a_day_of_everything_in_one_task(sandbox, s3, load):
     assert before == s3.objects()
 
 
+def test_an_event_counts_the_rows_of_each_symbol(sandbox, run_task, options):
+    """Of each dataset, those that were written: the fifty greatest and the rest; none of what was there already."""
+    from airflow.sdk import Asset
+
+    first, *others = [f"A{n:02}USDT" for n in range(53)]
+    sandbox.add(n=2, at=START, symbol=others[-1])
+    for symbol in [first, *others[:-1]]:
+        sandbox.add(n=1, at=START, symbol=symbol)
+    fill(sandbox, [("interest", None), ("interest", PAIRS[0])])
+    names = ["force_liquidation", "interest", "repay"]
+    task = {**options, "dataset": names, "isolated_symbol": [None, PAIRS[0]], "outlets": [Asset("lake")]}
+
+    def symbols(**more):
+        done = run_task(MarginHistoryToS3Operator(**task, **more), interval=DAY)
+        assert done.state == "success", done.error
+        (event,) = done.final["outlet_events"]
+        return event["extra"]["symbols"]
+
+    assert symbols() == {
+        "force_liquidation": {others[-1]: 2, **dict.fromkeys([first, *others[:48]], 1), "other": 3},
+        "interest": {PAIRS[0]: 2, "cross": 1},
+    }
+    assert symbols(replace=False) == {}
+
+
 @pytest.mark.parametrize(
     ("dataset", "pair", "loaded"),
     [

@@ -39,7 +39,7 @@ def without_account(metadata, **more):
 @pytest.mark.parametrize("same_run", [True, False], ids=["one run", "another run"])
 @pytest.mark.parametrize("more", [{}, {"replace": False}, {"allow_shrink": True}, {"on_empty": "none"}], ids=str)
 def test_two_accounts_under_one_key(operator, run_task, sandbox, s3, day, accounts, first, second, same_run, more):
-    """The second fails for good, whatever the options, with no request; no text says how to destroy the first one's."""
+    """The second fails for good, whatever the options; no text says how to destroy the first one's."""
     accounts(first, day.ms[0])
     run_task(operator(s3_key=KEY, binance_conn_id="a"), interval=day.interval, map_index=0)
     before = snapshot(s3)
@@ -49,7 +49,8 @@ def test_two_accounts_under_one_key(operator, run_task, sandbox, s3, day, accoun
     task = operator(s3_key=KEY, binance_conn_id="b", **more)
     done = run_task(task, interval=day.interval, retries=3, map_index=1, run_id=run_id)
 
-    assert (done.state, sandbox.requests, snapshot(s3)) == ("failed", [], before)
+    assert (done.state, snapshot(s3)) == ("failed", before)
+    assert len(sandbox.requests) <= more.get("replace", True)  # its one page, asked for while S3 is connected to
     assert all(said in str(done.error) for said in ("account a", "account b", "{account}", f"/{AT}"))
     assert "allow_shrink" not in str(done.error)
     assert "{start}" not in str(done.error)

@@ -21,7 +21,7 @@ from frames import shown_in_frames
 from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
 from versions import import_string
 
-from airflow_provider_binance_margin.exchange import credentials, encrypted_key
+from airflow_provider_binance_margin.exchange import credentials, private_key
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.triggers import client, shared_stream
@@ -108,7 +108,7 @@ def done_by(monkeypatch):
     def start():
         for owner, name in (
             *((builtins, "open"), (io, "open"), (os, "open"), (time, "sleep"), (subprocess, "run")),
-            *((credentials, "load_block"), (encrypted_key, "load_block"), (client, "open_settings")),
+            *((credentials, "load_block"), (private_key, "load_block"), (client, "open_settings")),
         ):
             record(owner, name)
         return names

@@ -50,7 +50,7 @@ def site(tmp_path_factory):
     """The site, built as `make docs` builds it."""
     pytest.importorskip("mkdocs")
     target = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     built = subprocess.run(
         command,
@@ -124,6 +124,19 @@ def test_the_readmes_show_the_same_code():
     assert blocks[0] == blocks[1]
     assert tables[0] == tables[1]
     assert headings[0] == headings[1]
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "zh").glob("*.md")), ids=lambda path: path.name)
+def test_chinese_pages_show_the_same_code(page):
+    """Each block of code is in the English page too, but for comments and line breaks."""
+
+    def bare(text):
+        return re.sub(r"\\\n|\s", "", re.sub(r"#.*", "", text))
+
+    english = bare((DOCS / page.name).read_text())
+    blocks = [bare(block.partition("\n")[2][:-3]) for block in FENCE.findall(page.read_text())]
+
+    assert not [block for block in blocks if block not in english]
 
 
 @pytest.mark.parametrize("code", ERRORS)

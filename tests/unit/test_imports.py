@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import pkgutil
 import subprocess
@@ -33,7 +34,6 @@ RUN_TIME_ONLY = {
     "airflow_provider_binance_margin.transfers.object_store": "is the code that uses botocore",
     "airflow_provider_binance_margin.transfers.progress": "uses object_store",
     "airflow_provider_binance_margin.transfers.object_loader": "uses object_store",
-    "airflow_provider_binance_margin.lake.parquet": "is the code that uses pyarrow",
     "airflow_provider_binance_margin.plugins.coverage_app": "is the code that uses FastAPI",
     "airflow_provider_binance_margin.plugins.coverage_data": "is the code that uses Airflow's database models",
     "airflow_provider_binance_margin.probe": "a program",
@@ -95,6 +95,17 @@ def test_what_is_brought_in_is_small(added):
     }
 
     assert others <= {"msgspec", "airflow"}
+
+
+@pytest.mark.parametrize("room", ["exchange", "lake", "sandbox"])
+def test_a_room_that_others_build_on_imports_none_of_them(room):
+    """Neither one another, nor Airflow, nor S3; for annotations neither."""
+    allowed = (f"{package.__name__}.{room}", *sys.stdlib_module_names, "msgspec", "cryptography", "pyarrow", "pytest")
+    for file in (ROOT / package.__name__ / room).rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        names = [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+        names += [each.name for node in nodes if isinstance(node, ast.Import) for each in node.names]
+        assert [] == [name for name in names if not is_of(name, allowed)], file
 
 
 def test_every_exception_is_still_one():

@@ -243,6 +243,43 @@ def test_repayments_are_of_the_latest_liquidation(rule):
     ]
 
 
+def test_the_activity_is_of_the_day_before_and_of_the_event(rule):
+    """Exact, by dataset, type and asset, each record once; in ms or in seconds; nothing of another scope or account."""
+    day = 24 * HOUR
+
+    def charge(at, amount="0.00000001", **more):
+        row = {"txId": next(number), "interestAccuredTime": NOON + at, "type": "PERIODIC", "asset": "USDT"}
+        return "interest", {**row, "interest": amount, "scope": "cross", **more}
+
+    def move(at, kind="ROLL_IN", *, unit=1, **more):
+        row = {"txId": next(number), "timestamp": (NOON + at) // unit, "type": kind, "asset": "USDT", "amount": "2"}
+        return "transfer", {**row, "status": "CONFIRMED", "scope": "cross", **more}
+
+    taken = {"asset": "USDT", "amount": "5.5", "isolatedSymbol": ""}
+    _, borrowed = repay(-HOUR, kind="AUTO", **taken)
+    _, moved = move(-HOUR, scope="BTCUSDT")
+    records = [fee(), fee(10 * MINUTE), fee(symbol="BTCUSDT")]
+    records += [charge(-day - 1), charge(-day), charge(-HOUR, "12345678901234567.00000001"), charge(10 * MINUTE)]
+    records += [charge(10 * MINUTE + 1), charge(0, isolatedSymbol="ETHUSDT"), charge(0, account="other")]
+    records += [move(-SECOND), move(-SECOND, unit=1000), move(0, "ROLL_OUT"), move(0, status="FAILED")]
+    records += [("transfer", moved), ("transfer", {**moved, "scope": "cross"})]
+    records += [("borrow", borrowed), ("borrow", {**borrowed, "scope": "cross.asset-USDT"}), repay(0, **taken)]
+
+    pair, cross = sorted(rule(*records), key=lambda event: event["scope"])
+
+    def brief(event):
+        return [tuple(each[name] for name in ("dataset", "type", "records", "amount")) for each in event["activity"]]
+
+    assert brief(cross) == [
+        ("borrow", "AUTO", 1, "5.50000000"),
+        ("interest", "PERIODIC", 3, "12345678901234567.00000003"),
+        ("repay", "MANUAL", 1, "5.50000000"),
+        ("transfer", "ROLL_IN", 2, "4.00000000"),
+        ("transfer", "ROLL_OUT", 1, "2.00000000"),
+    ]
+    assert brief(pair) == [("transfer", "ROLL_IN", 1, "2.00000000")]
+
+
 def test_evidence_names_each_record(rule):
     """Ids are whole, also those that no double holds."""
     records = [order(1), fee(2), sale(3), loan(4)]

@@ -689,11 +689,6 @@ def test_what_has_not_happened_yet_is_refused(now, words):
     assert iso(int(now * 1000)) in str(caught.value)
 
 
-def test_how_far_an_end_may_lie_ahead_can_be_said():
-    """A sensor looks at open windows."""
-    check_against(at(2026, 1, 15) / 1000, LoadPlan((JAN_15,), "arguments"), ahead=86_400)
-
-
 # -- all together ----------------------------------------------------------------------------------------------------
 
 

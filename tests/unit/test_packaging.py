@@ -62,9 +62,24 @@ def test_it_is_typed():
     assert (Path(package.__file__).parent / "py.typed").exists()
 
 
-def test_airflow_finds_the_documentation():
-    """Its page of providers links to what has exactly this label."""
-    assert PROJECT["urls"]["Documentation"].startswith("https://")
+@pytest.mark.parametrize("repository", ["", "https://git.example/owner/name"])
+def test_links_resolve_at_the_index(repository, monkeypatch):
+    """Airflow's page of providers links to what is called "Documentation"; a release has no relative link."""
+    hook = pytest.importorskip("index_page", reason="no hatchling").IndexPageHook(str(ROOT), {})
+    monkeypatch.setenv("REPOSITORY_URL", repository)
+    fields = {"version": "1.2.3"}
+
+    hook.update(fields)
+
+    text = fields["readme"]["text"]
+    links = re.findall(r"""\]\(([^)]+)\)|\b(?:src|srcset)="([^"]+)\"""", text)
+    relative = [a or b for a, b in links if not (a or b).startswith("https://")]
+    assert fields["urls"]["Documentation"].startswith("https://")
+    assert bool(repository) is not bool(relative)
+    assert len(links) > 30
+    if repository:
+        assert f"{repository}/raw/v1.2.3/docs/img/page-light-1440.png" in text
+        assert f"{repository}/blob/v1.2.3/docs/quick-start.md#1-install" in text
 
 
 def test_the_pins_are_plain():

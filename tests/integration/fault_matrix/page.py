@@ -5,27 +5,27 @@ from __future__ import annotations
 from itertools import groupby
 
 HEAD = """\
-# What happens when something goes wrong
+# Fault matrix
 
-Each cell of these tables is the outcome of a real run over real sockets: a fault of the sandbox (or of a proxy in front
-of an S3 server), met by the hook, the operator, the sensor in each of its modes, or the event trigger. The page is
-written by the test that checks it: `UPDATE_DOCS=1 python -m pytest tests/integration/test_fault_matrix.py`.
+Each cell is the outcome of a real run over real sockets: a fault of the sandbox (or of a proxy in front of an S3
+server) and its effect on the hook, the operator, the sensor in each mode, or the event trigger. The page is written by
+the test that checks it: `UPDATE_DOCS=1 python -m pytest tests/integration/test_fault_matrix.py`.
 
-In every cell, too: the log of requests shows that nothing was sent before its time (a Retry-After, a ban's end, a
-backoff or a poke interval) and that what cannot be helped was not asked again; messages hold no key, secret, signature
-or address; and the bucket holds the whole object or none.
+Every run also checks that no request was sent too early (a Retry-After, a ban's end, a backoff, a poke interval), that
+final errors were not asked again, that messages hold no key, secret, signature or address, and that the bucket holds
+the whole object or none.
 
 | outcome | meaning |
 |---|---|
-| records | the records of the exchange, each once and oldest first, byte by byte (sensor, event: their number) |
-| as stated | a wrong total cannot be told from one row: the number is the one that was stated |
-| a class of error | raised by the hook; a `BinanceTransientError` (or a class below it) may be tried again |
-| is retried | the task fails and is retried as it is configured, or when the exchange said |
+| records | the exchange's records, each once and oldest first, byte by byte (sensor, event: their number) |
+| as stated | one row cannot reveal a wrong total: the number is the one that was stated |
+| a class of error | raised by the hook; a `BinanceTransientError` (or a subclass) may be tried again |
+| is retried | the task fails and is retried as configured, or when the exchange allows it |
 | fails | `AirflowFailException`: no retry |
-| looks again | the sensor goes on looking until its own timeout |
-| polls again | the event trigger goes on polling, ever more rarely; it never ends |
+| looks again | the sensor polls again until its own timeout |
+| polls again | the event trigger polls again with growing pauses; it never ends |
 
-"once" is a fault of one request, "lasting" one that does not pass.
+"once" is a fault of one request, "lasting" a permanent one.
 """
 COLUMNS = {
     "hook": "hook",

@@ -51,7 +51,7 @@ class Room:
 
     @property
     def span(self):
-        return self.watch._span
+        return self.watch.span
 
     def now(self):
         return self.rig.clock.time() + self.ahead

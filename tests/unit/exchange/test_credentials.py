@@ -29,9 +29,10 @@ from frames import shown_in_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_binance_margin.exchange import credentials, encrypted_key
-from airflow_provider_binance_margin.exchange.credentials import key_text, load_block, load_credentials
+from airflow_provider_binance_margin.exchange import credentials, private_key
+from airflow_provider_binance_margin.exchange.credentials import key_text, load_credentials
 from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError
+from airflow_provider_binance_margin.exchange.private_key import load_block
 
 DOCS_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
 DOCS_SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
@@ -471,7 +472,7 @@ def test_other_threads_go_on_while_a_key_is_decrypted(processes, monkeypatch):
         passphrases.append(passphrase)
         return load_block(label, data, passphrase)
 
-    for module in (credentials, encrypted_key):
+    for module in (credentials, private_key):
         monkeypatch.setattr(module, "load_block", recorded)
     assert load_credentials("key", private_key=SLOW_TO_OPEN, passphrase=ITS_PASSPHRASE).kind == "Ed25519"
     assert (len(processes), set(passphrases)) == (1, {None})
@@ -512,13 +513,13 @@ def test_another_key_passphrase_or_api_key_is_another_matter(processes):
 
 def test_what_is_remembered_of_encrypted_keys_is_bounded_and_names_no_secret():
     """The oldest are forgotten, and the names of what is kept are hashes."""
-    from airflow_provider_binance_margin.exchange.credentials import _opened
+    from airflow_provider_binance_margin.exchange.credentials import _MOST_OPENED, _opened
 
-    for number in range(_opened.most + 10):
+    for number in range(_MOST_OPENED + 10):
         with contextlib.suppress(BinanceCredentialError):
             load_credentials(f"key-{number}", private_key="no key at all!", passphrase="passphrase")
-    assert (len(_opened.known), {len(name) for name in _opened.known}) == (_opened.most, {64})
-    assert [name for name in _opened.known if b"key-" in name or b"passphrase" in name] == []
+    assert (len(_opened), {len(name) for name in _opened}) == (_MOST_OPENED, {64})
+    assert [name for name in _opened if b"key-" in name or b"passphrase" in name] == []
 
 
 @pytest.mark.parametrize("executable", ["", None, "/nonexistent/python", "/bin/true", "/bin/cat"])
@@ -549,9 +550,9 @@ def test_no_secret_is_an_argument_or_in_the_environment_of_the_process(monkeypat
 
 def test_a_child_of_a_process_that_was_opening_a_key_opens_its_own():
     """A fork takes the lock along as it is, held by a thread that the child does not have."""
-    from airflow_provider_binance_margin.exchange.credentials import _opened
+    from airflow_provider_binance_margin.exchange.credentials import _opening
 
-    with _opened.lock:
+    with _opening:
         child = os.fork()
         if not child:
             try:

@@ -156,9 +156,9 @@ def test_what_waits_when_a_ban_comes_is_never_sent(attempts):
 # -- how many ----------------------------------------------------------------------------------------------------------
 
 
-def in_flight(host, path=PATH, weight=1, width=50):
+def in_flight(host, path=PATH, weight=1, **options):
     """How many calls get a place at once."""
-    calls = [Caller(host, KEY, path, weight, json.loads, width=width).call({}) for _ in range(60)]
+    calls = [Caller(host, KEY, path, weight, json.loads, **{"width": 50, **options}).call({}) for _ in range(60)]
     steps = [next(call) for call in calls]
     for call in calls:
         call.close()
@@ -192,6 +192,12 @@ def test_a_heavy_call_counts_by_its_weight(clock):
     host = Host("https://exchange.test", clock)
     hear(host, 600)
     assert (in_flight(host, weight=100), in_flight(host, weight=1)) == (4, 32)
+
+
+def test_a_limit_that_nothing_is_known_of_is_the_documented_one_of_its_kind(clock):
+    """A call of weight 100 is heavy for an address, and light for an account."""
+    host = Host("https://exchange.test", clock)
+    assert [in_flight(host, weight=100, kind=kind) for kind in ("IP", "UID")] == [1, 4]
 
 
 def test_what_one_endpoint_shows_is_not_believed_of_another(clock):

@@ -55,6 +55,9 @@ class Memory:
     def fingerprint(self):
         return hash(frozenset(record.line for record in self.windows[-1]))
 
+    def settle(self, end):
+        self.settled = (end, len(self.windows[-1]))
+
     def kept(self):
         """Each row once, of the window that has the latest version of its record."""
         latest = {}
@@ -242,10 +245,13 @@ def test_one_order_id_of_many_pairs_is_many_records():
     assert read(Exchange(rows), spool())[1] == sorted(rows)
 
 
+def backwards(fetch, asks):
+    return map(fetch, reversed(list(asks)))
+
+
 def test_pages_may_come_side_by_side_in_any_order():
     """How they are fetched is the caller's."""
     rows = [row(i, START + i) for i in range(750)]
-    backwards = lambda fetch, numbers: map(fetch, reversed(list(numbers)))  # noqa: E731
     reading, got = read(Exchange(rows), spool(), fetch_pages=backwards)
     assert (got, reading.requests) == (sorted(rows), 2 * 8)
 
@@ -280,13 +286,13 @@ class SideBySide:
         (11, old, 2 + 2, 1 + 1 + 1),
         (160, old, 16 + 2, 1 + 1 + 1),
         (990, old, 99 + 2, 1 + 7 + 1),
-        (1_000, old, 100 + 2 + 2, 1 + 7 + 1 + 1),
+        (1_000, old, 100 + 2, 1 + 7 + 1),
         (1_000, recent, 100 + 2 + 100, 1 + 7 + 1 + 7),
-        (2_000, old, 200 + 2 + 2, 1 + 13 + 1 + 1),
+        (2_000, old, 200 + 2, 1 + 13 + 1),
     ],
 )
 def test_rounds_of_a_reading(n, now, requests, rounds):
-    """The first page, the others, the halves of a likely limit, and the confirmation."""
+    """The first page, the others, of a young window the halves of a likely limit, and the confirmation."""
     rows = [row(i, START + HALF - n // 2 + i) for i in range(n)]
     at_once = SideBySide()
     reading, got = read(Exchange(rows, size=10), Memory(), now=now, fetch_pages=at_once)
@@ -543,11 +549,17 @@ def test_a_server_with_a_limit_is_counted_by_halves(caps, n, crowd):
 
 @pytest.mark.parametrize(("n", "more"), [(999, 0), (1_000, 2), (1_001, 0), (1_500, 2), (1_750, 0), (2_000, 2)])
 def test_a_number_that_looks_like_a_limit_costs_two_requests_more(n, more):
-    """The halves add up, and neither has all of it: whatever they look like themselves, nothing is cut off."""
+    """The halves add up, and neither has all of it: whatever they look like themselves, nothing is cut off.
+
+    Of an old window, the same two pages are its confirmation.
+    """
     rows = [row(i, START + 1_000_000 * i // n) for i in range(n)]
     exchange = Exchange(rows)
     reading, got = read(exchange, spool(), now=old)
-    assert (got, reading.requests) == (sorted(rows), pages_of(n) + 2 + more)
+    assert (got, reading.requests) == (sorted(rows), pages_of(n) + 2)
+    exchange.asked.clear()
+    reading, got = read(exchange, spool(), now=recent)
+    assert (got, reading.requests) == (sorted(rows), 2 * pages_of(n) + more)
     exchange.asked.clear()
     assert (Reader(exchange, Span(WEEK)).count(START, END), len(exchange.asked)) == (n, 1 + more)
 
@@ -555,17 +567,49 @@ def test_a_number_that_looks_like_a_limit_costs_two_requests_more(n, more):
 @MODES
 @pytest.mark.parametrize("now", [old, recent])
 @pytest.mark.parametrize("before", [19, 20])
-@pytest.mark.parametrize("at", [START, END - 1], ids=["oldest", "newest"])
-def test_a_limit_that_is_reached_while_one_reads_hides_no_row(monkeypatch, require_total, now, before, at):
+@pytest.mark.parametrize("at", [START, START + 400_001, END - 1], ids=["oldest", "amid", "newest"])
+@pytest.mark.parametrize("order", [map, backwards])
+@pytest.mark.parametrize("apart", [400, 40_000])
+def test_a_limit_that_is_reached_while_one_reads_hides_no_row(
+    monkeypatch, require_total, now, before, at, order, apart
+):
     """Whenever that is: a total that was right before is looked into again."""
     monkeypatch.setattr(paging, "_CAP_STEP", 10)
-    rows = [row(i, START + 400 * i + 1) for i in range(before)]
+    rows = [row(i, START + apart * i + 1) for i in range(before)]
     for call in range(1, 20):
         enters = {call: lambda rows: [*rows, row(5_000, at)]}
         exchange = Capped(rows, listed=20, counted=20, moves=enters, size=5)
-        reading, got = read(exchange, Memory(), require_total=require_total, now=now)
+        reading, got = read(exchange, Memory(), require_total=require_total, now=now, fetch_pages=order)
         assert got in [sorted(state) for state in exchange.states]
         assert reading.requests == len(exchange.asked)
+
+
+@MODES
+@pytest.mark.parametrize("now", [old, recent])
+@pytest.mark.parametrize("order", [map, backwards])
+@pytest.mark.parametrize("size", [5, 6, 9])
+@pytest.mark.parametrize("older", [3, 10, 18])
+def test_a_row_that_leaves_a_window_beyond_a_limit_hides_no_other(monkeypatch, require_total, now, order, size, older):
+    """With it the total is right again, and what was cut off is shown: whichever it is, between any two requests."""
+    monkeypatch.setattr(paging, "_CAP_STEP", 10)
+    rows = [row(i, START + (1_000 if i < older else HALF) + i) for i in range(21)]
+    for call in range(pages_of(20, size), 12):
+        for index in range(21):
+            leaves = {call: lambda rows, index=index: [*rows[:index], *rows[index + 1 :]]}
+            exchange = Capped(rows, listed=20, counted=20, moves=leaves, size=size)
+            reading, got = read(exchange, Memory(), require_total=require_total, now=now, fetch_pages=order)
+            assert got in [sorted(state) for state in exchange.states], (call, index)
+            assert reading.requests == len(exchange.asked)
+
+
+def test_what_is_confirmed_may_be_used_meanwhile():
+    """While the pages that confirm a window are under way, the sink has all its rows; else it is not told."""
+    told = {}
+    for n, now in [(1_000, old), (950, old), (100, old), (950, recent)]:
+        sink = Memory()
+        read(Exchange([row(i, START + 1_000 * i) for i in range(n)]), sink, now=now)
+        told[n, now] = getattr(sink, "settled", None)
+    assert told == {(1_000, old): (END, 1_000), (950, old): (END, 950), (100, old): None, (950, recent): None}
 
 
 @pytest.mark.parametrize(("first", "last", "levels"), [(0, 400_000, 2), (700_000, 999_999, 2), (600_000, 620_000, 6)])

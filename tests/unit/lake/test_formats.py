@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import tempfile
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ from unit.lake.written import body, unpacked, written
 
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.lake.fields import FieldError
+from airflow_provider_binance_margin.lake.formats import FORMATS, Written, write_rows
 from airflow_provider_binance_margin.lake.layout import SUFFIXES
 
 COLUMNS = FORCE_LIQUIDATION.columns
@@ -294,8 +296,9 @@ def test_csv_has_the_documented_columns_under_their_own_names():
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_nothing_is_a_valid_file(suffix):
     """Of no rows, which each reader reads."""
-    data = body([], suffix)
+    said, data = written([], suffix)
 
+    assert said == Written(0, hashlib.sha256().hexdigest())
     read = {".jsonl": read_jsonl, ".csv": read_csv}.get(suffix.removesuffix(".gz"), lambda data, _: read_parquet(data))
     assert read(data, suffix) == []
 
@@ -359,3 +362,40 @@ def test_rows_are_not_gathered(suffix, bound):
     body((Line(plain) for _ in range(41_000)), suffix)
 
     assert (alive, most <= bound) == (0, True)
+
+
+@pytest.mark.parametrize("lines", [[], [line()]], ids=["empty", "rows"])
+def test_gzip_names_neither_file_nor_time(lines, tmp_path):
+    """Whatever file it is written to: a name or a time in its header would make equal rows unequal bytes."""
+    with tempfile.NamedTemporaryFile(dir=tmp_path, suffix=".jsonl.gz") as file:
+        write_rows(lines, ".jsonl.gz", COLUMNS, file)
+        file.seek(0)
+        data = file.read()
+
+    assert data == body(lines, ".jsonl.gz")
+    assert data[:4] == b"\x1f\x8b\x08\x00"  # gzip, deflate, and no name, comment or extra field
+    assert data[4:8] == b"\0\0\0\0"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_it_writes_where_the_file_stands(suffix):
+    """And leaves it open and at its end."""
+    file = io.BytesIO(b"before")
+    file.seek(0, io.SEEK_END)
+
+    write_rows([line()], suffix, COLUMNS, file)
+
+    assert file.tell() == len(file.getvalue())
+    assert file.getvalue().startswith(b"before")
+    assert suffix == ".parquet" or file.getvalue() == b"before" + body([line()], suffix)
+
+
+def test_the_content_type_is_that_of_the_bytes():
+    """A client that unpacked gzip by itself would not get what the key's suffix says."""
+    assert FORMATS == {
+        ".jsonl": "application/x-ndjson",
+        ".jsonl.gz": "application/gzip",
+        ".csv": "text/csv; charset=utf-8",
+        ".csv.gz": "application/gzip",
+        ".parquet": "application/vnd.apache.parquet",
+    }

@@ -11,10 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_binance_margin.lake.formats import FORMATS
 from airflow_provider_binance_margin.lake.interval import Interval
 from airflow_provider_binance_margin.lake.layout import (
-    CROSS,
     DEFAULT_KEY,
     SUFFIXES,
     LayoutError,
@@ -22,10 +20,10 @@ from airflow_provider_binance_margin.lake.layout import (
     check_template,
     checked_account,
     render,
-    split_url,
     suffix_of,
+    target_of,
 )
-from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
+from airflow_provider_binance_margin.lake.object_metadata import CROSS, ObjectIdentity, Run, object_metadata
 
 
 def at(*fields):
@@ -214,11 +212,6 @@ def test_a_format_that_is_no_function_of_the_bound_is_refused(form):
 # -- suffixes --------------------------------------------------------------------------------------------------------
 
 
-def test_every_suffix_has_a_format():
-    """A key that is accepted can be written."""
-    assert sorted(SUFFIXES) == sorted(FORMATS)
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_suffix_is_the_format(suffix):
     """The longest one that fits counts."""
@@ -277,12 +270,14 @@ def test_a_key_longer_than_s3_takes_is_refused(letter, letters, fits):
         pytest.param(None, "s3://lake/{start}_{end}.jsonl", ("lake", "{start}_{end}.jsonl"), id="URL with fields"),
         pytest.param(None, "s3://lake//a.jsonl", ("lake", "/a.jsonl"), id="a key that starts with a slash"),
         pytest.param(None, "s3://lake/a\nb", ("lake", "a\nb"), id="line break"),
+        pytest.param(None, "a/b.jsonl", (None, "a/b.jsonl"), id="a bucket of the AWS connection"),
+        pytest.param("", "a/b.jsonl", (None, "a/b.jsonl"), id="the same, bucket rendered to nothing"),
         pytest.param("lake", "a:b//c.jsonl", ("lake", "a:b//c.jsonl"), id="colon and slashes apart"),
     ],
 )
 def test_bucket_and_key_or_a_full_url(bucket, key, expected):
     """Either way they are the same two."""
-    assert split_url(bucket, key) == expected
+    assert target_of(bucket, key) == expected
 
 
 @pytest.mark.parametrize(
@@ -290,8 +285,6 @@ def test_bucket_and_key_or_a_full_url(bucket, key, expected):
     [
         pytest.param("lake", "s3://lake/a.jsonl", "named twice", id="the same bucket twice"),
         pytest.param("other", "s3://lake/a.jsonl", "named twice", id="two buckets"),
-        pytest.param(None, "a/b.jsonl", "no bucket: give s3_bucket", id="no bucket"),
-        pytest.param("", "a/b.jsonl", "no bucket: give s3_bucket", id="empty bucket"),
         pytest.param(None, "s3://lake", "not a full s3:// URL", id="no key"),
         pytest.param(None, "s3://lake/", "not a full s3:// URL", id="empty key"),
         pytest.param(None, "s3:///a.jsonl", "not a full s3:// URL", id="no bucket in the URL"),
@@ -306,13 +299,13 @@ def test_bucket_and_key_or_a_full_url(bucket, key, expected):
 def test_what_names_no_place_is_refused(bucket, key, words):
     """And an address is never taken for a key."""
     with pytest.raises(LayoutError, match=words):
-        split_url(bucket, key)
+        target_of(bucket, key)
 
 
 @pytest.mark.parametrize("bucket", ["s3://lake", "s3://lake/", "lake/folder", "/lake", "https://lake.s3.amazonaws.com"])
 def test_a_bucket_is_a_name_alone(bucket):
     """And the error says where the rest belongs."""
-    for refuse in (lambda: check_bucket(bucket), lambda: split_url(bucket, "x.jsonl")):
+    for refuse in (lambda: check_bucket(bucket), lambda: target_of(bucket, "x.jsonl")):
         with pytest.raises(LayoutError, match=r"the bucket's name alone.*s3_key") as caught:
             refuse()
         assert bucket in str(caught.value)
@@ -321,7 +314,7 @@ def test_a_bucket_is_a_name_alone(bucket):
 @pytest.mark.parametrize("bucket", ["lake", "my.lake-1", "arn:aws:s3:eu-west-1:123456789012:accesspoint/lake"])
 def test_a_bucket_may_be_an_access_point(bucket):
     """Whose name has slashes."""
-    assert split_url(bucket, "x.jsonl") == (bucket, "x.jsonl")
+    assert target_of(bucket, "x.jsonl") == (bucket, "x.jsonl")
 
 
 # -- accounts --------------------------------------------------------------------------------------------------------

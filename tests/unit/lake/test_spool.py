@@ -43,6 +43,20 @@ def spooled(*pages):
         return list(spool.lines())
 
 
+@pytest.mark.parametrize("change", ["add", "restart_window", "clear"])
+def test_a_draft_is_of_the_rows_as_they_are(change):
+    """Made where it is said that they may stay, and forgotten with the first change; without a maker there is none."""
+    rows = [row(1), row(2, order_id=2)]
+    with Spool(3, lambda spool, end: (end, list(spool.lines()))) as drawn, Spool(3) as plain:
+        for spool in (drawn, plain):
+            spool.start_window()
+            spool.add(rows)
+            spool.settle(7)
+        assert (drawn.draft, plain.draft) == ((7, lines_of(*rows)), None)
+        getattr(drawn, change)(*([[row(3, order_id=3)]] if change == "add" else []))
+        assert drawn.draft is None
+
+
 class Model:
     """What a spool must do, in plain Python."""
 

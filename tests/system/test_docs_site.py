@@ -1,0 +1,41 @@
+"""The documentation site, read from the disk in a real browser: search, and the scheme that the reader prefers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from local_stack.browser import Browser, browser_programs
+from local_stack.processes import Processes
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="drives Debian's Chromium"),
+    pytest.mark.skipif(
+        not all(browser_programs()), reason="no chromium or no chromedriver: Debian's chromium and chromium-driver"
+    ),
+]
+SITE = Path(__file__).parents[2] / "site"
+FOUND = """
+const links = [...document.querySelectorAll('.md-search-result__link')].map(each => each.href);
+return links.length ? links : null;
+"""
+SHADE = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).every(each => each < 80)"
+
+
+@pytest.mark.skipif(not (SITE / "index.html").exists(), reason="`make docs` has not built the site")
+def test_search_and_dark_mode_work_from_the_disk(tmp_path):
+    """The report is found by a word of it; on a phone's width too, no page is wider than the screen."""
+    with Processes(tmp_path) as processes, Browser(processes) as browser:
+        browser.emulate(390, 900, "dark")
+        browser.open((SITE / "operator.html").as_uri())
+        assert browser.script(SHADE)
+        assert browser.script("return document.documentElement.scrollWidth") == 390
+        browser.emulate(1440, 900, "light")
+        assert not browser.script(SHADE)
+        browser.click("//input[@name='query']")
+        browser.keys("takeover")
+        found = browser.until(FOUND)
+
+    assert any(link.partition("?")[0].endswith("/report.html") for link in found), found
