@@ -27,6 +27,8 @@ _TIME, _KEY = FORCE_LIQUIDATION.time_field, FORCE_LIQUIDATION.record_key
 _SPANS = (7, 30, 90, 180, 366, 1000)
 _OLDEST = 3000
 _HALVINGS, _LOOKS, _PAIRS = 8, 9, 3
+#: rows on a page, as documented
+_MOST_ROWS = 100
 _NOT_TOLD = "not told: no record was found to try it with"
 _MAY_MORE = "is all that is needed here"
 
@@ -75,9 +77,13 @@ class Probe:
             self.now = self._send(lambda: int(self.hook.ask_exchange_time() * 1000))
             if not self.key():
                 return
-            for question in (self.span, self.memory, self.bounds, self.beyond, self.size, self.unfiltered):
-                question()
-            self.default_window()
+            self.findings["how long may a window be?"] = self.span()
+            self.findings["how far back does it remember?"] = self.memory()
+            self.bounds()
+            self.findings["what does a page beyond the last hold?"] = self.beyond()
+            self.findings["what does size=101 come to?"] = self.size()
+            self.findings["does an unfiltered call hold isolated records?"] = self.unfiltered()
+            self.findings["what does a call without a window hold?"] = self.default_window()
         except OutOfRequestsError:
             self.findings["what is not listed here"] = f"not told: {MOST_REQUESTS} requests were not enough"
 
@@ -115,7 +121,7 @@ class Probe:
         self.findings["is a read-only key enough?"] = said
         return answer.code is None
 
-    def span(self) -> None:
+    def span(self) -> str:
         """Find the longest window, in days."""
         accepted, refused, code = 0, None, None
         trials = iter(_SPANS)
@@ -130,16 +136,16 @@ class Probe:
                 refused, code = days, answer.code
         self._span = max(accepted, 1)
         limit = f"; {refused} days are refused with code {code}" if refused else ", the longest tried"
-        self.findings["how long may a window be?"] = f"{accepted} days are accepted{limit}"
+        return f"{accepted} days are accepted{limit}"
 
-    def memory(self) -> None:
+    def memory(self) -> str:
         """Find the age of the oldest record, and one to try the bounds with."""
-        oldest, back, code = None, 0, None
+        oldest, back, beyond = None, 0, ""
         for _ in range(_LOOKS):
             window = self._ago(back + self._span), self._ago(back) - (1 if back else 0)
             answer = self.ask(*window)
             if answer.code is not None:
-                code = answer.code
+                beyond = f"; {back} days back is refused with code {answer.code}"
                 break
             if answer.rows:
                 self._row = self._row or answer.rows[0]
@@ -147,10 +153,7 @@ class Probe:
             back += self._span if self._span * _LOOKS >= _OLDEST else max(back, self._span)
             if back >= _OLDEST:
                 break
-        self.findings["how far back does it remember?"] = self._remembered(oldest, back, code)
-
-    def _remembered(self, oldest: tuple[int, int, int] | None, back: int, code: int | None) -> str:
-        beyond = f"; {back} days back is refused with code {code}" if code else f"; looked {back} days back"
+        beyond = beyond or f"; looked {back} days back"
         if oldest is None:
             return f"no record was found{beyond}"
         last = self.ask(oldest[0], oldest[1], current=oldest[2])
@@ -169,42 +172,38 @@ class Probe:
         said = "yes: a window of its two milliseconds holds a record" if filtered else "no, another"
         self.findings |= dict(zip(names, (_yes(first), _yes(last), said), strict=True))
 
-    def beyond(self) -> None:
+    def beyond(self) -> str:
         """Request pages beyond the last."""
-        said = _NOT_TOLD
-        if self._row is not None:
-            total = self.around(self._row).total
-            next_page, far = (self.around(self._row, current=number) for number in (total + 1, total + 9999))
-            same = "" if next_page.total == far.total == total else ", with another total"
-            said = f"{next_page}; far beyond: {far}{same}"
-        self.findings["what does a page beyond the last hold?"] = said
+        if self._row is None:
+            return _NOT_TOLD
+        total = self.around(self._row).total
+        next_page, far = (self.around(self._row, current=number) for number in (total + 1, total + 9999))
+        same = "" if next_page.total == far.total == total else ", with another total"
+        return f"{next_page}; far beyond: {far}{same}"
 
-    def size(self) -> None:
+    def size(self) -> str:
         """Request a page longer than the documented maximum."""
-        answer = self.ask(self._ago(self._span), self.now, size=101)
+        answer = self.ask(self._ago(self._span), self.now, size=_MOST_ROWS + 1)
         if answer.code is not None:
-            said = str(answer)
-        elif len(answer.rows) > 100:  # noqa: PLR2004 - documented as the most
-            said = "101 rows"
-        else:
-            said = "no more than 100 rows" if answer.total > 100 else "rows, too few to tell"  # noqa: PLR2004
-        self.findings["what does size=101 come to?"] = said
+            return str(answer)
+        if len(answer.rows) > _MOST_ROWS:
+            return "101 rows"
+        return "no more than 100 rows" if answer.total > _MOST_ROWS else "rows, too few to tell"
 
-    def unfiltered(self) -> None:
+    def unfiltered(self) -> str:
         """Look for an isolated pair's record in a call without isolatedSymbol."""
-        said = "not told: no isolated pair with a record was found"
         for symbol in self._send(self.hook.isolated_symbols)[:_PAIRS]:
             answer = self.ask(self._ago(self._span), self.now, isolated_symbol=symbol)
             if answer.rows:
-                said = _yes(self.around(answer.rows[0], size=100).has(answer.rows[0]))
-                break
-        self.findings["does an unfiltered call hold isolated records?"] = said
+                return _yes(self.around(answer.rows[0], size=100).has(answer.rows[0]))
+        return "not told: no isolated pair with a record was found"
 
-    def default_window(self) -> None:
+    def default_window(self) -> str:
         """Compare a call without a window to one of seven days."""
         bare, week = self.ask(None, None), self.ask(self._ago(7), self.now)
-        said = "as many records as seven days" if bare.total == week.total else "another number than seven days"
-        self.findings["what does a call without a window hold?"] = said if bare.code is None else f"code {bare.code}"
+        if bare.code is not None:
+            return f"code {bare.code}"
+        return "as many records as seven days" if bare.total == week.total else "another number than seven days"
 
     def _send(self, request: Callable[[], T]) -> T:
         if self.requests >= MOST_REQUESTS:

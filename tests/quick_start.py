@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "quick-start.md"
 BLOCK = re.compile(r"(?:<!-- (run|output) -->\n)?```(bash|text)\n(.*?)```", re.DOTALL)
 SECONDS = 600
 #: the ports of the page, which may be in use here
-PORTS = ("8099", "5555")
+PORTS = ("8099", "5555", "8080")
 
 
 def steps(text, *, install=False):

@@ -43,7 +43,7 @@ class BinanceBaseHook(BaseHook):
     :param binance_conn_id: the connection, of type ``binance``
     """
 
-    def __init__(self, binance_conn_id: str) -> None:
+    def __init__(self, binance_conn_id: str = "binance_default") -> None:
         super().__init__()
         self.binance_conn_id = binance_conn_id
         self.max_connections = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -44,9 +44,6 @@ class BinanceHook(BinanceBaseHook):
     default_conn_name: ClassVar[str] = "binance_default"
     conn_type: ClassVar[str] = "binance"
     hook_name: ClassVar[str] = "Binance"
-
-    def __init__(self, binance_conn_id: str = default_conn_name) -> None:
-        super().__init__(binance_conn_id)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -105,7 +102,7 @@ class BinanceHook(BinanceBaseHook):
 
         :return: input for ``.expand(isolated_symbol=...)``
         """
-        return sorted(self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols))
+        return self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols)
 
     # -- any dataset -----------------------------------------------------------------------------------------------
 
@@ -266,8 +263,8 @@ def _row(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _isolated_symbols(body: bytes) -> Iterable[str]:
+def _isolated_symbols(body: bytes) -> list[str]:
     try:
-        return [str(pair["symbol"]) for pair in json_object(body)["assets"]]
+        return sorted(str(pair["symbol"]) for pair in json_object(body)["assets"])
     except (KeyError, TypeError):
         raise ValueError("not a list of isolated accounts") from None

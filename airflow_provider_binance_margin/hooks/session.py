@@ -44,12 +44,7 @@ _MOST_MEMBERS = 16
 
 @dataclass(frozen=True)
 class Route:
-    """Proxy and certificates for a host, as named by the environment.
-
-    :param proxy: the proxy's URL, without user and password
-    :param proxy_headers: its user and password; never shown
-    :param certificates: file or folder of trusted certificates; None for those of `requests`
-    """
+    """Proxy (its URL and, apart, its user and password) and trusted certificates, as named by the environment."""
 
     proxy: str | None = None
     proxy_headers: Mapping[str, str] = field(repr=False, default_factory=dict)
@@ -70,11 +65,10 @@ def find_route(base_url: str, *, use_environment: bool) -> Route:
     if not proxy:
         return Route(certificates=certificates)
     where = f"the proxy that {urlsplit(base_url).scheme.upper()}_PROXY or ALL_PROXY of the environment names"
-    try:
+    scheme, name, port = "", "", None
+    with contextlib.suppress(ValueError):
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy.lstrip('/')}")
         scheme, name, port = parts.scheme, parts.hostname or "", parts.port
-    except ValueError:
-        scheme, name, port = "", "", None
     if scheme not in ("", "http", "https"):
         raise BinanceConfigError(
             f"{where} is no HTTP proxy (such as SOCKS): name one that is, as http://host:port, or list the exchange's "
@@ -169,7 +163,7 @@ def make_session(connections: int, base_url: str, *, use_environment: bool) -> r
     session.trust_env = False
     session.proxies = {"all": route.proxy} if route.proxy else {}
     session.verify = route.certificates or True
-    session.auth = _as_it_is  # without one, requests would look for the host in a netrc file
+    session.auth = lambda prepared: prepared  # without one, requests would look for the host in a netrc file
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = _Adapter(pool_connections=2, pool_maxsize=connections, max_retries=0)
     adapter.headers_for_proxy = dict(route.proxy_headers)
@@ -194,10 +188,6 @@ def send(session: requests.Session, request: Request, timeout: float) -> Reply:
     except BaseException as error:  # noqa: BLE001 - such as a timeout of the task
         interruption = bare(error)  # frames of HTTP libraries show signature and key
     raise interruption
-
-
-def _as_it_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    return prepared
 
 
 def _body(response: requests.Response) -> bytes:
@@ -271,6 +261,9 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
 class _Adapter(HTTPAdapter):
     headers_for_proxy: Mapping[str, str] = {}
 
@@ -283,9 +276,9 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        manager.pool_classes_by_scheme = _POOLS
         return manager

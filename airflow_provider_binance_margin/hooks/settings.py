@@ -48,12 +48,9 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 class Settings:
     """Connection that can be used; equal to another of the same host, key and limits.
 
-    :param base_url: scheme, host and port
-    :param credentials: API key and signer
     :param recv_window: ms for which a request stays valid
     :param timeout: seconds for one answer
     :param weight_share: part of each documented limit that all behind this address or account may use together
-    :param secrets: values that no log may show
     """
 
     base_url: str
@@ -81,8 +78,8 @@ class Settings:
 
     def caller(self, path: str, weight: int, decode: Callable[[bytes], T], **options: Any) -> Caller[T]:
         """Make the caller of an endpoint; `options` are those of `Caller`."""
-        share = self.weight_share
-        return Caller(self.host, self.credentials, path, weight, decode, self.recv_window, share=share, **options)
+        options["share"] = self.weight_share
+        return Caller(self.host, self.credentials, path, weight, decode, self.recv_window, **options)
 
     def counter(
         self, dataset: Dataset, scope: Scope, start: int, end: int | None, *, settle: float, max_span: float | None
@@ -179,8 +176,7 @@ def _given(extra: Mapping[str, Any], name: str) -> Any:
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:
-    value = _given(extra, name)
-    if value is None or isinstance(value, str):
+    if (value := _given(extra, name)) is None or isinstance(value, str):
         return value
     raise BinanceConfigError(f"the connection's extra {name} must be text")
 
@@ -189,10 +185,9 @@ def _number(extra: Mapping[str, Any], name: str, *, default: float, least: float
     given = _given(extra, name)
     if given is None:
         return default
-    try:
-        value = float(given) if not isinstance(given, bool) else None
-    except (TypeError, ValueError, OverflowError):
-        value = None
+    value = None
+    with suppress(TypeError, ValueError, OverflowError):
+        value = None if isinstance(given, bool) else float(given)
     if value is None or not least <= value <= most or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
         raise BinanceConfigError(f"the connection's extra {name} must be {kind} from {least:g} to {most:g}")

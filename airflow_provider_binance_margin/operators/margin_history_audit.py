@@ -181,7 +181,6 @@ class MarginHistoryAuditOperator(LakeOperator):
                 "expiring: [%s, %s)%s is not loaded, and the exchange forgets it from %s on: load it before then.",
                 *(first["start"], first["end"], series, first["load_before"]),
             )
-        self.log.info("Audited %d intervals: %s", result["checked"], result["counts"])
         for verdict in ("long", "claim"):  # no faults, and many of them: ranges
             for series, ranges in ranges_of(result[verdict]).items():
                 self.log.info("%s%s: %s", verdict, series, ", ".join(map(str, ranges)))
@@ -194,3 +193,5 @@ class MarginHistoryAuditOperator(LakeOperator):
                 self.log.warning(
                     "%s%s: %s, %s, the exchange states %d: %s", verdict, reason, interval, has, found["total"], place
                 )
+        counts = ", ".join(f"{number} {verdict}" for verdict, number in result["counts"].items() if number)
+        self.log.info("Audited %d intervals: %s.", result["checked"], counts or "none")

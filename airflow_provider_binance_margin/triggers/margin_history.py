@@ -17,6 +17,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from airflow_provider_binance_margin.exchange.datasets import dataset_of
 from airflow_provider_binance_margin.exchange.errors import BinanceError, BinanceRequestError, BinanceTransientError
 from airflow_provider_binance_margin.exchange.scope import scope_of
+from airflow_provider_binance_margin.failures import name_connection
 from airflow_provider_binance_margin.lake.interval import iso, ms, parse
 from airflow_provider_binance_margin.options import check_windows
 from airflow_provider_binance_margin.sensors.outcome import describe, failure_of, outcome_of
@@ -90,7 +91,7 @@ class MarginHistoryTrigger(_DatasetTrigger):
             async with aclosing(shared(self._question(settings), lambda: self._counts(settings))) as counts:
                 async for count in counts:
                     if isinstance(count, BinanceTransientError):
-                        self.log.warning("Poll failed, will retry: %s", count)
+                        self.log.warning("Poll failed, will retry: %s", name_connection(self.binance_conn_id, count))
                         continue
                     outcome = outcome_of(count, self.start, self)
                     self.log.info(describe(outcome, self.min_records))

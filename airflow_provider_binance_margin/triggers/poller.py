@@ -22,6 +22,7 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceThrottledError,
 )
 from airflow_provider_binance_margin.exchange.paging import HOUR_MS
+from airflow_provider_binance_margin.failures import name_connection
 
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.counter import RecordCounter
@@ -105,7 +106,7 @@ class RecordPoller:
     async def results(self) -> AsyncGenerator[PollResult, None]:
         """Poll for ever, one result each time. Errors are logged once and waited out."""
         last: PollResult | None = None
-        trouble = _Trouble(self.poll_interval)
+        trouble = _Trouble(self.conn_id, self.poll_interval)
         while True:
             try:
                 async with self.connect() as client:
@@ -210,7 +211,8 @@ class _Polls:
 class _Trouble:
     """Backoff of failed polls; the first failure of a kind and the first success after it are logged."""
 
-    def __init__(self, poll_interval: float) -> None:
+    def __init__(self, conn_id: str, poll_interval: float) -> None:
+        self._conn_id = conn_id
         self._poll_interval = poll_interval
         self._kind = ""
         self._times = 0
@@ -219,7 +221,7 @@ class _Trouble:
         """Seconds to wait after an error: longer each time, and never less than the exchange asks for."""
         kind = type(error).__name__
         if kind != self._kind:
-            message = str(error) if isinstance(error, BinanceError) else f"unexpected {kind}"
+            message = name_connection(self._conn_id, error if isinstance(error, BinanceError) else f"unexpected {kind}")
             final = isinstance(error, (BinanceConfigError, BinanceRequestError))
             log.error("Poll failed, will retry: %s (%s).", message, "somebody has to act" if final else "it may pass")
             self._kind, self._times = kind, 0

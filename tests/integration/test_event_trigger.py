@@ -248,7 +248,9 @@ def test_a_dead_host_that_comes_back(watch, sandbox, caplog):
     (event,) = watch(story, make()).events
 
     assert 1 == event[1]["total"]
-    assert 1 == caplog.text.count("Poll failed, will retry: the exchange could not be reached")
+    assert 1 == caplog.text.count(
+        "Poll failed, will retry: connection 'binance_default': the exchange could not be reached"
+    )
     assert "Poll succeeded again" in caplog.text
 
 

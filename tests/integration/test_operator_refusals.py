@@ -30,7 +30,7 @@ def refused(done, s3, *says):
 @pytest.mark.parametrize(
     ("options", "run", "says"),
     [
-        ({}, {}, ["no data interval", "CronDataIntervalTimetable", "grain=", "start= and end="]),
+        ({}, {}, ["no data interval", "by hand a logical date", "start= and end="]),
         ({}, {"interval": (datetime(2026, 1, 15, tzinfo=UTC),) * 2}, ["no data interval", "no length"]),
         ({"start": "2026-01-16", "end": "2026-01-15"}, {}, ["reversed", "start must be before its end"]),
         ({"start": "2026-01-16", "end": "2026-01-16"}, {}, ["is empty"]),

@@ -132,6 +132,8 @@ def test_nothing_is_published_untested():
     assert "workflow_call" in WORKFLOWS["test"][True]  # "on", to YAML 1.1
     assert {"make lint types", "make test", "make dist"} <= {*run}
     assert any("pip install" in words and "dist/*.whl" in words for words in run)
+    signed = {step.get("uses") for job in earlier for step in job.get("steps", [])}
+    assert {"actions/attest-build-provenance@v2", "actions/attest-sbom@v2"} <= signed
     assert not commands(jobs[publish])  # what is published is what was built and checked, and nothing else is run
     assert not [job for job in [*earlier, *tests.values()] if job.get("continue-on-error") or "if" in job]
 
