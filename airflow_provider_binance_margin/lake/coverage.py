@@ -170,24 +170,37 @@ def _differs(day: Day) -> bool:
     return day.letter != UNSEEN and day.records not in (CONTINUED, day.total)
 
 
+def letters_of(value: Mapping[str, Any]) -> str:
+    """The letter of each day of a stored value, which is checked, at a tenth of the cost of `decode`.
+
+    :raises CoverageError: for anything that `years_of` did not make
+    """
+    try:
+        runs = [(letter, int(number or 1)) for letter, number in _RUN.findall(value["days"])]
+        length = first_of(value["year"] + 1) - first_of(value["year"])
+        letters = "".join(letter * number for letter, number in runs if number <= length)
+        numbers = [*value["records"], *value["totals"].values()]
+        is_whole = value["v"] == VERSION and _RUN.sub("", value["days"]) == "" and len(letters) == length
+        stated = length - sum(map(letters.count, _NUMBERLESS))
+        is_whole = is_whole and len(value["records"]) == stated and all(type(number) is int for number in numbers)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise CoverageError(f"no coverage: {type(error).__name__}") from None
+    if not is_whole:
+        raise CoverageError("no coverage of a version that is known")
+    return letters
+
+
 def decode(value: Mapping[str, Any]) -> dict[int, Day]:
     """Verdicts by day number of a stored value, without the days that were not audited.
 
     :raises CoverageError: for anything that `years_of` did not make
     """
-    try:
-        base, records, totals = first_of(value["year"]), iter(value["records"]), value["totals"]
-        runs = _RUN.findall(value["days"])
-        if value["v"] != VERSION or "".join(map("".join, runs)) != value["days"]:
-            raise CoverageError("no coverage of a version that is known")
-        letters = "".join(letter * int(number or 1) for letter, number in runs)
-        days = {}
-        for n, letter in enumerate(letters):
-            count = 0 if letter in _NUMBERLESS else int(next(records))
-            if letter != UNSEEN:
-                days[base + n] = Day(letter, count, int(totals.get(str(n), max(count, 0))))
-    except (KeyError, TypeError, AttributeError, StopIteration, ValueError, OverflowError) as error:
-        raise CoverageError(f"no coverage: {type(error).__name__}") from None
+    letters, records, totals = letters_of(value), iter(value["records"]), value["totals"]
+    base, days = first_of(value["year"]), {}
+    for n, letter in enumerate(letters):
+        count = 0 if letter in _NUMBERLESS else next(records)
+        if letter != UNSEEN:
+            days[base + n] = Day(letter, count, totals.get(str(n), max(count, 0)))
     return days
 
 

@@ -170,8 +170,10 @@ class MarginHistoryToS3Operator(LakeOperator):
     # -- events and lineage -----------------------------------------------------------------------------------------
 
     def _tell_outlets(self, context: Context, result: Mapping[str, Any]) -> None:
-        """The summary, and, where asked for, one partition key per grain: of all grains, those of earlier tries too."""
+        """Summary and symbols; where asked for, one partition key per grain: of all, those of earlier tries too."""
         summary = {name: value for name, value in result.items() if name != "keys"}
+        if self._progress and self._progress.symbols:
+            summary["symbols"] = self._progress.greatest_symbols()
         partitions: list[str] = []
         if self.emit_partitions and self.grain and self._plan and not is_partitioned(context):
             # in a partitioned run the timetable's own key stands

@@ -20,7 +20,7 @@ _MOST_KEYS = 100
 _MOST_REFUSED = 10
 #: objects that are remembered one by one; of more, only the sums are
 _MOST_NAMED = 1000
-#: symbols of a dataset in a result; of more, the sum
+#: symbols of a dataset that are told one by one
 _MOST_SYMBOLS = 50
 _SECONDS_BETWEEN_LOGS = 10.0
 
@@ -74,7 +74,8 @@ class Progress:
                 self.named.append(result)
             if result.requests:
                 tell_object(identity, result.records)
-                self.symbols.setdefault(identity.dataset, Counter()).update(result.symbols)
+                if result.symbols:
+                    self.symbols.setdefault(identity.dataset, Counter()).update(result.symbols)
         if (now := time.monotonic()) - self._logged_at >= _SECONDS_BETWEEN_LOGS:
             self._logged_at = now
             rate = self.done / (now - self._began)
@@ -110,12 +111,14 @@ class Progress:
             "requests": self.requests,
             "bytes": self.bytes,
             **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
-            "symbols": {dataset: _greatest(counts) for dataset, counts in self.symbols.items() if counts},
             "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
         }
 
-
-def _greatest(counts: Counter[str]) -> dict[str, int]:
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    rest = sum(number for _, number in ordered[_MOST_SYMBOLS:])
-    return dict(ordered[:_MOST_SYMBOLS]) | ({"other": rest} if rest else {})
+    def greatest_symbols(self) -> dict[str, dict[str, int]]:
+        """Rows written, by dataset and symbol: the fifty greatest, and of more ``other``."""
+        found = {}
+        for dataset, counts in self.symbols.items():
+            ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+            rest = sum(number for _, number in ordered[_MOST_SYMBOLS:])
+            found[dataset] = dict(ordered[:_MOST_SYMBOLS]) | ({"other": rest} if rest else {})
+        return found
