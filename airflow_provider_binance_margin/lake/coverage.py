@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any, NamedTuple, TypeAlias
 
 from airflow_provider_binance_margin.lake.audit import TO_BE_LOADED, Finding, Verdict
@@ -78,6 +78,11 @@ Subject: TypeAlias = tuple[str, str, str]
 SUBJECT = ("dataset", "account", "scope")
 
 
+def subject_of(identity: ObjectIdentity) -> Subject:
+    """Subject of an object's identity."""
+    return identity.dataset, identity.account, identity.scope
+
+
 def day_number(day: date) -> int:
     """Days since 1970."""
     return (day - _EPOCH).days
@@ -101,20 +106,25 @@ class AuditedDays:
         self._lock = threading.Lock()
         self._days: dict[Subject, dict[int, Day]] = {}
         self._covered: Counter[tuple[Subject, int]] = Counter()
-        self.verdicts: dict[Subject, dict[str, int]] = {}
+        self._verdicts: Counter[tuple[Subject, Verdict]] = Counter()
 
     def add(self, identity: ObjectIdentity, finding: Finding) -> None:
         """Note what was found for one interval, on each day that it touches."""
-        subject, (start, end) = (identity.dataset, identity.account, identity.scope), finding.interval
+        subject, (start, end) = subject_of(identity), finding.interval
         letter, first = LETTERS[finding.verdict], start // DAY_MS
         with self._lock:
             days = self._days.setdefault(subject, {})
-            self.verdicts.setdefault(subject, dict.fromkeys(LETTERS, 0))[finding.verdict] += 1
+            self._verdicts[subject, finding.verdict] += 1
             for number in finding.interval.days():
                 stated = number == first
                 found = Day(letter, finding.records or 0, finding.total) if stated else Day(letter, CONTINUED)
                 days[number] = _together(days[number], found) if number in days else found
                 self._covered[subject, number] += min(end, (number + 1) * DAY_MS) - max(start, number * DAY_MS)
+
+    def counts(self) -> Iterator[tuple[dict[str, str], Verdict, int]]:
+        """Number of intervals by subject, under its names, and verdict; of each verdict, also of none."""
+        for subject, verdict in product(self._days, LETTERS):
+            yield dict(zip(SUBJECT, subject, strict=True)), verdict, self._verdicts[subject, verdict]
 
     def values(self, audit: Audit) -> Iterator[dict[str, Any]]:
         """The values to be stored, one a year and subject, of the days that were audited whole."""

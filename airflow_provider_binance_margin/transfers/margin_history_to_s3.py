@@ -13,7 +13,7 @@ from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, partition_key
-from airflow_provider_binance_margin.metrics import tell_lags
+from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 
@@ -115,6 +115,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         return result
 
     def _load(self, plan: LoadPlan, run: Run) -> dict[str, Any]:
+        from airflow_provider_binance_margin.lake.coverage import SUBJECT
         from airflow_provider_binance_margin.transfers.bounded_map import (
             OBJECTS_AT_ONCE,
             bounded_map,
@@ -146,7 +147,9 @@ class MarginHistoryToS3Operator(LakeOperator):
             progress = self._progress = Progress(store.bucket, expected, has_several_series=len(series) > 1)
             for loaded, task in bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks):
                 progress.add(loaded, task.identity)
-        tell_lags(progress.ends, hook.exchange_time())
+        now = hook.exchange_time()
+        for subject, end in progress.ends.items():
+            send_metric("gauge", "lag", now - end / 1000, dict(zip(SUBJECT, subject, strict=True)))
         result = progress.result()
         self.console_url = _console_url(store.bucket, result["keys"])
         progress.raise_refused()

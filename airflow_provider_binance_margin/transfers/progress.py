@@ -10,8 +10,9 @@ from typing import Any
 
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
+from airflow_provider_binance_margin.lake.coverage import SUBJECT, Subject, subject_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
-from airflow_provider_binance_margin.metrics import tell_object
+from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.transfers.object_loader import MOST_INCOMPLETE, ObjectResult, Refusal
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Progress:
     incomplete: int = 0
     records_of: Counter[str] = field(default_factory=Counter)
     symbols: dict[str, Counter[str]] = field(default_factory=dict)
-    ends: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    ends: dict[Subject, int] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
     _logged_at: float = field(default_factory=time.monotonic)
 
@@ -65,7 +66,7 @@ class Progress:
             if self.incomplete > MOST_INCOMPLETE and not self.has_several_series:
                 self.raise_refused()
         else:
-            subject = identity.dataset, identity.account, identity.scope
+            subject = subject_of(identity)
             self.ends[subject] = max(identity.interval.end, self.ends.get(subject, 0))
         if result.key is not None:
             self.objects += 1
@@ -73,7 +74,9 @@ class Progress:
             if len(self.named) < _MOST_NAMED:
                 self.named.append(result)
             if result.requests:
-                tell_object(identity, result.records)
+                tags = dict(zip(SUBJECT, subject_of(identity), strict=True))
+                send_metric("incr", "objects", 1, tags)
+                send_metric("incr", "records", result.records, tags)
                 if result.symbols:
                     self.symbols.setdefault(identity.dataset, Counter()).update(result.symbols)
         if (now := time.monotonic()) - self._logged_at >= _SECONDS_BETWEEN_LOGS:
