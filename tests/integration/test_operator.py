@@ -379,6 +379,7 @@ def test_an_event_of_ours_is_the_interval_of_the_next_run(operator, run_task, sa
 
     second = run_task(operator(s3_key="live/{start}.jsonl"), events=[event(told["extra"])], run_id="asset_triggered__1")
 
+    assert told["extra"].pop("symbols") == {"force_liquidation": {"BTCUSDT": 7}}
     assert {name: value for name, value in first.result.items() if name != "keys"} == told["extra"]
     assert second.state == "success", second.error
     assert (first.result["start"], first.result["end"], 7) == (
