@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -60,8 +60,8 @@ class BinanceHook(BinanceBaseHook):
     def force_liquidation_page(
         self,
         *,
-        start_time: datetime | int | None = None,
-        end_time: datetime | int | None = None,
+        start_time: date | int | None = None,
+        end_time: date | int | None = None,
         isolated_symbol: str | None = None,
         current: int = 1,
         size: int = 100,
@@ -69,8 +69,8 @@ class BinanceHook(BinanceBaseHook):
     ) -> dict[str, Any]:
         """Fetch one page of ``GET /sapi/v1/margin/forceLiquidationRec``, newest first.
 
-        :param start_time: ``startTime``, inclusive; a datetime or ms since 1970
-        :param end_time: ``endTime``, inclusive; a datetime or ms since 1970
+        :param start_time: ``startTime``, inclusive; a datetime, a date or ms since 1970
+        :param end_time: ``endTime``, inclusive; a datetime, a date or ms since 1970
         :param isolated_symbol: ``isolatedSymbol``: the pair of an isolated account
         :param current: the page, from 1
         :param size: rows on a page, 1 to 100
@@ -89,8 +89,8 @@ class BinanceHook(BinanceBaseHook):
 
     def force_liquidations(
         self,
-        start: datetime | str,
-        end: datetime | str,
+        start: date | str,
+        end: date | str,
         *,
         isolated_symbol: str | None = None,
         settle: timedelta | float = SETTLE,
@@ -113,21 +113,21 @@ class BinanceHook(BinanceBaseHook):
         """Fetch one page of a dataset.
 
         :param dataset: one of `exchange.datasets.DATASETS`
-        :param params: the endpoint's own parameters, such as ``startTime`` (a datetime or ms since 1970),
+        :param params: the endpoint's own parameters, such as ``startTime`` (a datetime, a date or ms since 1970),
             ``isolatedSymbol``, ``current`` and ``size``, or ``limit`` and ``fromId``; None is not sent
         :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them; ``total`` is None where the endpoint
             states none
         """
         known = dataset_of(dataset)
-        sent = {name: _ms(value) if isinstance(value, datetime) else value for name, value in params.items()}
+        sent = {name: _ms(value) if isinstance(value, date) else value for name, value in params.items()}
         page = self._page(known, {**sent, **known.params})
         return {"rows": [_row(record.line) for record in page.records], "total": page.total}
 
     def records(
         self,
         dataset: str,
-        start: datetime | str,
-        end: datetime | str,
+        start: date | str,
+        end: date | str,
         *,
         isolated_symbol: str | None = None,
         filters: Mapping[str, str] | None = None,
@@ -138,7 +138,7 @@ class BinanceHook(BinanceBaseHook):
         An interval that has ended but not settled is waited for, by the exchange's clock.
 
         :param dataset: one of `exchange.datasets.DATASETS`
-        :param start: start of the interval; a datetime or ISO 8601 text, UTC without a zone
+        :param start: start of the interval; a datetime, a date or ISO 8601 text, UTC without a zone
         :param end: end of the interval, exclusive
         :param isolated_symbol: the pair of an isolated account
         :param filters: the endpoint's own further filters, such as ``{"asset": "BTC"}``
@@ -254,7 +254,7 @@ class BinanceHook(BinanceBaseHook):
         return self._drive(counter.poll())
 
 
-def _ms(when: datetime) -> int | None:
+def _ms(when: date | None) -> int | None:
     known = parse(when)  # a naive one is UTC
     return None if known is None else ms(known)
 

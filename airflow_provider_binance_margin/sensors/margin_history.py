@@ -50,7 +50,7 @@ class MarginHistorySensor(BaseSensorOperator):
     "start", "end", "binance_conn_id", "isolated_symbol"}``: the exchange's total and the newest row.
 
     :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
-    :param start: start of the window, inclusive: datetime or ISO 8601, UTC without a zone (templated)
+    :param start: start of the window, inclusive: datetime, date or ISO 8601, UTC without a zone (templated)
     :param end: end of the window, exclusive (templated)
     :param grain: for runs with an interval of no length: watch the last whole hour, day or month
     :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT`` (templated)
