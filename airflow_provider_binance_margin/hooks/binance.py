@@ -234,15 +234,15 @@ class BinanceHook(BinanceBaseHook):
         :param size: rows on a page that has a total; the endpoint's maximum by default
         """
         scope = scope_of(dataset, isolated_symbol, filters)
-        size = dataset.max_size if dataset.is_ledger else size
+        limit = dataset.max_size if dataset.is_ledger else size or dataset.max_size
 
         def fetch(start: int, end: int, at: int | None) -> Page:
-            return self._page(dataset, dataset.request(scope, start, end, size=size, at=at))
+            return self._page(dataset, dataset.request(scope, start, end, size=limit, at=at))
 
-        common = (fetch, span, require_total, fetch_pages, self.exchange_time)
+        common = (fetch, span, require_total, fetch_pages, self.exchange_time, limit)
         if dataset.is_ledger:
             make_sink = partial(Spool, len(dataset.record_key))
-            return LedgerReader(*common, limit=dataset.max_size, make_sink=make_sink)
+            return LedgerReader(*common, make_sink=make_sink)
         return Reader(*common)
 
     def _page(self, dataset: Dataset, params: Mapping[str, Any]) -> Page:
