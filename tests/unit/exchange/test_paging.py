@@ -602,6 +602,34 @@ def test_a_row_that_leaves_a_window_beyond_a_limit_hides_no_other(monkeypatch, r
             assert reading.requests == len(exchange.asked)
 
 
+@pytest.mark.parametrize(("leaves", "enters"), [(249, 150), (249, 1), (0, 150), (0, 120), (130, 240)])
+def test_a_row_that_leaves_a_full_window_while_another_enters_hides_no_third(monkeypatch, leaves, enters):
+    """In one half as between the two, on the first page or the last: the halves show it as the whole does."""
+    monkeypatch.setattr(paging, "_CAP_STEP", 125)
+    rows = [row(i, START + 4_000 * i) for i in range(250)]
+    for call in range(1, 6):
+        late = row(999, START + 4_000 * enters + 1)
+        swap = {call: lambda rows, late=late: [*(r for r in rows if r[2] != leaves), late]}
+        exchange = Exchange(rows, swap, size=50)
+        reading, got = read(exchange, Memory(), now=old)
+        assert got in [sorted(state) for state in exchange.states], call
+        assert reading.requests == len(exchange.asked)
+
+
+def test_a_page_of_a_half_that_shows_too_few_confirms_nothing():
+    """Whatever total it states: the totals of the halves and the whole's own ends are asked for instead."""
+    rows = [row(i, START + 1_000 * i) for i in range(1_000)]
+
+    class Sparse(Exchange):
+        def __call__(self, start, end, current):
+            page = super().__call__(start, end, current)
+            return page if (start, end) == (START, END) else page._replace(records=page.records[:1])
+
+    exchange = Sparse(rows)
+    reading, got = read(exchange, spool(), now=old)
+    assert (got, reading.requests, len(exchange.asked)) == (sorted(rows), 10 + 2 + 2 + 2, 10 + 2 + 2 + 2)
+
+
 def test_what_is_confirmed_may_be_used_meanwhile():
     """While the pages that confirm a window are under way, the sink has all its rows; else it is not told."""
     told = {}
