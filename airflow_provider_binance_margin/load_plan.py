@@ -27,6 +27,7 @@ from airflow_provider_binance_margin.lake.interval import (
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.dataset import Dataset
 
+_MINUTE_MS = 60_000
 _KEY_FORMATS: dict[Grain, str] = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
 _KEY_PATTERNS = {
     grain: re.sub("%[mdH]", r"\\d{2}", form.replace("%Y", r"\d{4}")) for grain, form in _KEY_FORMATS.items()
@@ -35,7 +36,6 @@ _EXPIRING_MS = 14 * 24 * 3_600_000
 #: seconds by which an end may lie ahead of the exchange's clock
 _AHEAD = 300.0
 _SHORTEST_DAY_MS = 23 * 3_600_000
-_MINUTE_MS = 60_000
 
 CURE = (
     "Schedule the DAG with CronDataIntervalTimetable (or a partition timetable), pass grain= so that the last whole "

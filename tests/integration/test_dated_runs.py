@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_binance_margin.lake.interval import IntervalError, utc
+from airflow_provider_binance_margin.lake.interval import DAY_MS, IntervalError, ms, utc
 from airflow_provider_binance_margin.load_plan import resolve_plan
 
 HERE = Path(__file__).parent
@@ -47,6 +47,17 @@ def ways_of(dag):
     yield ["dags", "test", f"parent_of_{dag}"]
 
 
+#: the beginning of the id of a run of a week up to its tick -> days from its date to the end of what it loads
+WAYS_OF_FIXED = {"scheduled__": 7, "api-dated": 0, "cli-ahead": None, "operator-undated": 0}
+
+
+def ways_of_fixed(dag="fixed"):
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    yield ["dags", "trigger", dag, "--run-id", "cli-ahead", "--logical-date", tomorrow.isoformat()]
+    yield {"dag_id": dag, "dag_run_id": "api-dated", "logical_date": "2026-01-16T05:31:00Z"}
+    yield ["dags", "test", f"parent_of_{dag}"]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The runs, and when they were made."""
@@ -60,6 +71,7 @@ def made(tmp_path_factory):
         "AIRFLOW__API_AUTH__JWT_ISSUER": "test",  # 3.0 makes no token without one
     }
     ways = [way for dag in DAGS for way in ways_of(dag)]
+    ways += ways_of_fixed()
     ways.append(["scheduler", "--num-runs", "2", "--skip-serve-logs"])
     command = [sys.executable, str(HERE / "airflow_program.py"), "runs", json.dumps(ways)]
     before = datetime.now(UTC)
@@ -69,15 +81,33 @@ def made(tmp_path_factory):
     return SimpleNamespace(**made, before=before, after=datetime.now(UTC))
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("dag", DAGS)
-def test_a_run_loads_the_day_it_is_for_or_is_refused(made, dag, way):
-    """Never another day than the one that was asked for."""
+def context_of(made, dag, way):
+    """The context of the one run that was made so."""
     found = [run for run in made.runs if (run["dag_id"], run["run_id"][: len(way)]) == (dag, way)]
     assert len(found) == 1, made.said
     run = {name: None if value == "None" else value for name, value in found[0].items()}
     bounds = {name: datetime.fromisoformat(run[name]) for name in TIMES if run[name]}
-    context = {"dag_run": SimpleNamespace(**run), **bounds}
+    return {"dag_run": SimpleNamespace(**run), **bounds}
+
+
+@pytest.mark.parametrize("way", WAYS_OF_FIXED)
+def test_a_run_of_an_interval_of_fixed_length_loads_its_own_or_is_refused(made, way):
+    """Without a grain too: of a run by hand it ends at the date, or at the call that has none."""
+    context, days = context_of(made, "fixed", way), WAYS_OF_FIXED[way]
+    if days is None:
+        with pytest.raises(IntervalError, match="do not belong together"):
+            resolve_plan(context)
+        return
+    (interval,) = resolve_plan(context).intervals
+    assert interval.end - interval.start == 7 * DAY_MS
+    assert interval.end - ms(context["logical_date"]) == pytest.approx(days * DAY_MS, abs=60_000)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dag", DAGS)
+def test_a_run_loads_the_day_it_is_for_or_is_refused(made, dag, way):
+    """Never another day than the one that was asked for."""
+    context = context_of(made, dag, way)
     expected = WAYS[way][DAGS.index(dag)]
 
     if " " in expected and expected != LAST:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
 try:
-    from airflow.sdk import CronDataIntervalTimetable
+    from airflow.sdk import CronDataIntervalTimetable, CronTriggerTimetable
 except ImportError:  # before Airflow 3.2
     from airflow.timetables.interval import CronDataIntervalTimetable
+    from airflow.timetables.trigger import CronTriggerTimetable
 
-SCHEDULES = {"interval": CronDataIntervalTimetable("0 0 * * *", timezone="UTC"), "bare": "@daily"}
+SCHEDULES = {
+    "interval": CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    "bare": "@daily",
+    "fixed": CronTriggerTimetable("0 0 * * *", timezone="UTC", interval=timedelta(days=7)),
+}
 
 for name, schedule in SCHEDULES.items():
     usual = {"start_date": datetime(2025, 1, 1), "catchup": False, "is_paused_upon_creation": False}  # noqa: DTZ001 - as users write it
