@@ -302,26 +302,24 @@ class _Window:
 
         Each is one moment of its half, so neither has to come before the other.
         """
-        size, older = len(read.ends[1][0]), read.older
+        size, older = max(len(read.ends[1][0]), 1), read.older
         if not (_is_likely_cap(found) and 0 < older < found and self._is_old()):
             return False
         half, newer_half = _halves(*self.bounds)
         last = -(-older // size)
-        newer, oldest = self._look([(newer_half, 1), (half, last)], sink)
-        expected = (found - older, min(size, found - older), older, older - (last - 1) * size)
+        (newest, newer), (oldest, total) = self._look([(newer_half, 1), (half, last)], sink)
+        tail = frozenset[bytes]().union(*(lines for number, (lines, _) in read.ends.items() if number > read.last - 2))
         return (
-            (newer[1], len(newer[0]), oldest[1], len(oldest[0])) == expected
-            and newer[0] <= read.ends[1][0]
-            and oldest[0]
-            <= frozenset().union(*(seen[0] for number, seen in read.ends.items() if number > read.last - 2))
+            (newer, total) == (found - older, older)
+            and (len(newest), len(oldest)) == (min(size, found - older), older - (last - 1) * size)
+            and newest <= read.ends[1][0]
+            and oldest <= tail
         )
 
     def _is_at_rest(self, read: _Pages, sink: Sink) -> bool:
         """Tell whether rows of that age move no more, and the first and the last page are still the same."""
-        numbers = (1, read.last)
-        return self._is_old() and self._look([(self.bounds, number) for number in numbers], sink) == [
-            read.ends.get(number) for number in numbers
-        ]
+        asks = [(self.bounds, number) for number in (1, read.last)]
+        return self._is_old() and self._look(asks, sink) == [read.ends.get(number) for _, number in asks]
 
     def _is_old(self) -> bool:
         return self.bounds[1] <= self.reader.now() * 1000 - DAY_MS

@@ -92,15 +92,21 @@ async def _open_transport(settings: Settings) -> AsyncGenerator[Transport, None]
 
 
 async def fetch_settings(conn_id: str) -> Settings:
-    """Fetch and check a connection; what may block, such as reading a key file, runs in a thread.
+    """Fetch and check a connection, once for all that ask for it at the same time.
 
     :raises BinanceConfigError: for a connection that is missing or cannot be used
     """
     try:
-        return await asyncio.to_thread(open_settings, await _fetch(conn_id))
+        async with aclosing(shared(("settings", conn_id), lambda: _open_settings(conn_id))) as settings:
+            return await anext(settings)
     except (BinanceConfigError, asyncio.CancelledError) as error:
         refusal = bare(error)  # the frames of the thread hold the connection
     raise refusal
+
+
+async def _open_settings(conn_id: str) -> AsyncGenerator[Settings, None]:
+    yield await asyncio.to_thread(open_settings, await _fetch(conn_id))  # which may block, to read a key file
+    await asyncio.get_running_loop().create_future()  # until it is closed
 
 
 def _prepare(settings: Settings) -> Callable[[], Transport]:

@@ -25,6 +25,7 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceTransientError,
 )
 from airflow_provider_binance_margin.exchange.paging import Span
+from airflow_provider_binance_margin.exchange.rate_limiter import Limit
 from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.lake.spool import Spool
 
@@ -454,9 +455,10 @@ def test_a_connection_test_does_not_wait_behind_others(hook, sandbox, monkeypatc
     """Where all places are taken, and stay so, it says so."""
     monkeypatch.setattr("airflow_provider_binance_margin.hooks.base._TEST_TIMEOUT", 0.3)
     asked = hook()
+    limit = Limit.of("/sapi/v1/account/apiRestrictions", "IP", "")
     with ExitStack() as places:
         for _ in range(4):
-            places.enter_context(asked.host.in_flight.place("/sapi/v1/account/apiRestrictions", 1, 4))
+            places.enter_context(asked.host.in_flight.place(limit, 1, 4))
         works, told = asked.test_connection()
 
     assert (works, sandbox.requests) == (False, [])

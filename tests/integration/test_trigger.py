@@ -23,6 +23,7 @@ from versions import import_string
 
 from airflow_provider_binance_margin.exchange import credentials, private_key
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.triggers import client, shared_stream
 from airflow_provider_binance_margin.triggers.client import fetch_settings
@@ -333,8 +334,6 @@ def test_a_missing_connection_is_told_in_words(monkeypatch):
     """An id that names no connection is an error with its cure, not a stack trace."""
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-    from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
-
     def none(conn_id):
         raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
 
@@ -350,13 +349,50 @@ def test_a_missing_connection_is_told_in_words(monkeypatch):
         asyncio.run(fetch_settings("nobody"))
 
 
+def test_a_connection_is_looked_up_once_for_all_that_start_together(sandbox, make, monkeypatch):
+    """Whatever each of them asks; who comes later looks it up again. A fault is each one's own."""
+    looked_up = []
+
+    async def look_up(conn_id):
+        looked_up.append(conn_id)
+        await asyncio.sleep(0.01)
+        if conn_id == "nobody":
+            raise BinanceConfigError("there is no such connection")
+        return await fetch(conn_id)
+
+    fetch = client._fetch
+    monkeypatch.setattr(client, "_fetch", look_up)
+
+    async def start(*conn_ids):
+        return await asyncio.gather(*map(fetch_settings, conn_ids), return_exceptions=True)
+
+    async def scene():
+        one, other, none, again_none = await start("binance_default", "binance_default", "nobody", "nobody")
+        (later,) = await start("binance_default")
+        cancelled = [asyncio.create_task(fetch_settings("binance_default")) for _ in range(2)]
+        await asyncio.sleep(0)
+        cancelled[0].cancel()
+        return one is other, later == one, str(none) == str(again_none), await cancelled[1] == one
+
+    sandbox.add(n=1)
+    assert asyncio.run(first(make())) is not None
+    assert (looked_up.pop(), looked_up) == ("binance_default", [])
+    assert asyncio.run(scene()) == (True, True, True, True)
+    assert looked_up == ["binance_default", "nobody", "binance_default", "binance_default"]
+    assert shared_stream._streams == {}
+
+
 # -- triggers that ask the same ----------------------------------------------------------------------------------------
 
 
 async def joined(number):
     """Wait until so many share one poll."""
+
+    def polls():
+        return [stream.users for (_, key), stream in shared_stream._streams.items() if key[0] != "settings"]
+
     async with asyncio.timeout(60):
-        while not any(stream.users == number for stream in shared_stream._streams.values()):  # noqa: ASYNC110
+        while number not in polls():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

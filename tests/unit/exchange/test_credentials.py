@@ -14,6 +14,7 @@ from functools import cache
 from urllib.parse import unquote
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -31,7 +32,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange import credentials, private_key
 from airflow_provider_binance_margin.exchange.credentials import key_text, load_credentials
-from airflow_provider_binance_margin.exchange.errors import BinanceCredentialError
+from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
 from airflow_provider_binance_margin.exchange.private_key import load_block
 
 DOCS_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -533,6 +534,17 @@ def test_a_key_is_decrypted_where_no_process_can_be_made(monkeypatch, executable
         load_credentials(api_key, private_key=pem("Ed25519", "PKCS8", PASSPHRASE), passphrase="another")
 
 
+def test_a_key_that_takes_too_long_to_decrypt_is_refused(monkeypatch):
+    """With the cure; it is not decrypted in this process instead, where all would stand still for as long."""
+
+    def endless(arguments, *, timeout, **_):
+        raise subprocess.TimeoutExpired(arguments, timeout)
+
+    monkeypatch.setattr(subprocess, "run", endless)
+    with pytest.raises(BinanceConfigError, match=r"takes more than 120 s to decrypt.*fewer rounds"):
+        load_credentials("slow", private_key=SLOW_TO_OPEN, passphrase=ITS_PASSPHRASE)
+
+
 def test_no_secret_is_an_argument_or_in_the_environment_of_the_process(monkeypatch):
     """Others on the machine may list both."""
     run, calls = subprocess.run, []
@@ -567,6 +579,16 @@ def test_a_child_of_a_process_that_was_opening_a_key_opens_its_own():
             os.kill(child, 9)
             os.waitpid(child, 0)
     assert ended == (child, 0)
+
+
+def test_an_older_cryptographys_words_for_a_missing_passphrase_are_understood(monkeypatch):
+    """It raises a ValueError for OpenSSH's form, where newer ones raise a TypeError as for all others."""
+
+    def load(data, password):
+        raise ValueError("Key is password-protected.")
+
+    monkeypatch.setattr(serialization, "load_ssh_private_key", load)
+    assert "is encrypted" in refusal(DOCS_KEY, private_key=OPENSSH_LOCKED)
 
 
 def test_an_encrypted_openssh_key_needs_bcrypt_and_says_so():

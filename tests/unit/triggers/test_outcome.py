@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,7 +28,8 @@ ODD = {
 
 
 def outcome(line):
-    return outcome_of(Count(1, Record(1, (), line), 2, closed=False), 0, 1, "c", None)
+    task = SimpleNamespace(min_records=1, dataset="force_liquidation", isolated_symbol=None, binance_conn_id="c")
+    return outcome_of(Count(1, Record(1, (), line), 2, closed=False), 0, task)
 
 
 @pytest.mark.parametrize(("literal", "expected"), ODD.values(), ids=ODD)
@@ -48,13 +50,14 @@ def test_a_row_too_deep_to_read_is_told_as_text():
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"binance_conn_id": "one", "isolated_symbol": "BTCUSDT"}, "one, BTCUSDT: ["),
-        ({"binance_conn_id": "one", "isolated_symbol": None}, "one: ["),
+        ({"dataset": "interest", "binance_conn_id": "one", "isolated_symbol": "BTCUSDT"}, "interest, BTCUSDT, one"),
+        ({"dataset": "interest", "binance_conn_id": "one", "isolated_symbol": None}, "interest, one"),
+        ({"binance_conn_id": "one", "isolated_symbol": None}, "one"),
     ],
-    ids=["pair", "account"],
+    ids=["pair", "account", "of an earlier version"],
 )
 def test_the_log_names_what_was_asked(asked, words):
-    """Connection and pair stand before the window."""
+    """The answer first, then the window, then dataset, pair and connection."""
     told = describe({"status": "found", "total": 1, "start": "a", "end": "b", **asked}, 1)
 
-    assert f"{words}a, b) has 1 of 1 records." == told
+    assert f"1 of 1 records in [a, b) ({words})." == told
