@@ -25,6 +25,7 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceTransientError,
 )
 from airflow_provider_binance_margin.exchange.paging import Span
+from airflow_provider_binance_margin.exchange.rate_limiter import Limit
 from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.lake.spool import Spool
 
@@ -446,7 +447,7 @@ def test_a_closed_hook_ends_what_waits_for_a_place(hook, serve):
     for thread in threads:
         thread.join(20)
 
-    assert told[:8] == [(False, "the hook was closed while a call was waiting")] * 8
+    assert told[:8] == [(False, "connection 'binance_default': the hook was closed while a call was waiting")] * 8
     assert len(sent) == 4
 
 
@@ -456,7 +457,9 @@ def test_a_connection_test_does_not_wait_behind_others(hook, sandbox, monkeypatc
     asked = hook()
     with ExitStack() as places:
         for _ in range(4):
-            places.enter_context(asked.host.in_flight.place("/sapi/v1/account/apiRestrictions", 1, 4))
+            places.enter_context(
+                asked.host.in_flight.place(Limit.of("/sapi/v1/account/apiRestrictions", "IP", ""), 1, 4)
+            )
         works, told = asked.test_connection()
 
     assert (works, sandbox.requests) == (False, [])

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceError
 from airflow_provider_binance_margin.exchange.host import Host
+from airflow_provider_binance_margin.exchange.rate_limiter import Limit
 from airflow_provider_binance_margin.hooks import hosts, redaction
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.hooks.hosts import shared_host
@@ -87,7 +88,7 @@ def test_a_child_does_not_wait_for_a_lock_of_its_parent(lock):
         try:
             next(shared_host("https://exchange.test:443").acquire(1, 60.0))
         except BinanceBannedError as error:
-            with host.in_flight.place("/p", 1, 1) as turn:
+            with host.in_flight.place(Limit.of("/p", "IP", ""), 1, 1) as turn:
                 host.record_throttle(429, "1", banned_until_ms=None)
                 return f"{turn.done()} {500 < error.retry_after <= 600}"
 
@@ -158,10 +159,13 @@ def test_a_child_masks_what_its_parent_was_about_to_mask(monkeypatch):
 def test_a_child_does_not_wait_for_requests_of_its_parent():
     """What is in flight at the fork is the parent's, and what waits there too; both go on where they are."""
     host = Host("https://exchange.test", time)
-    with host.in_flight.place("/p", 1, 1) as own, host.in_flight.place("/p", 1, 1) as queued:
+    with (
+        host.in_flight.place(Limit.of("/p", "IP", ""), 1, 1) as own,
+        host.in_flight.place(Limit.of("/p", "IP", ""), 1, 1) as queued,
+    ):
 
         def act():
-            with host.in_flight.place("/p", 1, 1) as turn:
+            with host.in_flight.place(Limit.of("/p", "IP", ""), 1, 1) as turn:
                 return turn.done()
 
         assert in_child(act) == "True"
