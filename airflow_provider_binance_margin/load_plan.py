@@ -35,6 +35,7 @@ _EXPIRING_MS = 14 * 24 * 3_600_000
 #: seconds by which an end may lie ahead of the exchange's clock
 _AHEAD = 300.0
 _SHORTEST_DAY_MS = 23 * 3_600_000
+_MINUTE_MS = 60_000
 
 CURE = (
     "Schedule the DAG with CronDataIntervalTimetable (or a partition timetable), pass grain= so that the last whole "
@@ -227,7 +228,8 @@ def _check_logical_date(context: Mapping[str, Any], plan: LoadPlan) -> None:
 
     A run's logical date is where its interval starts (scheduled runs and backfills), lies in it, or is followed back to
     the last interval that had ended by then (the API, `airflow dags test`). But the command line and
-    TriggerDagRunOperator date a run as told, and infer its interval from the time at which they are called.
+    TriggerDagRunOperator date a run as told, and infer its interval from the time at which they are called. Timetables
+    of a fixed length (CronTriggerTimetable with an interval, timedelta) then end it at the very call, at no tick.
     """
     date, called = parse(_of_run(context, "logical_date")), parse(_of_run(context, "run_after"))
     if date is None:
@@ -235,7 +237,9 @@ def _check_logical_date(context: Mapping[str, Any], plan: LoadPlan) -> None:
     (interval,) = plan.intervals
     # of a date ahead of its own call: one that the next interval would belong to
     latest = 2 * interval.end - interval.start if called and interval.end < ms(called) < ms(date) else None
-    if ms(date) < interval.start or (latest is not None and ms(date) >= latest):
+    is_of_call = called is not None and interval.end == ms(called) and interval.end % _MINUTE_MS
+    is_elsewhere = ms(date) != interval.start and abs(ms(date) - interval.end) > _MINUTE_MS
+    if ms(date) < interval.start or (latest is not None and ms(date) >= latest) or (is_of_call and is_elsewhere):
         day = iso(ms(date))[:10]
         raise IntervalError(
             f"the run's logical date {iso(ms(date))} and its interval {interval} from {plan.source} do not belong "

@@ -38,6 +38,7 @@ ATTEMPTS = 5
 LONGEST_WAIT = 60.0
 _SLOW_RETRY = 30.0
 _TIME_PATH = "/api/v3/time"
+_CACHED_TIME = ErrorInfo(ErrorAction.RETRY, "the exchange's time came from a cache: no proxy may keep its answers")
 _LONGEST_ERROR = 65_536
 #: no code of the exchange is 0 or a status
 _HTTP_STATUSES = 600
@@ -84,7 +85,12 @@ class Caller(Generic[T]):
             outcome = yield from self._ask(lambda: self._signed(params), self.path, self.kind, self.weight, self.decode)
             if not isinstance(outcome, _Refusal):
                 return outcome
-            if outcome.info.action is ErrorAction.RESYNC:
+            if outcome.info.action is ErrorAction.RESYNC and outcome.asked > self.longest_wait:
+                self.host.server_clock.doubt()
+            elif outcome.info.action is ErrorAction.RESYNC:
+                if outcome.asked:
+                    yield Wait(outcome.asked, outcome.info.text)
+                    outcome = replace(outcome, asked=0.0)
                 if not resynced or attempt < self.attempts:
                     measured = yield from self._measure()
                 if not resynced and not isinstance(measured, _Refusal):
@@ -108,7 +114,7 @@ class Caller(Generic[T]):
         def ask() -> Request:
             nonlocal before
             before = self.host.clock.time()
-            return Request(self.host.base_url + _TIME_PATH)
+            return Request(self.host.base_url + _TIME_PATH, {"Cache-Control": "no-cache"})
 
         outcome = yield from self._ask(ask, _TIME_PATH, "IP", 1, _server_time)
         if isinstance(outcome, _Refusal):
@@ -141,13 +147,16 @@ class Caller(Generic[T]):
     def _judge(self, reply: Reply, path: str, kind: LimitKind, decode: Callable[[bytes], A]) -> A | _Refusal:
         """The answer, or a refusal with what it asks for; the host takes note of what either says."""
         status = reply.status
+        if status == 200 and path == _TIME_PATH and reply.is_cached:  # noqa: PLR2004
+            return _Refusal(_CACHED_TIME, status=status)
         if status == 200:  # noqa: PLR2004
             try:
                 answer = decode(reply.body)
             except (ValueError, RecursionError):
                 pass
             else:
-                self.host.record_response(status, reply.header, path, account=self._account)
+                if not reply.is_cached:
+                    self.host.record_response(status, reply.header, path, account=self._account)
                 return answer
         self.host.record_response(status, reply.header, path, account=self._account, accepted=False)
         if status is None:

@@ -4,7 +4,8 @@ A window with fewer rows than the limit is whole in one answer, which must come 
 ``fromId`` is the greatest id seen, itself, since ``id > fromId`` is documented and ``>=`` was seen; a row that comes
 again is taken once. The oldest page comes first, newest first inside. The rows read are confirmed by the window's
 newest rows. Where anything disagrees (ids that are not in the order of time, an id that comes twice, an ignored
-cursor), the window is halved until each answer is shorter than the limit, which assumes nothing about order.
+cursor), the window is halved until each answer is shorter than the limit, which assumes nothing about order. A page of
+as many rows as a server's own limit might let through is taken for a full one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteErr
 from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Bounds, Fetch, Reader, Reading, Sink
 
 _SECOND_MS = 1_000
+#: Servers' limits of a list are multiples of this.
+_CAP_STEP = 50
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Ledger:
         """
         sink.start_window()
         newest, requests = self.fetch(start, end, None).records, 1
-        while len(newest) < self.limit:  # nothing states how many there are: two answers must be alike
+        while len(newest) < self._limit_of(newest):  # nothing states how many there are: two answers must be alike
             again, requests = self.fetch(start, end, None).records, requests + 1
             if _lines(again) == _lines(newest):
                 sink.add(newest)
@@ -51,11 +54,12 @@ class Ledger:
                     f"the window [{start}, {end}) ms was answered {requests} times and never twice alike: try later"
                 )
             newest = again
-        run = self._run(start, end, sink)
+        limit = self._limit_of(newest)
+        run = self._run(start, end, limit, sink)
         requests += run.pages
 
         def is_confirmed(newest: Sequence[Record]) -> bool:
-            return len(newest) >= self.limit and run.ends_with(newest)
+            return len(newest) >= limit and run.ends_with(newest)
 
         agrees = run.agrees and is_confirmed(newest)
         if run.agrees and not agrees:  # rows may have entered since
@@ -64,7 +68,7 @@ class Ledger:
         if agrees and not sink.conflicts():
             return self._reading(sink, requests, (start, end), lambda page: is_confirmed(page.records))
         sink.restart_window()
-        middle = middle_of(start, end, self.limit)
+        middle = middle_of(start, end, limit)
         return (
             Reading(requests=requests, proof="exhausted")
             + self.read(start, middle, sink)
@@ -76,13 +80,17 @@ class Ledger:
         records, rows = sink.distinct(), sink.distinct() + sink.conflicts()
         return Reading(records, rows, records, requests, proof="exhausted", looks=(((bounds, None), is_unchanged),))
 
-    def _run(self, start: int, end: int, sink: Sink) -> _CursorRun:
+    def _limit_of(self, page: Sequence[Record]) -> int:
+        """The most rows of one page, which a full one shows to be lower than what is asked for."""
+        return len(page) if page and len(page) % _CAP_STEP == 0 else self.limit
+
+    def _run(self, start: int, end: int, limit: int, sink: Sink) -> _CursorRun:
         """Read a window by cursor, as long as its pages agree with each other."""
         run = _CursorRun()
         while run.agrees and run.pages < MOST_PAGES:
             page = self.fetch(start, end, run.greatest).records
             sink.add(run.take(page))
-            if len(page) < self.limit:
+            if len(page) < limit:
                 break
         return run
 
@@ -91,11 +99,9 @@ class Ledger:
 class LedgerReader(Reader):
     """Reader of intervals of a ledger.
 
-    :param limit: the most rows of one page
     :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
     """
 
-    limit: int
     make_sink: Callable[[], AbstractContextManager[Sink]]
 
     def read_window(self, start: int, end: int, sink: Sink) -> Reading:

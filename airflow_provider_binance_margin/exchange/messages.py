@@ -56,6 +56,11 @@ class Reply:
         """A header by its name, in whatever case; one that was sent several times is a list with commas."""
         return ", ".join(value for key, value in self.headers.items() if key.lower() == name) or None
 
+    @property
+    def is_cached(self) -> bool:
+        """True when a cache states that it has kept the answer: what it tells of the time has passed."""
+        return self.header("age") not in (None, "0")
+
 
 Call: TypeAlias = Generator[Request | Wait, Reply | None, T]
 

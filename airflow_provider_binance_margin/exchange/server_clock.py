@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -43,8 +44,12 @@ class ServerClock:
         """True when the offset in use was measured too long ago to trust."""
         return self._offset_set_at is not None and self._clock.monotonic() - self._offset_set_at > _OFFSET_AGE
 
+    def doubt(self) -> None:
+        """Have the offset measured anew before the next signature."""
+        self._offset_set_at = -math.inf
+
     def record_date(self, date: str | None) -> None:
-        """Take over the ``Date`` of a success."""
+        """Take over the ``Date`` of a success that no cache has kept."""
         if (seconds := http_date(date)) is not None:
             self._date = (seconds, self._clock.monotonic())
 
@@ -52,7 +57,7 @@ class ServerClock:
         """The exchange's time in seconds since 1970, never ahead of the truth: THE clock by which a window has settled.
 
         It is set by the ``Date`` of the exchange's own successes and by the ``serverTime`` it is asked for; errors,
-        redirects and what else a box in between may answer never set it.
+        redirects, what a cache has kept and what else a box in between may answer never set it.
 
         :param at: the instant meant, by our monotonic clock; now if not given
         :return: None before the first success

@@ -23,7 +23,7 @@ from airflow_provider_binance_margin.exchange.messages import Call, Reply, Reque
 from airflow_provider_binance_margin.failures import name_connection, naming_connection
 from airflow_provider_binance_margin.hooks.diagnosis import diagnose
 from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
-from airflow_provider_binance_margin.metrics import tell_reply
+from airflow_provider_binance_margin.metrics import send_reply_metrics
 
 if TYPE_CHECKING:
     import requests
@@ -188,7 +188,7 @@ class BinanceBaseHook(BaseHook):
         if self._closed.done():
             raise BinanceTransientError("the hook is closed")
         reply = send(self._session, request, timeout)
-        tell_reply(self.binance_conn_id, request.url, reply)
+        send_reply_metrics(self.binance_conn_id, request.url, reply)
         return reply
 
 

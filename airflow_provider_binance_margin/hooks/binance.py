@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -57,8 +57,8 @@ class BinanceHook(BinanceBaseHook):
     def force_liquidation_page(
         self,
         *,
-        start_time: datetime | int | None = None,
-        end_time: datetime | int | None = None,
+        start_time: date | int | None = None,
+        end_time: date | int | None = None,
         isolated_symbol: str | None = None,
         current: int = 1,
         size: int = 100,
@@ -66,7 +66,7 @@ class BinanceHook(BinanceBaseHook):
     ) -> dict[str, Any]:
         """Fetch one page of ``GET /sapi/v1/margin/forceLiquidationRec``, newest first.
 
-        The parameters are the endpoint's; times (both inclusive) are datetimes or ms since 1970.
+        The parameters are the endpoint's; times (both inclusive) are datetimes, dates or ms since 1970.
 
         :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them
         """
@@ -82,8 +82,8 @@ class BinanceHook(BinanceBaseHook):
 
     def force_liquidations(
         self,
-        start: datetime | str,
-        end: datetime | str,
+        start: date | str,
+        end: date | str,
         *,
         isolated_symbol: str | None = None,
         settle: timedelta | float = SETTLE,
@@ -106,21 +106,21 @@ class BinanceHook(BinanceBaseHook):
         """Fetch one page of a dataset.
 
         :param dataset: one of `exchange.datasets.DATASETS`
-        :param params: the endpoint's own parameters, such as ``startTime`` (a datetime or ms since 1970),
+        :param params: the endpoint's own parameters, such as ``startTime`` (a datetime, a date or ms since 1970),
             ``isolatedSymbol``, ``current`` and ``size``, or ``limit`` and ``fromId``; None is not sent
         :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them; ``total`` is None where the endpoint
             states none
         """
         known = dataset_of(dataset)
-        sent = {name: _ms(value) if isinstance(value, datetime) else value for name, value in params.items()}
+        sent = {name: _ms(value) if isinstance(value, date) else value for name, value in params.items()}
         page = self._page(known, {**sent, **known.params})
         return {"rows": [_row(record.line) for record in page.records], "total": page.total}
 
     def records(
         self,
         dataset: str,
-        start: datetime | str,
-        end: datetime | str,
+        start: date | str,
+        end: date | str,
         *,
         isolated_symbol: str | None = None,
         filters: Mapping[str, str] | None = None,
@@ -131,7 +131,7 @@ class BinanceHook(BinanceBaseHook):
         An interval that has ended but not settled is waited for, by the exchange's clock.
 
         :param dataset: one of `exchange.datasets.DATASETS`
-        :param start: start of the interval; a datetime or ISO 8601 text, UTC without a zone
+        :param start: start of the interval; a datetime, a date or ISO 8601 text, UTC without a zone
         :param end: end of the interval, exclusive
         :param isolated_symbol: the pair of an isolated account
         :param filters: the endpoint's own further filters, such as ``{"asset": "BTC"}``
@@ -229,15 +229,15 @@ class BinanceHook(BinanceBaseHook):
         :param size: rows on a page that has a total; the endpoint's maximum by default
         """
         scope = scope_of(dataset, isolated_symbol, filters)
-        size = dataset.max_size if dataset.is_ledger else size
+        limit = dataset.max_size if dataset.is_ledger else size or dataset.max_size
 
         def fetch(start: int, end: int, at: int | None) -> Page:
-            return self._page(dataset, dataset.request(scope, start, end, size=size, at=at))
+            return self._page(dataset, dataset.request(scope, start, end, size=limit, at=at))
 
-        common = (fetch, span, require_total, fetch_pages, self.exchange_time)
+        common = (fetch, span, require_total, fetch_pages, self.exchange_time, limit)
         if dataset.is_ledger:
             make_sink = partial(Spool, len(dataset.record_key))
-            return LedgerReader(*common, limit=dataset.max_size, make_sink=make_sink)
+            return LedgerReader(*common, make_sink=make_sink)
         return Reader(*common)
 
     def _page(self, dataset: Dataset, params: Mapping[str, Any]) -> Page:
@@ -249,7 +249,7 @@ class BinanceHook(BinanceBaseHook):
         return self._drive(counter.poll())
 
 
-def _ms(when: datetime) -> int | None:
+def _ms(when: date | None) -> int | None:
     known = parse(when)  # a naive one is UTC
     return None if known is None else ms(known)
 

@@ -79,8 +79,8 @@ def parse(value: Any) -> datetime | None:
     if not isinstance(when, datetime):
         kind = "" if isinstance(value, str) else f" ({type(value).__name__})"
         raise IntervalError(
-            f"{str(value)[:60]!r}{kind} is not a point in time: give a datetime or ISO 8601 text such "
-            "as 2026-01-15T00:00:00Z"
+            f"{str(value)[:60]!r}{kind} is not a point in time: give a datetime, a date or ISO 8601 text "
+            "such as 2026-01-15T00:00:00Z"
         )
     return believable(when if when.tzinfo else when.replace(tzinfo=UTC))
 

@@ -55,7 +55,7 @@ class BaseLakeOperator(BaseOperator):
     :param s3_key: the key, or a full ``s3://`` URL. ``{start}``, ``{end}`` (each may have a strftime format),
         ``{scope}``, ``{account}`` and ``{dataset}`` are filled; the suffix is the format: ``.jsonl``, ``.jsonl.gz``,
         ``.csv``, ``.csv.gz`` or ``.parquet`` (templated)
-    :param start: explicit start of the interval, inclusive: datetime or ISO 8601, UTC if no zone is named (templated)
+    :param start: explicit start of the interval, inclusive: datetime, date or ISO 8601, UTC without a zone (templated)
     :param end: explicit end, exclusive (templated)
     :param grain: the length of one object, in UTC: ``"hour"``, ``"day"`` or ``"month"``; None for one object per run
     :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT``, or a list of pairs in which None

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_binance_margin.coverage import CoverageLink, record
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
 from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
-from airflow_provider_binance_margin.metrics import tell_verdicts
+from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.series import concerns_one_series
@@ -34,13 +34,9 @@ _MOST_REJECTED = 10
 class MarginHistoryAuditOperator(LakeOperator):
     """Walk a range of intervals and hold what the lake's objects state against the exchange's totals.
 
-    Each interval costs one look at its object and one request of one row (several where it is longer than `max_span`).
-    The result counts and lists (at most 100 of each) what is ``missing``, ``short`` of records, ``corrupt`` (of another
-    size than it states, or, with `verify_content`, of other bytes) or
-    ``foreign``; ``long`` objects hold more than the exchange states today, which is normal past the exchange's memory;
-    a ``claim`` was loaded as one, or is empty and was fetched long after its interval's end: the exchange may have
-    forgotten; ``unfinished`` objects hold rows in a state that may still change. Where no total is stated, the
-    rows are read and counted. ``gaps`` are the intervals to load again, for
+    Each interval costs one look at its object and one request of one row (several where it is longer than `max_span`);
+    where no total is stated, the rows are read and counted. The result counts and lists (at most 100 of each) the
+    verdicts, which `lake.audit.Verdict` explains. ``gaps`` are the intervals to load again, for
     ``MarginHistoryToS3Operator.partial(...).expand_kwargs(...)``. ``expiring`` names the first of them that the
     exchange forgets within two weeks, and when.
 
@@ -85,7 +81,8 @@ class MarginHistoryAuditOperator(LakeOperator):
         if self._audited is not None:
             place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
             record(context, self, self._audited, place)
-            tell_verdicts(self._audited.verdicts)
+            for subject, verdict, number in self._audited.counts():
+                send_metric("gauge", f"audit.{verdict}", number, subject)
         if "rejected" in result:
             raise AirflowFailException(
                 f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "

@@ -28,9 +28,9 @@ from airflow_provider_binance_margin.lake.coverage import (
     began_ms,
     date_of,
     day_number,
-    decode,
     first_of,
     lay_loads,
+    letters_of,
     merge,
 )
 from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Interval, cut, iso, ms, parse, widen
@@ -153,7 +153,7 @@ def _values(session: Session, readable: set[str], only: Key | None = None) -> Va
             dataset, account, scope = (str(value[name]) for name in SUBJECT)
             key = Key(dataset, account, scope, int(value["year"]))
             began, _ = _last_audit(value)
-            decode(value)
+            letters_of(value)
             if only in (None, key):
                 found.append((began, key, value))
         except (CoverageError, KeyError, TypeError, ValueError) as error:

@@ -54,17 +54,10 @@ class MarginHistorySensor(BaseSensorOperator):
     `soft_fail` and `never_fail` too. Poke, reschedule and deferrable behave alike. Returns ``{"total", "newest",
     "start", "end", "dataset", "isolated_symbol", "binance_conn_id"}``: the exchange's total and the newest row.
 
-    :param dataset: the dataset's name, one of `exchange.datasets.DATASETS` (templated)
-    :param start: start of the window, inclusive: datetime or ISO 8601, UTC without a zone (templated)
-    :param end: end of the window, exclusive (templated)
-    :param grain: for runs with an interval of no length: watch the last whole hour, day or month
-    :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT`` (templated)
-    :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}`` (templated)
+    One sensor watches one dataset and scope. Beside the parameters that it has in common with `LakeOperator`:
+
     :param min_records: number of records to wait for
     :param on_empty: for a closed window with too few records: ``"skip"``, ``"fail"`` or ``"pass"``
-    :param settle: time after its end, by the exchange's clock, at which a window counts as closed; timedelta or seconds
-    :param max_span: the longest window per request, the dataset's own by default; timedelta or seconds
-    :param binance_conn_id: the connection to the exchange (templated)
     :param deferrable: wait in the triggerer; Airflow's ``[operators] default_deferrable`` by default
     """
 

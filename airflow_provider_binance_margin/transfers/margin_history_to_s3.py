@@ -13,7 +13,7 @@ from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, local_midnight, partition_key
-from airflow_provider_binance_margin.metrics import tell_lags
+from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 
@@ -123,6 +123,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         return result
 
     def _load(self, plan: LoadPlan, run: Run) -> dict[str, Any]:
+        from airflow_provider_binance_margin.lake.coverage import SUBJECT
         from airflow_provider_binance_margin.transfers.bounded_map import (
             OBJECTS_AT_ONCE,
             bounded_map,
@@ -158,7 +159,9 @@ class MarginHistoryToS3Operator(LakeOperator):
                     progress.add(loaded, task.identity)
             finally:
                 progress.log_objects()
-        tell_lags(progress.ends, hook.exchange_time())
+        now = hook.exchange_time()
+        for subject, end in progress.ends.items():
+            send_metric("gauge", "lag", now - end / 1000, dict(zip(SUBJECT, subject, strict=True)))
         result = progress.result()
         self.console_url = _object_url(store.endpoint, result["uri"]) if result["objects"] else ""
         progress.raise_refused()
@@ -182,9 +185,11 @@ class MarginHistoryToS3Operator(LakeOperator):
     # -- events and lineage -----------------------------------------------------------------------------------------
 
     def _tell_outlets(self, context: Context, result: Mapping[str, Any]) -> None:
-        """The summary, and, where asked for, one partition key per grain: of all grains, those of earlier tries too."""
+        """Summary and symbols; where asked for, one partition key per grain: of all, those of earlier tries too."""
         answer = {name: result[name] for name in ("records", "uri")}
         summary = answer | {name: value for name, value in result.items() if name != "keys"}
+        if self._progress and self._progress.symbols:
+            summary["symbols"] = self._progress.greatest_symbols()
         partitions: list[str] = []
         if self.emit_partitions and self.grain and self._plan and not is_partitioned(context):
             # in a partitioned run the timetable's own key stands

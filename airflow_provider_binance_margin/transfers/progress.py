@@ -12,8 +12,9 @@ from typing import Any
 
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
+from airflow_provider_binance_margin.lake.coverage import SUBJECT, Subject, subject_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
-from airflow_provider_binance_margin.metrics import tell_object
+from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.transfers.object_loader import MOST_INCOMPLETE, ObjectResult, Refusal
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ _MOST_KEYS = 100
 _MOST_REFUSED = 10
 #: objects that are remembered one by one; of more, only the sums are
 _MOST_NAMED = 1000
-#: symbols of a dataset in a result; of more, the sum
+#: symbols of a dataset that are told one by one
 _MOST_SYMBOLS = 50
 _SECONDS_BETWEEN_LOGS = 10.0
 
@@ -49,7 +50,7 @@ class Progress:
     incomplete: int = 0
     records_of: Counter[str] = field(default_factory=Counter)
     symbols: dict[str, Counter[str]] = field(default_factory=dict)
-    ends: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    ends: dict[Subject, int] = field(default_factory=dict)
     _lines: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
     _logged_at: float = field(default_factory=time.monotonic)
@@ -68,7 +69,7 @@ class Progress:
             if self.incomplete > MOST_INCOMPLETE and not self.has_several_series:
                 self.raise_refused()
         else:
-            subject = identity.dataset, identity.account, identity.scope
+            subject = subject_of(identity)
             self.ends[subject] = max(identity.interval.end, self.ends.get(subject, 0))
         if result.key is not None:
             self.objects += 1
@@ -79,8 +80,11 @@ class Progress:
             if len(self.named) < _MOST_NAMED:
                 self.named.append(result)
             if result.requests:
-                tell_object(identity, result.records)
-                self.symbols.setdefault(identity.dataset, Counter()).update(result.symbols)
+                tags = dict(zip(SUBJECT, subject_of(identity), strict=True))
+                send_metric("incr", "objects", 1, tags)
+                send_metric("incr", "records", result.records, tags)
+                if result.symbols:
+                    self.symbols.setdefault(identity.dataset, Counter()).update(result.symbols)
         if (now := time.monotonic()) - self._logged_at >= _SECONDS_BETWEEN_LOGS:
             self._logged_at = now
             self.log_objects()
@@ -125,16 +129,18 @@ class Progress:
             "requests": self.requests,
             "bytes": self.bytes,
             **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
-            "symbols": {dataset: _greatest(counts) for dataset, counts in self.symbols.items() if counts},
             "uri": f"s3://{self.bucket}/{place_of([result.key for result in self.named if result.key])}",
             "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
         }
 
-
-def _greatest(counts: Counter[str]) -> dict[str, int]:
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    rest = sum(number for _, number in ordered[_MOST_SYMBOLS:])
-    return dict(ordered[:_MOST_SYMBOLS]) | ({"other": rest} if rest else {})
+    def greatest_symbols(self) -> dict[str, dict[str, int]]:
+        """Rows written, by dataset and symbol: the fifty greatest, and of more ``other``."""
+        found = {}
+        for dataset, counts in self.symbols.items():
+            ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+            rest = sum(number for _, number in ordered[_MOST_SYMBOLS:])
+            found[dataset] = dict(ordered[:_MOST_SYMBOLS]) | ({"other": rest} if rest else {})
+        return found
 
 
 def place_of(keys: Sequence[str]) -> str:

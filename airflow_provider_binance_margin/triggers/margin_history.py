@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -146,13 +146,13 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
     :param isolated_symbol: the pair of one isolated margin account
     :param filters: the endpoint's own further filters, e.g. ``{"asset": "BTC"}``
     :param poll_interval: seconds between polls; triggers of the same connection, dataset and scope share one poll
-    :param since: at the first start, announce the records from then on: datetime or ISO 8601
+    :param since: at the first start, announce the records from then on: datetime, date or ISO 8601
     :param name: distinguishes triggers with the same options that watch for several assets
     :param max_span: seconds; the longest window per request, the dataset's own by default
     """
 
     poll_interval: float = 60.0
-    since: datetime | str | None = None
+    since: date | str | None = None
     name: str | None = None
     max_span: float | None = None
 

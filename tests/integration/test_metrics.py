@@ -115,4 +115,4 @@ def test_nothing_is_sent_and_nothing_fails_without_a_client(connect, s3, run_tas
         raise RuntimeError("no backend")
 
     monkeypatch.setattr(Stats, "incr", broken, raising=False)
-    metrics.tell_reply("c", "https://api/sapi/v1/x?signature=1", Reply(429))
+    metrics.send_reply_metrics("c", "https://api/sapi/v1/x?signature=1", Reply(429))

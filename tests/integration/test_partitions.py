@@ -44,6 +44,7 @@ def test_each_grain_is_a_partition(operator, run_task, sandbox, grain, interval,
     done = run_task(operator(grain=grain, outlets=[LAKE, OTHER], emit_partitions=True), interval=interval)
 
     summary = {name: value for name, value in done.result.items() if name != "keys"}
+    summary |= {"symbols": {"force_liquidation": {"BTCUSDT": 3}}}
     assert told(done) == {"liquidations": (keys, summary), "others": (keys, summary)}
 
 

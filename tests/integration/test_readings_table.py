@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+from airflow_provider_binance_margin.exchange import rate_limiter
 from airflow_provider_binance_margin.exchange.errors import BinanceError
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.lake.interval import IntervalError
@@ -24,6 +26,7 @@ from airflow_provider_binance_margin.transfers.margin_history_to_s3 import Margi
 HOUR = 3_600_000
 DAY = 24 * HOUR
 FOREVER = timedelta(days=10_000)
+LIMIT = 10**9  # weight a minute: nothing waits for the pace
 PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
 RIGHT, WRONG, WAITS, UNTOLD = "right", "WRONG", "waits", "cannot be told"
 WHO = ("hook", "operator", "audit", "sensor")
@@ -35,11 +38,13 @@ class Reading:
     """One reading of the exchange's page.
 
     :param name: as the table has it
-    :param settings: of the sandbox; a retention of "noon" ends at the day's
+    :param settings: of the sandbox; a retention of "noon" or "night" begins at the day's noon or at its end
     :param n: records of the day, evenly spread, the first and the last in its first and its last millisecond
     :param inner: all of them lie an hour and more from the day's bounds instead
     :param isolated: as many of an isolated pair are there too
     :param mixed: ids do not rise with time
+    :param crowded: all but the first and the last are of one millisecond
+    :param lost: records that are not read, and no others
     :param fault: what happens to the account, before each of the first requests in turn
     :param untold: those whom nothing tells that the exchange is another
     """
@@ -51,8 +56,13 @@ class Reading:
     inner: bool = False
     isolated: bool = False
     mixed: bool = False
+    crowded: bool = False
+    lost: int | None = None
     fault: Mapping[str, Any] | None = None
     untold: tuple[str, ...] = ()
+
+
+EDGE = {"untold": WHO[:3], "lost": 1}
 
 
 def readings(dataset, *listed, **common):
@@ -67,16 +77,16 @@ SWAPS = (
 PAGED = readings(
     "force_liquidation",
     ("as documented", {}, {}),
-    ("`startTime` excludes", {"start_exclusive": True}, {"untold": WHO[:3]}),
-    ("`endTime` excludes", {"end_exclusive": True}, {"untold": WHO[:3]}),
-    ("bounds are whole seconds", {"window_grain_ms": 1000}, {"untold": WHO[:3]}),
+    ("`startTime` excludes", {"start_exclusive": True}, EDGE),
+    ("`endTime` excludes", {"end_exclusive": True}, EDGE),
+    ("bounds are whole seconds", {"window_grain_ms": 1000}, EDGE),
     ("bounds are times of creation", {"created_lag_ms": HOUR // 2}, {"inner": True}),
     ("a longest window of 5 hours", {"max_span_ms": 5 * HOUR}, {}),
     ("totals end at 1,000", {"total_cap": 1000}, {"n": 1500}),
     ("lists end at 1,000", {"list_cap": 1000}, {"n": 1500}),
     ("totals and lists end at 1,000", {"total_cap": 1000, "list_cap": 1000}, {"n": 1500}),
     ("totals and lists end at 200", {"total_cap": 200, "list_cap": 200}, {"untold": READERS}),
-    ("totals count a page", {"total_of": "page"}, {"untold": READERS}),
+    ("totals count a page", {"total_of": "page"}, {}),
     ("totals count the account's records", {"total_of": "account"}, {"untold": ("sensor",)}),
     ("pages hold 7 rows at most", {"size_cap": 7}, {}),
     ("pages hold 10 rows, whatever `size` is", {"size_fixed": 10}, {}),
@@ -85,10 +95,36 @@ PAGED = readings(
     ("oldest first", {"order": "oldest"}, {}),
     ("in no order of time", {"order": "id"}, {"mixed": True}),
     ("old records are left out in silence", {"retention_ms": "noon"}, {"untold": READERS}),
+    ("all of them", {"retention_ms": "night"}, {"untold": READERS}),
     ("windows that begin too early are refused", REFUSED, {}),
     ("answers without a pair hold isolated rows", {"unfiltered": "all"}, {"isolated": True}),
     ("answers without a pair hold none", {}, {"isolated": True}),
     *SWAPS,
+)
+LEDGER = readings(
+    "capital_flow",
+    ("as documented", {}, {}),
+    ("`startTime` excludes", {"start_exclusive": True}, EDGE),
+    ("`endTime` excludes", {"end_exclusive": True}, {}),
+    ("bounds are whole seconds", {"window_grain_ms": 1000}, {}),
+    ("a longest window of 5 hours", {"max_span_ms": 5 * HOUR}, {}),
+    ("`fromId` includes its own row", {"from_id": "from"}, {}),
+    ("after `fromId` the earliest come first", {"cursor_order": "time"}, {}),
+    ("ids do not rise with time", {}, {"mixed": True}),
+    ("both", {"cursor_order": "time"}, {"mixed": True}),
+    ("all in one second", {}, {"crowded": True}),
+    ("all in one second, whose ids do not rise", {"cursor_order": "time"}, {"crowded": True, "mixed": True}),
+    ("answers hold 300 rows at most", {"size_cap": 300}, {}),
+    ("answers hold 300 rows, whatever `limit` is", {"size_fixed": 300}, {}),
+    ("answers hold 240 rows at most", {"size_cap": 240}, {"untold": READERS}),
+    ("oldest first", {"order": "oldest"}, {}),
+    ("in no order of time", {"order": "id"}, {"mixed": True}),
+    ("old records are left out in silence", {"retention_ms": "noon"}, {"untold": READERS}),
+    ("all of them", {"retention_ms": "night"}, {"untold": READERS}),
+    ("windows that begin too early are refused", REFUSED, {}),
+    ("answers without a pair hold isolated rows", {"unfiltered": "all"}, {"isolated": True}),
+    *SWAPS,
+    n=1100,
 )
 
 
@@ -105,15 +141,17 @@ class Exchange:
         self.end = sandbox.now_ms() // DAY * DAY - 20 * DAY
         self.start = self.end - DAY
         self.interval = [datetime.fromtimestamp(bound / 1000, UTC) for bound in (self.start, self.end)]
-        self.folders = count()
+        self.folders, self.objects = count(), {}
 
     def prepare(self, reading, lacking=None):
         """A fresh exchange, which lacks the first or the last record of the day if so told."""
         self.reading, self.key = reading, f"{next(self.folders)}/{{dataset}}/{{start}}.jsonl.gz"
         self.sandbox.reset()
+        self.sandbox.settings.change(limit=LIMIT)
         margin = HOUR if reading.inner else 0
         first, last = self.start + margin, self.end - margin - 1
-        self.add(reading, at=first + HOUR // 60, n=reading.n - 2, step_ms=(last - first - HOUR // 30) // reading.n)
+        step = 0 if reading.crowded else (last - first - HOUR // 30) // reading.n
+        self.add(reading, at=first + HOUR // 60, n=reading.n - 2, step_ms=step)
         for place, at in enumerate((first, last)):
             if lacking != place:
                 self.add(reading, at=at)
@@ -129,11 +167,30 @@ class Exchange:
 
     def turn(self, skip=0):
         """From here on the exchange is as the reading has it."""
-        noon = self.sandbox.now_ms() - self.end + DAY // 2
-        settings = self.reading.settings
-        self.sandbox.settings.change(**{name: noon if value == "noon" else value for name, value in settings.items()})
+        end = self.sandbox.now_ms() - self.end
+        ages = {"noon": end + DAY // 2, "night": end}
+        self.sandbox.settings.change(**{name: ages.get(value, value) for name, value in self.reading.settings.items()})
         if self.reading.fault:
             self.sandbox.fault("swap", dataset=self.reading.dataset, skip=skip, **self.reading.fault)
+
+    def loaded(self, lacking):
+        """The key of an object of such a day, loaded while the exchange was as documented."""
+        unfiltered = self.reading.settings.get("unfiltered", "cross")
+        what = self.reading.dataset, self.reading.n, unfiltered, lacking
+        if what not in self.objects:
+            self.prepare(self.reading, lacking=lacking)
+            self.sandbox.settings.change(unfiltered=unfiltered)
+            assert self.task(MarginHistoryToS3Operator)[0] == "success"
+            self.objects[what] = self.key
+        return self.objects[what]
+
+    def word_for(self, rows, states):
+        """The word for rows that were read."""
+        found, (before, after) = lines(rows), states
+        if found in (before, after):
+            return RIGHT
+        assert self.reading.lost in (None, len({*before} - {*found})), "more than its bounds' own milliseconds"
+        return WRONG
 
     def states(self, act):
         """What somebody who acts comes to, and the states that the account was in: before and after."""
@@ -163,7 +220,7 @@ def from_hook(exchange, skip):
         return f"`{type(error).__name__}`"
     finally:
         hook.close()
-    return RIGHT if lines(rows) in states else WRONG
+    return exchange.word_for(rows, states)
 
 
 def from_operator(exchange, skip):
@@ -176,7 +233,7 @@ def from_operator(exchange, skip):
     if state != "success":
         return WRONG if keys else f"`{error}`"
     rows = [json.loads(line) for key in keys for line in gzip.decompress(exchange.s3.get(key)).splitlines()]
-    return RIGHT if lines(rows) in states else WRONG
+    return exchange.word_for(rows, states)
 
 
 def from_audit(exchange, skip):
@@ -184,13 +241,9 @@ def from_audit(exchange, skip):
     verdicts = []
     at_risk = 0 if {"start_exclusive", "retention_ms"} & set(exchange.reading.settings) else 1
     for lacking in (None, at_risk):
-        exchange.prepare(exchange.reading, lacking=lacking)
-        unfiltered = exchange.reading.settings.get("unfiltered", "cross")
-        exchange.sandbox.settings.change(unfiltered=unfiltered)
-        assert exchange.task(MarginHistoryToS3Operator)[0] == "success"
-        folder = exchange.key
+        key = exchange.loaded(lacking)
         exchange.prepare(exchange.reading)
-        exchange.key = folder
+        exchange.key = key
         exchange.turn(skip)
         state, result, error = exchange.task(MarginHistoryAuditOperator, on_gap="report", fresh=FOREVER)
         if state != "success":
@@ -240,11 +293,15 @@ def table(exchange, title, listed):
 
 
 @pytest.mark.slow
-def test_the_table_says_what_each_reading_comes_to(sandbox, connect, s3, run_task, monkeypatch):
+@pytest.mark.parametrize(
+    ("title", "listed"), [("pages and totals", PAGED), ("the ledger, `capital_flow`", LEDGER)], ids=["pages", "ledger"]
+)
+def test_the_table_says_what_each_reading_comes_to(sandbox, connect, s3, run_task, monkeypatch, title, listed):
     """Right, refused, or told by nothing but the probe: never wrong otherwise; ``UPDATE_DOCS=1`` writes it."""
     monkeypatch.setenv("AIRFLOW_CONN_BINANCE_DEFAULT", json.dumps(connect()))
-    title = "pages and totals"
-    made = table(Exchange(sandbox, s3, run_task), title, PAGED)
+    monkeypatch.setitem(rate_limiter.LIMITS, "IP", LIMIT)
+    monkeypatch.setattr(S3Hook, "get_client_type", lambda *_, **__: s3.client)  # to make one takes as long as a reading
+    made = table(Exchange(sandbox, s3, run_task), title, listed)
     assert WRONG not in made, made
     page = PAGE.read_text(encoding="utf-8")
     begin = page.index(f"| {title} |")

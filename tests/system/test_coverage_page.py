@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sys
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,10 +17,10 @@ import httpx
 import pytest
 from versions import needs
 
-from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.lake.coverage import Audit, Day, day_number, years_of
 from airflow_provider_binance_margin.sandbox import SandboxControl
 from demo_lake import s3_client
+from invented_coverage import remember
 from local_stack import Stack
 from local_stack.browser import Browser, browser_programs
 
@@ -238,37 +237,11 @@ def test_an_admin_loads_what_is_missing(visit, lived):
     assert {"Proved", "Proved empty", "Not looked at"} == {row[2] for row in browser.until(ROWS)[1:]}
 
 
-def remember(lived):
-    """Five years of all datasets, as audits would have stored them."""
-    asset = next(each["id"] for each in lived.api.api("GET", "assets")["assets"] if each["name"] == "lake")
-    began, chance = f"{TODAY:%Y-%m-%d}T02:00:00.000+00:00", random.Random(5)
-    audit = Audit(began, "lake_audit", "manual", "audit")._replace(
-        loads=True, place="s3://lake/{start}.csv", grain="day"
-    )
-    for dataset in DATASETS:
-        for scope in ("cross", "BTCUSDT", "ETHUSDT", PAIR):
-            days = {
-                n: invented(chance, dataset)
-                for n in range(day_number(date(TODAY.year - 4, 3, 11)), day_number(TODAY.date()))
-            }
-            for value in years_of(days, audit, dataset=dataset, account="binance_default", scope=scope):
-                key = quote(f"coverage/{dataset}/binance_default/{scope}/{value['year']}", safe="")
-                lived.api.api("PUT", f"assets/{asset}/state-store/{key}", {"value": value | {"asset": ["lake"]}})
-
-
-def invented(chance, dataset):
-    """A day, mostly with records or proved empty, seldom at fault."""
-    letter = chance.choices("cesmxul", (40, 60, 0.1, 0.1, 0.05, 0.05, 0.1))[0]
-    number = int(chance.lognormvariate(2, 1)) + 1
-    return {"c": Day("c", number, number), "e": Day("e"), "m": Day("m", 0, number)}.get(
-        letter, Day(letter, number, number + 1)
-    )
-
-
 @STORE
 def test_pictures(lived, visit, pictures):
     """Both schemes, on a desk and on a phone: nothing is wider than the screen, and no text is cut off."""
-    remember(lived)
+    remember(lived.api, "lake_audit", "lake")
+    assert len(lived.get("coverage", "admin").content) < 300_000  # not gzipped
     for scheme in ("light", "dark"):
         browser = visit("admin", scheme)
         for width, height in ((1440, 1000), (390, 844)):

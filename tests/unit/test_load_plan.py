@@ -320,6 +320,8 @@ def test_a_data_interval_is_loaded_as_it_is(grain):
 NOW = "2026-01-17T12:00:05"
 WEEKDAYS = ("2026-01-15", "2026-01-16")  # Thursday's interval, by "0 0 * * 1-5" the last one until Monday
 FEBRUARY = ("2026-02-01", "2026-03-01")
+OF_CALL = ("2026-01-16T12:00:05", NOW)  # by CronTriggerTimetable("0 0 * * *", interval=timedelta(days=1)), called now
+OF_CALL_WEEK = ("2026-01-10T12:00:05", NOW)
 
 
 def dated(date, start, end, run_after=NOW, place="context"):
@@ -346,6 +348,8 @@ def dated(date, start, end, run_after=NOW, place="context"):
         pytest.param("2026-01-20", *WEEKDAYS, "2026-02-01", id="API, with an interval of its own"),
         pytest.param("2026-01-15T12:00", *WEEKDAYS, "2026-01-16T12:00", id="command line, in the interval"),
         pytest.param("2026-01-16T12:00:05", *WEEKDAYS, "2026-01-16T12:00:05", id="TriggerDagRunOperator, undated"),
+        pytest.param("2026-01-16", "2026-01-09", "2026-01-16", "2026-01-16", id="of fixed length, dags test"),
+        pytest.param("2026-01-09", "2026-01-09", "2026-01-16", "2026-01-16", id="of fixed length, backfilled"),
     ],
 )
 @pytest.mark.parametrize("place", ["context", "dag_run"])
@@ -354,6 +358,21 @@ def test_an_interval_that_fits_the_logical_date_is_loaded(date, start, end, run_
     choice = resolve_plan(dated(date, start, end, run_after, place), grain=grain)
 
     assert (choice.intervals, choice.source) == ((span(start, end),), "data_interval")
+
+
+@pytest.mark.parametrize(
+    ("date", "run_after"),
+    [
+        pytest.param(NOW, NOW, id="TriggerDagRunOperator, undated"),
+        pytest.param("2026-01-17T12:00:04.2", NOW, id="dated a moment before the call"),
+        pytest.param("2026-01-17T12:00:09", NOW, id="dated by a clock that is ahead"),
+        pytest.param(OF_CALL[0], NOW, id="scheduled"),
+        pytest.param(NOW, "2026-01-19T07:00:01", id="API"),
+    ],
+)
+def test_an_interval_of_fixed_length_ends_at_the_date_or_begins_there(date, run_after):
+    """As CronTriggerTimetable and timedelta infer it, for whoever loads without a grain."""
+    assert resolve_plan(dated(date, *OF_CALL, run_after)).intervals == (span(*OF_CALL),)
 
 
 @pytest.mark.parametrize(
@@ -368,6 +387,13 @@ def test_an_interval_that_fits_the_logical_date_is_loaded(date, start, end, run_
         pytest.param("2025-11-30", "2025-12-01", "2026-01-01", id="a month's"),
         pytest.param("2026-01-15", NOW, NOW, id="of no length"),
         pytest.param("2026-01-18", NOW, NOW, id="of no length, tomorrow"),
+        pytest.param("2026-01-18", *OF_CALL, id="of fixed length, tomorrow"),
+        pytest.param("2026-01-17T13:00", *OF_CALL, id="of fixed length, in an hour"),
+        pytest.param("2026-12-01", *OF_CALL, id="of fixed length, long ahead"),
+        pytest.param("2026-01-17", *OF_CALL, id="of fixed length, in it"),
+        pytest.param("2026-01-15", *OF_CALL, id="of fixed length, before it"),
+        pytest.param("2026-01-19", *OF_CALL_WEEK, id="longer than the schedule's, ahead"),
+        pytest.param("2026-01-12", *OF_CALL_WEEK, id="longer than the schedule's, in it"),
     ],
 )
 @pytest.mark.parametrize("place", ["context", "dag_run"])

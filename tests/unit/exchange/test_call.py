@@ -264,6 +264,70 @@ def test_only_a_success_of_the_exchange_tells_its_time(rig, ok, kind, path):
     assert rig.host.exchange_time() == (None if kind != "success" else pytest.approx(told))
 
 
+@pytest.mark.parametrize("age", ["1", "30", "86400", "00", "-1", "x", "0, 30"])
+@pytest.mark.parametrize("name", ["Age", "age", "AGE"])
+def test_what_a_cache_has_kept_tells_no_time(rig, ok, name, age):
+    """Its Date and its serverTime have passed: the one is left aside, the other is asked for again."""
+    before = NOW_MS - 3_600_000
+    kept = {name: age, "Date": formatdate(before / 1_000, usegmt=True)}
+    assert rig.call([Reply(200, kept, ok.body)]) == {"fine": True}
+    assert rig.host.exchange_time() is None
+    time_kept = Reply(200, kept, b'{"serverTime":%d}' % before)
+    with pytest.raises(BinanceTransientError, match="came from a cache"):
+        rig.drive(rig.caller.set_clock(), lambda _: time_kept)
+    assert (rig.host.exchange_time(), rig.host.server_ms()) == (None, int(rig.clock.time() * 1_000))
+    exchange, answers = server(rig, 3_600_000), [time_kept] * 2
+    rig.drive(rig.caller.set_clock(), lambda request: answers.pop() if answers else exchange(request))
+    assert rig.host.exchange_time() == pytest.approx(rig.clock.time() + 3_600, abs=0.01)
+    assert {request.headers.get("Cache-Control") for request in rig.sent if "?" not in request.url} == {"no-cache"}
+
+
+@pytest.mark.parametrize("headers", [{}, {"Age": "0"}, {"Age": ""}], ids=str)
+def test_an_answer_that_was_kept_for_no_time_tells_the_time(rig, ok, headers):
+    date = {**headers, "Date": formatdate(NOW_MS / 1_000 - 3_600, usegmt=True)}
+    rig.call([Reply(200, date, ok.body)])
+    assert rig.host.exchange_time() == NOW_MS / 1_000 - 3_600
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+@pytest.mark.parametrize("status", [400, 503])
+@pytest.mark.parametrize(
+    "asked", ["7", "7.0", "3, 7", formatdate(NOW_MS / 1_000 + 7, usegmt=True)], ids=["s", "float", "twice", "date"]
+)
+def test_a_refused_timestamp_that_asks_to_wait_is_followed_by_nothing_before(rig, asked, status, attempts):
+    """Neither the question for the time nor the request signed anew; after it, both are sent at once."""
+    rig.caller = replace(rig.caller, attempts=attempts)
+    exchange = server(rig, 3_600_000)
+    date = formatdate(NOW_MS / 1_000, usegmt=True)
+
+    def answer(request):
+        reply = exchange(request)
+        if reply.status != 200:
+            return replace(reply, status=status, headers={"Retry-After": asked, "Date": date})
+        return reply
+
+    assert rig.call(answer) == {"fine": True}
+    assert [request.at - rig.sent[0].at for request in rig.sent] == pytest.approx([0, 7, 7], abs=0.1)
+
+
+@pytest.mark.parametrize(("asked", "longest"), [("61", 60.0), ("600", 60.0), ("1", 0.0), ("soon", 10.0)])
+def test_a_refused_timestamp_that_asks_for_a_long_wait_is_raised_and_the_clock_set_after_it(rig, asked, longest):
+    """As any wait that is too long; the next call begins with the time."""
+    rig.caller = replace(rig.caller, longest_wait=longest)
+    exchange = server(rig, 3_600_000)
+
+    def answer(request):
+        reply = exchange(request)
+        return reply if reply.status == 200 else replace(reply, headers={"Retry-After": asked})
+
+    error = failure(rig, answer)
+    seconds = 60.0 if asked == "soon" else float(asked)
+    assert (type(error), error.retry_after, error.code, len(rig.sent)) == (BinanceThrottledError, seconds, -1021, 1)
+    rig.clock.sleep(seconds)
+    assert rig.call(answer) == {"fine": True}
+    assert [urlsplit(url).path for url in rig.urls[1:]] == [TIME, "/sapi/v1/thing"]
+
+
 def test_the_time_is_asked_for_as_patiently_as_anything(rig, ok):
     """A fault is waited out; what is final is raised."""
     exchange, faults = server(rig, 3_600_000), [Reply(503, {}, HTML), Reply(None, fault="ReadTimeout")]

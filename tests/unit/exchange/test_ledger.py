@@ -25,8 +25,9 @@ def record(number, second, note=""):
 class Book:
     """The exchange: rows, a limit, and each reading of its page that is not documented."""
 
-    def __init__(self, rows, limit, *, inclusive=False, newest_first=True, by="id", ignores_cursor=False):
+    def __init__(self, rows, limit, *, asked=None, inclusive=False, newest_first=True, by="id", ignores_cursor=False):
         self.rows, self.limit, self.inclusive = list(rows), limit, inclusive
+        self.asked = asked or limit
         self.newest_first, self.by, self.ignores_cursor = newest_first, by, ignores_cursor
         self.requests, self.before = 0, lambda _: None
 
@@ -45,7 +46,7 @@ class Book:
 
     def read(self, start=0, end=WEEK):
         with Spool(1) as spool:
-            reading = Ledger(self.fetch, self.limit).read(start, end, spool)
+            reading = Ledger(self.fetch, self.asked).read(start, end, spool)
             lines = list(spool.lines())
         assert reading.requests == self.requests
         assert (reading.records, reading.proof) == (len(lines), "exhausted")
@@ -89,6 +90,24 @@ def test_every_row_is_read_once_or_an_error_is_raised_whatever_the_exchange_mean
         assert fullest >= limit
     else:
         assert lines == book.truth()
+
+
+@pytest.mark.parametrize("way", [{}, {"inclusive": True}, {"newest_first": False}, {"ignores_cursor": True}])
+@pytest.mark.parametrize("limit", [50, 100, 200, 300, 500])
+@pytest.mark.parametrize("count", [0, 49, 50, 51, 299, 300, 301, 500, 999, 1000, 1001, 1200])
+def test_a_limit_lower_than_what_is_asked_for_loses_nothing(limit, count, way):
+    """An answer as long as a server's own limit is no proof that there is no more."""
+    book = Book(ascending(count), limit, asked=1000, **way)
+    assert book.read() == book.truth()
+    if count % limit and not way:
+        assert book.requests <= 3 + count // limit
+
+
+@pytest.mark.parametrize("count", [50, 100, 300, 500])
+def test_as_many_rows_as_a_limit_would_let_through_take_one_request_more(count):
+    book = Book(ascending(count), 1000)
+    assert book.read() == book.truth()
+    assert book.requests == 3
 
 
 def test_a_full_second_is_an_error_that_says_so():

@@ -176,7 +176,7 @@ def test_a_template_that_rendered_to_nothing_is_nothing(nothing):
 )  # fmt: skip
 def test_what_is_no_point_in_time_is_refused_in_words(garbage):
     """The error shows the beginning of what was given, and what to give instead."""
-    with pytest.raises(IntervalError, match="is not a point in time: give a datetime or ISO 8601 text") as caught:
+    with pytest.raises(IntervalError, match="is not a point in time: give a datetime, a date or ISO") as caught:
         parse(garbage)
 
     assert len(str(caught.value)) < 500
