@@ -66,12 +66,8 @@ class BinanceHook(BinanceBaseHook):
     ) -> dict[str, Any]:
         """Fetch one page of ``GET /sapi/v1/margin/forceLiquidationRec``, newest first.
 
-        :param start_time: ``startTime``, inclusive; a datetime, a date or ms since 1970
-        :param end_time: ``endTime``, inclusive; a datetime, a date or ms since 1970
-        :param isolated_symbol: ``isolatedSymbol``: the pair of an isolated account
-        :param current: the page, from 1
-        :param size: rows on a page, 1 to 100
-        :param recv_window: ``recvWindow`` in ms, the connection's by default
+        The parameters are the endpoint's; times (both inclusive) are datetimes, dates or ms since 1970.
+
         :return: ``{"rows": [...], "total": n}``, rows as the exchange sent them
         """
         return self.page(

@@ -127,7 +127,12 @@ class LiquidationReportOperator(BaseLakeOperator):
         except KNOWN_ERRORS as error:
             raise task_error(error) from None
         summary = {name: value for name, value in result.items() if name != "keys"}
-        self.log.info("Reported: %s", summary)
+        for event in result["events"]:
+            self.log.info("%s: scope %s, %s to %s", *map(event.get, ("level", "scope", "first_time", "last_time")))
+        for doubt in result["doubts"]:
+            self.log.warning("cannot tell: scope %s, %s: %s", *map(doubt.get, ("scope", "day", "reason")))
+        counts = ", ".join(f"{result[level]} {level}" for level in (*LEVELS, CANNOT_TELL))
+        self.log.info("Reported on %d days: %s.", result["objects"], counts)
         self.tell_outlets(context, summary)
         return result
 

@@ -54,8 +54,7 @@ class MarginHistorySensor(BaseSensorOperator):
     `soft_fail` and `never_fail` too. Poke, reschedule and deferrable behave alike. Returns ``{"total", "newest",
     "start", "end", "dataset", "isolated_symbol", "binance_conn_id"}``: the exchange's total and the newest row.
 
-    One sensor watches one dataset and scope. Parameters that are `LakeOperator`'s too mean the same; beside
-    them:
+    One sensor watches one dataset and scope. Beside the parameters that it has in common with `LakeOperator`:
 
     :param min_records: number of records to wait for
     :param on_empty: for a closed window with too few records: ``"skip"``, ``"fail"`` or ``"pass"``
