@@ -99,9 +99,11 @@ class Ledger:
 class LedgerReader(Reader):
     """Reader of intervals of a ledger.
 
+    :param limit: the most rows of one page
     :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
     """
 
+    limit: int
     make_sink: Callable[[], AbstractContextManager[Sink]]
 
     def read_window(self, start: int, end: int, sink: Sink) -> Reading:

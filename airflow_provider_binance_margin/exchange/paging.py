@@ -140,7 +140,6 @@ class Reader:
     :param require_total: accept only an answer that agrees with its own total
     :param fetch_pages: fetches pages, one by one or side by side
     :param now: the exchange's clock, seconds since 1970; without one, the rows of every window may still move
-    :param limit: the most rows of one page; 0 where nobody knows
     """
 
     fetch: Fetch
@@ -148,7 +147,6 @@ class Reader:
     require_total: bool = True
     fetch_pages: FetchPages = field(default=map)
     now: Callable[[], float] = float
-    limit: int = 0
 
     def read(self, start: int, end: int, sink: Sink) -> Reading:
         """Put the complete records of ``[start, end)`` (ms) into the sink.
@@ -341,10 +339,6 @@ class _Window:
         """
         read = _Pages(last)
         self._take(range(1, last + 1), read, sink)
-        if read.last == 1 and 0 < self.reader.limit == sink.distinct() == read.total:  # it may count the page
-            for (_, number), page in self._ask([(self.bounds, 2)]):
-                if page.records:
-                    self._add(number, page, read, sink)
         if self.reader.require_total:
             if len(read.totals) == 1:
                 self._take(range(last + 1, read.last + 1), read, sink)

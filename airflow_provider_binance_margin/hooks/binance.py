@@ -229,15 +229,15 @@ class BinanceHook(BinanceBaseHook):
         :param size: rows on a page that has a total; the endpoint's maximum by default
         """
         scope = scope_of(dataset, isolated_symbol, filters)
-        limit = dataset.max_size if dataset.is_ledger else size or dataset.max_size
+        size = dataset.max_size if dataset.is_ledger else size
 
         def fetch(start: int, end: int, at: int | None) -> Page:
-            return self._page(dataset, dataset.request(scope, start, end, size=limit, at=at))
+            return self._page(dataset, dataset.request(scope, start, end, size=size, at=at))
 
-        common = (fetch, span, require_total, fetch_pages, self.exchange_time, limit)
+        common = (fetch, span, require_total, fetch_pages, self.exchange_time)
         if dataset.is_ledger:
             make_sink = partial(Spool, len(dataset.record_key))
-            return LedgerReader(*common, make_sink=make_sink)
+            return LedgerReader(*common, limit=dataset.max_size, make_sink=make_sink)
         return Reader(*common)
 
     def _page(self, dataset: Dataset, params: Mapping[str, Any]) -> Page:

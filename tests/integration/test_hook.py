@@ -447,7 +447,7 @@ def test_a_closed_hook_ends_what_waits_for_a_place(hook, serve):
     for thread in threads:
         thread.join(20)
 
-    assert told[:8] == [(False, "the hook was closed while a call was waiting")] * 8
+    assert told[:8] == [(False, "connection 'binance_default': the hook was closed while a call was waiting")] * 8
     assert len(sent) == 4
 
 

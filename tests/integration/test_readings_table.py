@@ -86,7 +86,7 @@ PAGED = readings(
     ("lists end at 1,000", {"list_cap": 1000}, {"n": 1500}),
     ("totals and lists end at 1,000", {"total_cap": 1000, "list_cap": 1000}, {"n": 1500}),
     ("totals and lists end at 200", {"total_cap": 200, "list_cap": 200}, {"untold": READERS}),
-    ("totals count a page", {"total_of": "page"}, {}),
+    ("totals count a page", {"total_of": "page"}, {"untold": READERS}),
     ("totals count the account's records", {"total_of": "account"}, {"untold": ("sensor",)}),
     ("pages hold 7 rows at most", {"size_cap": 7}, {}),
     ("pages hold 10 rows, whatever `size` is", {"size_fixed": 10}, {}),

@@ -1005,47 +1005,6 @@ def test_without_the_total_a_server_that_ignores_the_page_number_is_an_error_soo
     assert len(asked) <= 4
 
 
-class PageCounter(Exchange):
-    """An exchange whose total is the number of rows on the page."""
-
-    def __call__(self, start, end, current):
-        page = super().__call__(start, end, current)
-        return page._replace(total=len(page.records))
-
-
-@SINKS
-@pytest.mark.parametrize("n", [0, 1, 99, 100, 101, 199, 200, 250])
-def test_a_total_that_counts_the_page_is_never_taken_for_the_windows(make_sink, n):
-    """What one page holds is read; of more there is an error, or, without the total, all."""
-    rows = [row(number, START + number) for number in range(n)]
-    _, got = read(PageCounter(rows), make_sink(), limit=100, require_total=False)
-    assert got == sorted(rows)
-    if n > 100:
-        with pytest.raises(BinanceIncompleteError, match="never agreed with its total"):
-            read(PageCounter(rows), make_sink(), limit=100)
-    else:
-        assert read(PageCounter(rows), make_sink(), limit=100)[1] == sorted(rows)
-
-
-@pytest.mark.parametrize("beyond", ["empty", "last", "another total"])
-@pytest.mark.parametrize("is_required", [True, False])
-@pytest.mark.parametrize(("n", "requests"), [(0, 1), (1, 1), (99, 1), (100, 2), (101, 2), (200, 2)])
-def test_a_single_page_costs_a_second_request_only_where_it_is_full(n, requests, is_required, beyond):
-    """Whatever a page beyond the last holds; windows of several pages cost what they did."""
-    exchange, sink = Exchange([row(number, START + number) for number in range(n)]), Memory()
-
-    def fetch(start, end, current):
-        page = exchange(start, end, current)
-        if page.records or beyond == "empty":
-            return page
-        return page._replace(total=0) if beyond == "another total" else exchange(start, end, 1)
-
-    reading, got = read(fetch, sink, limit=100, require_total=is_required, now=lambda: END / 1000)
-    assert (got, reading.proof) == (sorted(exchange.rows), "total")
-    if n <= 100 and beyond != "last":
-        assert len(exchange.asked) == requests
-
-
 @pytest.mark.parametrize("total", [25, 801_234])
 def test_with_the_total_a_server_that_ignores_the_page_number_is_an_error(total):
     """The second page without a new row is the last that is asked for."""
