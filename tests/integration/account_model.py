@@ -640,9 +640,16 @@ def explain(case, asked, rows, states):
     windows = {}
     for number, each in enumerate(asked):
         windows.setdefault((each.start, each.end), []).append((number, each))
-    windows = {window: asked for window, asked in windows.items() if not _is_given_up(window, windows)}
+    confirmed = {window for window in [*windows] if not case.is_ledger and _is_confirmed_by_halves(window, windows)}
+    windows = {
+        window: asked for window, asked in windows.items() if window in confirmed or not _is_given_up(window, windows)
+    }
     relied_on = [each for asked in windows.values() for each in _relied_on(case, rows, [each for _, each in asked])]
-    assert all(case.account.is_answer_of(rows, each) for each in relied_on), "the answers told of it"
+    moved = _moved(case, rows, relied_on)
+    assert all(
+        case.account.is_answer_of([*rows, *(row for row in moved if each.start <= row.time < each.end)], each)
+        for each in relied_on
+    ), "the answers told of it"
     seen = [[line in state for state in states] for line in frozenset().union(*states)]
     pages = [-(-sum(start <= row.time < end for row in rows) // PAGE) for start, end in sorted(windows)]
     is_old = asked[0].end <= ms(NOW) - DAY
@@ -673,6 +680,35 @@ def _is_given_up(window, windows):
         other != window and asked[-1][0] > last and (_holds(window, other) or _holds(other, window))
         for other, asked in windows.items()
     )
+
+
+def _is_confirmed_by_halves(window, windows):
+    """Whether a window's halves were asked after it for one page each, the older one's not the first: no reading.
+
+    Of both, what was asked before has been given up.
+    """
+    last = windows[window][-1][0]
+    after = {
+        other: later
+        for other, asked in windows.items()
+        if other != window and _holds(window, other) and (later := [each for each in asked if each[0] > last])
+    }
+    if len(after) != 2 or any(each.at == 1 for _, each in after[min(after)]):
+        return False
+    windows |= after
+    return True
+
+
+def _moved(case, rows, relied_on):
+    """Rows of records that moved to a later window of the reading: written as that one shows them."""
+    latest = {row.number: row for row in rows}
+    shown = {case.account.lines[line] for each in relied_on for line in each.answer[0]}
+    windows = {(each.start, each.end) for each in relied_on}
+
+    def window_of(row):
+        return max((window for window in windows if window[0] <= row.time < window[1]), default=None)
+
+    return [row for row in shown if row.number in latest and window_of(row) < window_of(latest[row.number])]
 
 
 def _holds(window, other):
