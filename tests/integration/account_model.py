@@ -813,10 +813,10 @@ def check_moving_audit(attempt, tally):
         step, counts = int(case.span * 1000), []
         for start in range(*interval, step):
             end = min(start + step, interval[1])
-            seen = [{row.number for row in rows.values() if start <= row.time < end} for rows in versions]
-            if case.is_ledger:  # counted by reading it
+            seen = [{row for row in rows.values() if start <= row.time < end} for rows in versions]
+            if case.is_ledger:  # counted by reading it: a row that moves may be passed by
                 seen = [set.intersection(*seen), set.union(*seen)]
-            counts.append([len(each) for each in seen])
+            counts.append([len({row.number for row in each}) for each in seen])
         least, most = sum(map(min, counts)), sum(map(max, counts))
         may_be = {"short": records < most, "long": records > least, "complete": least <= records <= most}
         verdict = attempt.verdicts().get(case.key(interval), "complete")
