@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from concurrent.futures import wait
+from contextlib import ExitStack
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,7 +23,9 @@ from airflow_provider_binance_margin.exchange.errors import (
     BinanceThrottledError,
 )
 from airflow_provider_binance_margin.exchange.host import Host
+from airflow_provider_binance_margin.exchange.in_flight import InFlight
 from airflow_provider_binance_margin.exchange.messages import Reply, Wait, drive
+from airflow_provider_binance_margin.exchange.rate_limiter import Limit
 from airflow_provider_binance_margin.triggers.client import AsyncClient
 
 PATH = "/sapi/v1/thing"
@@ -299,6 +302,17 @@ def test_a_cancelled_coroutine_gives_its_place_back(clock):
         assert (in_flight(host), len(host.in_flight._taken)) == (4, 0)
 
     asyncio.run(scene())
+
+
+def test_a_turn_that_was_cancelled_while_it_waited_is_passed_on():
+    """Before its block has ended: the next one in line is sent."""
+    in_flight, limit = InFlight(lambda *_: 1), Limit.of(PATH, "IP", "")
+    with ExitStack() as first:
+        assert first.enter_context(in_flight.place(limit, 1, 4)).done()
+        with in_flight.place(limit, 1, 4) as cancelled, in_flight.place(limit, 1, 4) as last:
+            cancelled.cancel()
+            first.close()
+            assert last.done()
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
