@@ -268,9 +268,11 @@ class _Window:
             read = self._read_pages(sink, last)
             found, rows = sink.distinct(), sink.distinct() + sink.conflicts()
             agrees, is_known = read.totals == {found}, sink.fingerprint() in known
-            is_whole = agrees and rows == found and not is_known and self._is_whole(read, found, sink)
-            if agrees and not is_known and not is_whole and self._count({self.bounds: found}) != found:
-                raise _CappedError  # asked between reading and confirmation, through which the rows seen were there
+            is_whole = False
+            if agrees and not is_known:
+                is_whole = rows == found and self._is_whole(read, found, sink)
+                if not is_whole and self._count({self.bounds: found}) != found:
+                    raise _CappedError  # asked between reading and confirmation, through which the rows seen were there
             if agrees and rows == found:
                 is_taken = is_known or read.last == 1 or is_whole or self._is_at_rest(read, sink)
             else:  # of two rows under one key, only time can tell which is right

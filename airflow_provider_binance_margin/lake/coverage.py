@@ -83,6 +83,11 @@ def subject_of(identity: ObjectIdentity) -> Subject:
     return identity.dataset, identity.account, identity.scope
 
 
+def names_of(subject: Subject) -> dict[str, str]:
+    """Parts of a subject under their names."""
+    return dict(zip(SUBJECT, subject, strict=True))
+
+
 def day_number(day: date) -> int:
     """Days since 1970."""
     return (day - _EPOCH).days
@@ -124,13 +129,13 @@ class AuditedDays:
     def counts(self) -> Iterator[tuple[dict[str, str], Verdict, int]]:
         """Number of intervals by subject, under its names, and verdict; of each verdict, also of none."""
         for subject, verdict in product(self._days, LETTERS):
-            yield dict(zip(SUBJECT, subject, strict=True)), verdict, self._verdicts[subject, verdict]
+            yield names_of(subject), verdict, self._verdicts[subject, verdict]
 
     def values(self, audit: Audit) -> Iterator[dict[str, Any]]:
         """The values to be stored, one a year and subject, of the days that were audited whole."""
         for subject, days in sorted(self._days.items()):
             whole = {number: days[number] for number in days if self._covered[subject, number] == DAY_MS}
-            yield from years_of(whole, audit, **dict(zip(SUBJECT, subject, strict=True)))
+            yield from years_of(whole, audit, **names_of(subject))
 
 
 def _together(one: Day, other: Day) -> Day:

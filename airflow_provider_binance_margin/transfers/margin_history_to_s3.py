@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperatorLink
 
@@ -13,7 +13,6 @@ from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, local_midnight, partition_key
-from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
 
@@ -123,7 +122,6 @@ class MarginHistoryToS3Operator(LakeOperator):
         return result
 
     def _load(self, plan: LoadPlan, run: Run) -> dict[str, Any]:
-        from airflow_provider_binance_margin.lake.coverage import SUBJECT
         from airflow_provider_binance_margin.transfers.bounded_map import (
             OBJECTS_AT_ONCE,
             bounded_map,
@@ -159,9 +157,7 @@ class MarginHistoryToS3Operator(LakeOperator):
                     progress.add(loaded, task.identity)
             finally:
                 progress.log_objects()
-        now = hook.exchange_time()
-        for subject, end in progress.ends.items():
-            send_metric("gauge", "lag", now - end / 1000, dict(zip(SUBJECT, subject, strict=True)))
+        progress.send_lags(hook.exchange_time())
         result = progress.result()
         self.console_url = _object_url(store.endpoint, result["uri"]) if result["objects"] else ""
         progress.raise_refused()
@@ -234,8 +230,10 @@ def _is_true(value: bool | str) -> bool:  # noqa: FBT001 - a template renders to
 
 def _object_url(endpoint: str, uri: str) -> str:
     """The page of an object or folder in AWS's console; of another store, its address, which MinIO shows in its own."""
+    from airflow_provider_binance_margin.transfers.object_store import is_aws
+
     bucket, _, place = quote(uri.removeprefix("s3://")).partition("/")
-    if not urlsplit(endpoint).netloc.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+    if not is_aws(endpoint):
         return f"{endpoint.rstrip('/')}/{bucket}/{place}"
     kind = "buckets" if place.endswith("/") or not place else "object"
     return f"https://console.aws.amazon.com/s3/{kind}/{bucket}" + (f"?prefix={place}" if place else "")

@@ -165,8 +165,8 @@ class ObjectStore:
         with self._connecting:
             if self._connected is None:
                 self._connected = _connect(self._hook)
-                host = urlsplit(self._connected.meta.endpoint_url).hostname or ""
-                self._unproved = set() if host.endswith(_AWS) else {"ContentLength", *_FALSE_CONDITIONS}
+                is_proved = is_aws(self._connected.meta.endpoint_url)
+                self._unproved = set() if is_proved else {"ContentLength", *_FALSE_CONDITIONS}
             return self._connected
 
     def check_bucket(self) -> None:
@@ -401,6 +401,11 @@ def open_store(
     if not bucket:
         raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
     return ObjectStore(s3, bucket, extra_args or {})
+
+
+def is_aws(endpoint: str) -> bool:
+    """True for an endpoint of AWS's own."""
+    return (urlsplit(endpoint).hostname or "").endswith(_AWS)
 
 
 def _connect(hook: S3Hook) -> S3Client:

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
-from airflow_provider_binance_margin.lake.coverage import SUBJECT, Subject, subject_of
+from airflow_provider_binance_margin.lake.coverage import Subject, names_of, subject_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.transfers.object_loader import MOST_INCOMPLETE, ObjectResult, Refusal
@@ -57,6 +57,7 @@ class Progress:
 
     def add(self, result: ObjectResult, identity: ObjectIdentity) -> None:
         """Count one object."""
+        subject = subject_of(identity)
         self.done += 1
         self.records += result.records
         self.records_of[identity.dataset] += result.records
@@ -69,7 +70,6 @@ class Progress:
             if self.incomplete > MOST_INCOMPLETE and not self.has_several_series:
                 self.raise_refused()
         else:
-            subject = subject_of(identity)
             self.ends[subject] = max(identity.interval.end, self.ends.get(subject, 0))
         if result.key is not None:
             self.objects += 1
@@ -80,7 +80,7 @@ class Progress:
             if len(self.named) < _MOST_NAMED:
                 self.named.append(result)
             if result.requests:
-                tags = dict(zip(SUBJECT, subject_of(identity), strict=True))
+                tags = names_of(subject)
                 send_metric("incr", "objects", 1, tags)
                 send_metric("incr", "records", result.records, tags)
                 if result.symbols:
@@ -93,6 +93,11 @@ class Progress:
                 "%d of %d objects, %d records, %.1f objects a second, about %.0f s left.",
                 *(self.done, self.expected, self.records, rate, (self.expected - self.done) / rate),
             )
+
+    def send_lags(self, now: float) -> None:
+        """Send how far the last loaded interval of each subject ends before the exchange's time (s since 1970)."""
+        for subject, end in self.ends.items():
+            send_metric("gauge", "lag", now - end / 1000, names_of(subject))
 
     def log_objects(self) -> None:
         """Log what was loaded since the last time, a line each; Airflow's UI folds the lines of several."""
@@ -129,7 +134,7 @@ class Progress:
             "requests": self.requests,
             "bytes": self.bytes,
             **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
-            "uri": f"s3://{self.bucket}/{place_of([result.key for result in self.named if result.key])}",
+            "uri": f"s3://{self.bucket}/{_place_of([result.key for result in self.named if result.key])}",
             "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
         }
 
@@ -143,7 +148,7 @@ class Progress:
         return found
 
 
-def place_of(keys: Sequence[str]) -> str:
+def _place_of(keys: Sequence[str]) -> str:
     """The key of one object, or the folder that holds several; empty without one."""
     if len(keys) == 1:
         return keys[0]

@@ -74,6 +74,15 @@ SWAPS = (
     ("a row leaves the head while a late one enters", {}, {"fault": {"leave": "head", "enter": "tail"}}),
     ("a row leaves the tail while a late one enters", {}, {"fault": {"leave": "tail", "enter": "middle"}}),
 )
+#: asked of pages and of a ledger alike
+ALIKE = (
+    ("oldest first", {"order": "oldest"}, {}),
+    ("in no order of time", {"order": "id"}, {"mixed": True}),
+    ("old records are left out in silence", {"retention_ms": "noon"}, {"untold": READERS}),
+    ("all the day's records are left out", {"retention_ms": "night"}, {"untold": READERS}),
+    ("windows that begin too early are refused", REFUSED, {}),
+    ("answers without a pair hold isolated rows", {"unfiltered": "all"}, {"isolated": True}),
+)
 PAGED = readings(
     "force_liquidation",
     ("as documented", {}, {}),
@@ -92,12 +101,7 @@ PAGED = readings(
     ("pages hold 10 rows, whatever `size` is", {"size_fixed": 10}, {}),
     ("pages hold 500 rows, whatever `size` is", {"size_fixed": 500}, {}),
     ("the page beyond the last is the last", {"beyond": "last"}, {}),
-    ("oldest first", {"order": "oldest"}, {}),
-    ("in no order of time", {"order": "id"}, {"mixed": True}),
-    ("old records are left out in silence", {"retention_ms": "noon"}, {"untold": READERS}),
-    ("all the day's records are left out", {"retention_ms": "night"}, {"untold": READERS}),
-    ("windows that begin too early are refused", REFUSED, {}),
-    ("answers without a pair hold isolated rows", {"unfiltered": "all"}, {"isolated": True}),
+    *ALIKE,
     ("answers without a pair hold none", {}, {"isolated": True}),
     *SWAPS,
 )
@@ -117,12 +121,7 @@ LEDGER = readings(
     ("answers hold 300 rows at most", {"size_cap": 300}, {}),
     ("answers hold 300 rows, whatever `limit` is", {"size_fixed": 300}, {}),
     ("answers hold 240 rows at most", {"size_cap": 240}, {"untold": READERS}),
-    ("oldest first", {"order": "oldest"}, {}),
-    ("in no order of time", {"order": "id"}, {"mixed": True}),
-    ("old records are left out in silence", {"retention_ms": "noon"}, {"untold": READERS}),
-    ("all the day's records are left out", {"retention_ms": "night"}, {"untold": READERS}),
-    ("windows that begin too early are refused", REFUSED, {}),
-    ("answers without a pair hold isolated rows", {"unfiltered": "all"}, {"isolated": True}),
+    *ALIKE,
     *SWAPS,
     n=1100,
 )
