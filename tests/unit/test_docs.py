@@ -30,6 +30,9 @@ DOCS = ROOT / "docs"
 README_PAIR = ("README.md", "README.zh-CN.md")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+#: beside a claim: what shows it, as `<!-- tests: tests/unit/test_docs.py::site, benchmarks/run.py -->`
+EVIDENCE = re.compile(r"<!-- tests: (.*?) -->", re.DOTALL)
+PAGES = [*(ROOT / name for name in README_PAIR), *sorted(DOCS.rglob("*.md"))]
 
 
 class Page(HTMLParser):
@@ -261,3 +264,20 @@ def test_files_that_are_named_exist(page):
     places = (ROOT, ROOT / "airflow_provider_binance_margin", *(ROOT / "tests").rglob("."))
 
     assert not [name for pair in named for name in pair if name and not any((at / name).exists() for at in places)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_shows_a_claim_exists(page):
+    """Each test, benchmark and script that a comment of a page names, with its function."""
+    named = [each for block in EVIDENCE.findall(page.read_text()) for each in re.split(r"[,;\s]+", block) if each]
+    # no other comment that looks like one, such as a misspelt one
+    claimed = re.findall(r"<!--[^>]*\b(?:tests|benchmarks|scripts)/", page.read_text())
+    absent = []
+    for each in named:
+        path, *names = each.split("::")
+        text = (ROOT / path).read_text() if (ROOT / path).is_file() else None
+        if text is None or not all(re.search(rf"\b(?:def|class) {re.escape(name)}\b", text) for name in names):
+            absent.append(each)
+
+    assert not absent
+    assert len(claimed) == len(EVIDENCE.findall(page.read_text()))
