@@ -114,6 +114,8 @@ def make_runs(ways):
             {
                 **{name: str(getattr(run, name)) for name in ("dag_id", "run_id", *times)},
                 "run_type": getattr(run.run_type, "value", run.run_type),
+                "state": str(run.state),
+                "tasks": len(run.get_task_instances(session=session)),
             }
             for run in session.scalars(select(DagRun))
         ]

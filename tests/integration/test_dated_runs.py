@@ -18,12 +18,15 @@ from airflow_provider_binance_margin.load_plan import resolve_plan
 HERE = Path(__file__).parent
 LAST = "the last whole day"
 DAGS = ("interval", "bare")
+DAY = "2026-01-10"
+#: scheduled on an asset, and not at all
+NO_BACKFILL = ("asset", "parent_of_bare")
 TIMES = ("logical_date", "data_interval_start", "data_interval_end")
 
 #: the beginning of a run's id -> the day that it loads by either timetable, or what it is refused for
 WAYS = {
     "scheduled__": (LAST, LAST),
-    "backfill__": ("2026-01-10", "2026-01-09"),
+    "backfill__": (DAY, "2026-01-09"),
     "cli-dated": ("do not belong together", "do not belong together"),
     "cli-undated": ("by hand a logical date", "by hand a logical date"),
     "api-dated": ("2026-01-15", "2026-01-15"),
@@ -38,10 +41,11 @@ WAYS = {
 def ways_of(dag):
     yield ["dags", "trigger", dag, "--run-id", "cli-dated", "--logical-date", "2026-01-14T00:00:00+00:00"]
     yield ["dags", "trigger", dag, "--run-id", "cli-undated"]
-    yield ["backfill", "create", "--dag-id", dag, "--from-date", "2026-01-10", "--to-date", "2026-01-10"]
+    yield ["backfill", "create", "--dag-id", dag, "--from-date", DAY, "--to-date", DAY]
     yield {"dag_id": dag, "dag_run_id": "api-dated", "logical_date": "2026-01-16T05:31:00Z"}
-    yield {"dag_id": dag, "dag_run_id": "api-undated", "logical_date": None}
     bounds = {"data_interval_start": "2026-01-17T00:00:00Z", "data_interval_end": "2026-01-18T00:00:00Z"}
+    # Airflow drops the bounds
+    yield {"dag_id": dag, "dag_run_id": "api-undated", "logical_date": None, **bounds}
     yield {"dag_id": dag, "dag_run_id": "api-interval", "logical_date": "2026-01-20T00:00:00Z", **bounds}
     yield ["dags", "test", dag, "2026-01-18T07:00:00+00:00"]
     yield ["dags", "test", f"parent_of_{dag}"]
@@ -72,6 +76,8 @@ def made(tmp_path_factory):
     }
     ways = [way for dag in DAGS for way in ways_of(dag)]
     ways += ways_of_fixed()
+    ways += [["backfill", "create", "--dag-id", dag, "--from-date", DAY, "--to-date", DAY] for dag in NO_BACKFILL]
+    ways.append({"dag_id": "bare", "dag_run_id": "before-start", "logical_date": "2024-06-01T00:00:00Z"})
     ways.append(["scheduler", "--num-runs", "2", "--skip-serve-logs"])
     command = [sys.executable, str(HERE / "airflow_program.py"), "runs", json.dumps(ways)]
     before = datetime.now(UTC)
@@ -120,3 +126,22 @@ def test_a_run_loads_the_day_it_is_for_or_is_refused(made, dag, way):
         assert made.before - timedelta(days=2) < day <= made.after - timedelta(days=1)
     else:
         assert f"{day:%Y-%m-%d}" == expected
+
+
+def test_a_timedelta_gives_runs_of_no_length(made):
+    """As a bare cron string does."""
+    context = context_of(made, "delta", "scheduled__")
+
+    assert context["data_interval_start"] == context["data_interval_end"]
+
+
+def test_a_dag_without_a_schedule_of_its_own_has_no_backfill(made):
+    """Airflow refuses it."""
+    assert not [run for run in made.runs if run["dag_id"] in NO_BACKFILL and run["run_id"].startswith("backfill")]
+
+
+def test_a_run_before_the_start_date_has_no_tasks(made):
+    """And ends in success."""
+    (run,) = (run for run in made.runs if run["run_id"] == "before-start")
+
+    assert (run["state"], run["tasks"]) == ("success", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
@@ -17,6 +17,8 @@ except ImportError:  # before Airflow 3.2
 SCHEDULES = {
     "interval": CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     "bare": "@daily",
+    "delta": timedelta(days=1),
+    "asset": Asset("lake"),
     "fixed": CronTriggerTimetable("0 0 * * *", timezone="UTC", interval=timedelta(days=7)),
 }
 
