@@ -232,6 +232,19 @@ def test_every_dataset_is_documented():
         ]
 
 
+@pytest.mark.parametrize(("row", "pairs"), [("account and one pair", 1), ("account and three pairs", 3)])
+def test_the_cost_of_a_day_is_that_of_its_datasets(row, pairs):
+    """Of windows that one answer holds: one request each, and two where no total is stated."""
+    requests, weights = 0, {"IP": 0, "UID": 0}
+    for dataset in DATASETS.values():
+        number = (1 + pairs * bool(dataset.pair_param)) * (2 if dataset.is_ledger else 1)
+        requests += number
+        weights[dataset.weight_kind] += number * dataset.weight
+
+    stated = f"| daily, seven datasets, {row} | {requests} | {weights['IP']} IP, {weights['UID']} UID |"
+    assert stated in (DOCS / "choose.md").read_text()
+
+
 def test_the_connection_form_is_documented():
     """Each field by the label that the form shows, and by its name."""
     text = (DOCS / "connection.md").read_text()
