@@ -263,6 +263,10 @@ def test_the_sensor_counts_what_is_there(sandbox, dataset, connect, run_task, mo
     number = fill(sandbox, dataset)
     sensor = MarginHistorySensor(task_id="wait", dataset=dataset.name, min_records=number + more, settle=0)
     done = run_task(sensor, interval=DAY)
+    polls = [entry for entry in sandbox.requests if entry.path == dataset.path]
+    halves = 1 + 2 + 4  # of a window of more than two full answers
+    assert len(polls) == (halves if dataset.is_ledger else 1 if dataset.newest_first else 2)
+    assert {entry.params.get("size") for entry in polls} == {None if dataset.is_ledger else "1"}
     assert done.state == ("skipped" if more else "success"), done.error
     if not more:
         assert done.result["total"] == number
