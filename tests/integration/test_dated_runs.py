@@ -18,7 +18,8 @@ from airflow_provider_binance_margin.load_plan import resolve_plan
 HERE = Path(__file__).parent
 LAST = "the last whole day"
 DAGS = ("interval", "bare")
-DAY = "2026-01-10"
+#: before the DAGs' start date
+DAY = "2024-12-10"
 #: scheduled on an asset, and not at all
 NO_BACKFILL = ("asset", "parent_of_bare")
 TIMES = ("logical_date", "data_interval_start", "data_interval_end")
@@ -26,7 +27,7 @@ TIMES = ("logical_date", "data_interval_start", "data_interval_end")
 #: the beginning of a run's id -> the day that it loads by either timetable, or what it is refused for
 WAYS = {
     "scheduled__": (LAST, LAST),
-    "backfill__": (DAY, "2026-01-09"),
+    "backfill__": (DAY, "2024-12-09"),
     "cli-dated": ("do not belong together", "do not belong together"),
     "cli-undated": ("by hand a logical date", "by hand a logical date"),
     "api-dated": ("2026-01-15", "2026-01-15"),
@@ -140,8 +141,17 @@ def test_a_dag_without_a_schedule_of_its_own_has_no_backfill(made):
     assert not [run for run in made.runs if run["dag_id"] in NO_BACKFILL and run["run_id"].startswith("backfill")]
 
 
-def test_a_run_before_the_start_date_has_no_tasks(made):
+def test_a_run_by_hand_before_the_start_date_has_no_tasks(made):
     """And ends in success."""
     (run,) = (run for run in made.runs if run["run_id"] == "before-start")
 
     assert (run["state"], run["tasks"]) == ("success", 0)
+
+
+@pytest.mark.parametrize("dag", DAGS)
+def test_a_backfill_may_begin_before_the_start_date(made, dag):
+    """Its runs have their tasks."""
+    (run,) = (run for run in made.runs if run["dag_id"] == dag and run["run_id"].startswith("backfill__"))
+
+    assert run["logical_date"].startswith(DAY)
+    assert run["tasks"] == 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange import dataset as dataset_module
 from airflow_provider_binance_margin.exchange.dataset import Dataset, UnreadableAnswerError
-from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
+from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION, TRANSFER
 
 read = FORCE_LIQUIDATION.read_page
 SAMPLE = (
@@ -236,6 +236,21 @@ def test_another_dataset_of_the_same_shape_is_read_by_its_own_data():
     shuffled = b'{"accuredTime":1672160400000,"asset":"USDT","interest":"0.02","txId":1352286576452864727}'
     expected = (1672160400000, (1352286576452864727,), row)
     assert interest.read_page(page(row, shuffled)).records == [expected, expected]
+
+
+def test_a_time_of_ten_digits_is_seconds(caplog):
+    """Where an endpoint sends them: left in the row as sent, and told once."""
+    dataset_module._tell_of_seconds.cache_clear()
+    rows = [
+        b'{"amount":"1","asset":"USDT","status":"CONFIRMED","timestamp":%d,"txId":%d,"type":"ROLL_IN"}' % (time, number)
+        for number, time in enumerate((1672160400, 1672160400123, 1672160401))
+    ]
+
+    records = TRANSFER.read_page(page(*rows)).records
+
+    assert [1672160400000, 1672160400123, 1672160401000] == [each.time for each in records]
+    assert rows == [each.line for each in records]
+    assert 1 == caplog.text.count("times in seconds")
 
 
 # -- the fast way and the slow way -----------------------------------------------------------------------------------
