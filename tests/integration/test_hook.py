@@ -535,12 +535,6 @@ def test_a_key_that_may_too_much(hook, sandbox, flags, says):
         assert said in told
 
 
-def test_a_host_that_is_not_the_exchanges_is_warned_of(hook, told):
-    """Whoever runs it sees the API key."""
-    assert hook(host="https://203.0.113.9").settings.is_foreign
-    assert "its host is not one of binance.com" in told()
-
-
 @pytest.mark.parametrize(
     ("key", "changes", "says"),
     [

@@ -760,22 +760,6 @@ def test_a_template_in_extra_arguments_is_rendered_and_stored_nowhere(operator, 
     assert SSE_C_KEY not in repr((api.calls, done.xcom, done.result))
 
 
-def test_objects_are_put_and_never_deleted(operator, run_task, sandbox, s3, s3_proxy, day):
-    """Whether an object is new, replaced, emptied or audited."""
-    asked = []
-    s3_proxy(lambda handler: asked.append((handler.command, handler.path.partition("?")[2])))
-    audit = ForceLiquidationAuditOperator(task_id="audit", s3_bucket=s3.name, on_gap="report", verify_content=True)
-
-    for number, records in enumerate((1, 2, 0)):
-        sandbox.clear()
-        sandbox.add(n=records, at=day.ms[0])
-        done = run_task(operator(allow_shrink=True), interval=day.interval, clear_number=number)
-        assert done.state == run_task(audit, interval=day.interval).state == "success", done.error
-
-    assert {"HEAD", "GET", "PUT"} == {command for command, _ in asked}
-    assert not [query for command, query in asked if command == "PUT" and "x-id=PutObject" not in query and query]
-
-
 @pytest.mark.parametrize("name", ["records", "Records", "SCOPE", "Account", "attempt", "Body-Size"])
 def test_metadata_of_the_users_own_cannot_fake_the_proof(operator, run_task, sandbox, s3, day, name):
     """Names that the proof uses stay ours, in whatever case they are given."""
