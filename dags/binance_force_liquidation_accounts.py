@@ -1,8 +1,9 @@
 """Several margin accounts, each with all its isolated pairs, by dynamic mapping.
 
-Each account is a connection, and has a name that stands in its keys and in the identity of its objects: no account's
-objects are ever taken for another's. Without a name it is the connection's id. The pairs are asked for when the DAG
-runs; pairs that were closed before are no longer listed by the exchange, so those whose past matters are named here.
+Each account is a connection and has a name, which is part of its keys and of the
+identity of its objects: one account's objects are never taken for another's. Without a
+name it is the connection's id. The pairs are fetched when the DAG runs. The exchange no
+longer lists pairs that were closed, so name those whose past matters.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import (
+    ForceLiquidationToS3Operator,
+)
 
 try:
     from airflow.sdk import CronDataIntervalTimetable
@@ -21,7 +24,8 @@ except ImportError:  # before Airflow 3.2
     from airflow.timetables.interval import CronDataIntervalTimetable  # type: ignore[assignment]
 
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
-KEY = "binance/accounts/account={account}/scope={scope}/dt={start:%Y-%m-%d}/{start}_{end}.jsonl.gz"
+DAYS = "scope={scope}/dt={start:%Y-%m-%d}/{start}_{end}.jsonl.gz"
+KEY = "binance/accounts/account={account}/" + DAYS
 
 #: account -> connection, and the pairs that were closed
 ACCOUNTS = {"main": ("binance_default", ["ETHUSDT"]), "second": ("binance_rsa", [])}
@@ -39,7 +43,11 @@ with DAG(
 ) as dag:
 
     @task
-    def scopes(account: str, binance_conn_id: str, closed: list[str]) -> list[dict[str, Any]]:
+    def scopes(
+        account: str,
+        binance_conn_id: str,
+        closed: list[str],
+    ) -> list[dict[str, Any]]:
         """What is to be loaded of one account: itself, and each of its pairs."""
         from airflow_provider_binance_margin.hooks.binance import BinanceHook
 
@@ -48,10 +56,12 @@ with DAG(
         return [{**common, "isolated_symbol": symbol} for symbol in [None, *pairs]]
 
     for account, (conn_id, closed_pairs) in ACCOUNTS.items():
-        ForceLiquidationToS3Operator.partial(
+        loads = ForceLiquidationToS3Operator.partial(
             task_id=f"load_{account}",
             s3_bucket=BUCKET,
             s3_key=KEY,
             grain="day",
             map_index_template="{{ task.isolated_symbol or 'cross' }}",
-        ).expand_kwargs(scopes.override(task_id=f"scopes_{account}")(account, conn_id, closed_pairs))
+        )
+        listed = scopes.override(task_id=f"scopes_{account}")
+        loads.expand_kwargs(listed(account, conn_id, closed_pairs))

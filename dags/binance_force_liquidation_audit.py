@@ -1,8 +1,9 @@
-"""Is the lake complete? Every Monday, the last 90 days; what is missing is loaded again by the operator that loads.
+"""Audit the last 90 days every Monday, and load what is missing.
 
-The audit asks the exchange for each day's total, one request of one row each, and holds it against what the day's
-object states. With ``on_gap="report"`` the task succeeds and hands on what is to be loaded; with ``"fail"`` it fails.
-The page [Binance margin](/plugin/binance-margin) shows what it finds, and its button asks for a run of this DAG with
+The audit requests each day's total from the exchange (one request of one row each) and
+compares it with the day's object. With ``on_gap="report"`` the task succeeds and
+returns what has to be loaded; with ``"fail"`` it fails. The page [Binance
+margin](/plugin/binance-margin) shows the result. Its button runs this DAG with
 ``start`` and ``end`` of what is missing.
 """
 
@@ -14,8 +15,12 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, Asset, Param, task
 
-from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
-from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+from airflow_provider_binance_margin.operators.force_liquidation_audit import (
+    ForceLiquidationAuditOperator,
+)
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import (
+    ForceLiquidationToS3Operator,
+)
 
 try:
     from airflow.sdk import CronDataIntervalTimetable
@@ -24,18 +29,23 @@ except ImportError:  # before Airflow 3.2
 
 BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
 
-# What the page shows is kept with the asset that the audit reads and that loading writes.
+# The page's data are stored with the asset that the audit reads and loading writes.
 LAKE = Asset("binance_force_liquidation")
 
 with DAG(
     "binance_force_liquidation_audit",
-    description="Holds the lake against the exchange's totals, and loads what is missing",
+    description="Compares the lake with the exchange, and loads what is missing",
     schedule=CronDataIntervalTimetable("0 0 * * 1", timezone="UTC"),
     start_date=pendulum.datetime(2026, 11, 2, tz="UTC"),
     catchup=False,
     params={
-        **{name: Param(None, type=["null", "string"], format="date-time") for name in ("start", "end")},
-        "load": Param(True, type="boolean", description="Load what is missing, or only tell"),  # noqa: FBT003
+        "start": Param(None, type=["null", "string"], format="date-time"),
+        "end": Param(None, type=["null", "string"], format="date-time"),
+        "load": Param(
+            True,  # noqa: FBT003
+            type="boolean",
+            description="Load what is missing, or only tell",
+        ),
     },
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
@@ -52,9 +62,18 @@ with DAG(
     )
 
     @task
-    def gaps(report: dict[str, Any], params: dict[str, Any] | None = None) -> list[dict[str, str]]:
-        """The intervals to load again, each as arguments of the operator; with none, nothing is loaded."""
+    def gaps(
+        report: dict[str, Any],
+        params: dict[str, Any] | None = None,
+    ) -> list[dict[str, str]]:
+        """The intervals to load again, each as arguments of the operator."""
         return report["gaps"] if params and params["load"] else []
 
-    loads = ForceLiquidationToS3Operator.partial(task_id="load_gaps", s3_bucket=BUCKET, grain="day", outlets=[LAKE])
-    loads.expand_kwargs(gaps(audit.output))  # type: ignore[arg-type]  # Airflow hands over the value
+    loads = ForceLiquidationToS3Operator.partial(
+        task_id="load_gaps",
+        s3_bucket=BUCKET,
+        grain="day",
+        outlets=[LAKE],
+    )
+    # Airflow hands over the value
+    loads.expand_kwargs(gaps(audit.output))  # type: ignore[arg-type]

@@ -1,12 +1,15 @@
-"""Years of forced liquidations, a month a run: the same objects under the same keys as the daily DAG's.
+r"""Backfill years of forced liquidations, one month per run.
 
-A run over a month takes about the time of one over a day, where Airflow's own work for a run is most of it. Backfill it
-over the years the account has been open:
+The objects and keys are those of the daily DAG. A run over a month takes about as long
+as one over a day, since most of it is Airflow's own work. Backfill the years in which
+the account existed:
 
-    airflow backfill create --dag-id binance_force_liquidation_backfill --from-date 2021-01-01 --to-date 2025-12-01
+    airflow backfill create --dag-id binance_force_liquidation_backfill \
+        --from-date 2021-01-01 --to-date 2025-12-01
 
-A run that is killed goes on where it was when it is retried; one that is cleared starts over. An object that is there
-is never replaced by one with fewer records: the exchange may have forgotten what was loaded in time.
+A run that was killed continues when it is retried; one that is cleared starts over. An
+object is never replaced by one with fewer records: the exchange may have forgotten what
+was loaded in time.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import (
+    ForceLiquidationToS3Operator,
+)
 
 try:
     from airflow.sdk import CronDataIntervalTimetable
@@ -37,10 +42,17 @@ with DAG(
     doc_md=__doc__,
     tags=["binance", "margin", "example"],
 ) as dag:
-    account = ForceLiquidationToS3Operator(task_id="account", s3_bucket=BUCKET, grain="day")
+    account = ForceLiquidationToS3Operator(
+        task_id="account",
+        s3_bucket=BUCKET,
+        grain="day",
+    )
 
     isolated = ForceLiquidationToS3Operator.partial(
-        task_id="isolated", s3_bucket=BUCKET, grain="day", map_index_template="{{ task.isolated_symbol }}"
+        task_id="isolated",
+        s3_bucket=BUCKET,
+        grain="day",
+        map_index_template="{{ task.isolated_symbol }}",
     ).expand(isolated_symbol=ISOLATED_SYMBOLS)
 
     account >> isolated

@@ -1,14 +1,16 @@
-"""Load any window of forced liquidations by hand: the form asks for its start and end.
+"""Load any window of forced liquidations by hand, from a form.
 
-With a grain, the window must consist of whole UTC hours, days or months, and the objects are those that a scheduled DAG
-of that grain writes; this DAG keeps to whole days.
+The window must consist of whole UTC days. The objects are those that the daily DAG
+writes.
 """
 
 from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import DAG, Param
 
-from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import (
+    ForceLiquidationToS3Operator,
+)
 
 with DAG(
     "binance_force_liquidation_by_hand",

@@ -1,8 +1,9 @@
-"""Word of a forced liquidation within a minute: a watcher wakes this DAG, which loads what has appeared and says so.
+"""Load a forced liquidation within a minute, and send a message.
 
-The watcher polls once a minute, one request of one row, and keeps what it has announced with the asset (Airflow 3.3),
-so that a restart of the triggerer neither repeats nor misses. Its event carries the window; the operator loads exactly
-that, into a prefix of its own: windows overlap, and the lake stays the daily DAG's.
+The watcher polls once a minute, with one request of one row. It stores in the asset
+what it has announced (Airflow 3.3), so a restart of the triggerer neither repeats nor
+misses anything. Its event carries the window, and the operator loads exactly that,
+under a prefix of its own: windows overlap, and the lake belongs to the daily DAG.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG, Asset, task
 from airflow.sdk import AssetWatcher
 
-from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
-from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import (
+    ForceLiquidationToS3Operator,
+)
+from airflow_provider_binance_margin.triggers.force_liquidation import (
+    ForceLiquidationEventTrigger,
+)
 
 LIQUIDATIONS = Asset(
     "binance_force_liquidation_live",
-    watchers=[AssetWatcher(name="new_records", trigger=ForceLiquidationEventTrigger(poll_interval=60))],
+    watchers=[
+        AssetWatcher(
+            name="new_records",
+            trigger=ForceLiquidationEventTrigger(poll_interval=60),
+        )
+    ],
 )
 
 with DAG(
@@ -35,14 +45,16 @@ with DAG(
         task_id="load",
         s3_bucket="{{ var.value.get('binance_lake_bucket', 'my-lake') }}",
         s3_key="binance/live/scope={scope}/{start}_{end}.jsonl.gz",
-        settle=0,  # the window ends with the newest record: what matters is that it is here now
+        settle=0,  # the window ends with the newest record, which is there
     )
 
     @task
     def notify(loaded: dict[str, Any]) -> str:
         """Where a message to the desk would be sent."""
-        word = f"Forced liquidation: {loaded['records']} records from {loaded['start']} to {loaded['end']}"
+        window = f"from {loaded['start']} to {loaded['end']}"
+        word = f"Forced liquidation: {loaded['records']} records {window}"
         print(word)  # noqa: T201 - the task's log is where this example sends it
         return word
 
-    notify(load.output)  # type: ignore[arg-type]  # Airflow hands over the value when it runs
+    # Airflow hands over the value when it runs
+    notify(load.output)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""Only where there is something to load: a sensor before the operator. A quiet day is skipped, not red.
+"""Load only days with records: a sensor before the operator.
 
-The sensor looks at the day that has ended. If it holds records, they are loaded; if not, nothing can appear in it any
-more, and both tasks are skipped at once. While a window is still open the sensor would wait, here in the triggerer.
+The sensor looks at the day that has ended. If it has records, they are loaded. If not,
+none can appear any more, and both tasks are skipped at once. While a window is open the
+sensor waits, here in the triggerer.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_binance_margin.sensors.force_liquidation import ForceLiquidationSensor
-from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+from airflow_provider_binance_margin.sensors.force_liquidation import (
+    ForceLiquidationSensor,
+)
+from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import (
+    ForceLiquidationToS3Operator,
+)
 
 try:
     from airflow.sdk import CronDataIntervalTimetable
 except ImportError:  # before Airflow 3.2
     from airflow.timetables.interval import CronDataIntervalTimetable  # type: ignore[assignment]
+
+DAYS = "scope={scope}/dt={start:%Y-%m-%d}/{start}_{end}.jsonl.gz"
 
 with DAG(
     "binance_force_liquidation_sensor",
@@ -40,7 +47,7 @@ with DAG(
     load = ForceLiquidationToS3Operator(
         task_id="load",
         s3_bucket="{{ var.value.get('binance_lake_bucket', 'my-lake') }}",
-        s3_key="binance/liquidated_days/scope={scope}/dt={start:%Y-%m-%d}/{start}_{end}.jsonl.gz",
+        s3_key="binance/liquidated_days/" + DAYS,
         grain="day",
     )
 

@@ -1,8 +1,9 @@
-"""Was the account liquidated? Every day, of the last three, with an alert for what is certain and for takeovers.
+"""Report daily on the last three days, and alert on liquidations and takeovers.
 
-Reads what ``binance_margin_history`` has loaded, and asks the exchange for nothing. Days are reported on again since
-what was loaded late, and the day after, may tell more. Needs ``pip install 'airflow-provider-binance-margin[report]'``
-on the worker.
+It reads what ``binance_margin_history`` has loaded, and sends no request to the
+exchange. Days are reported on again, since objects that were loaded late, or the day
+after, may change the result. Needs ``pip install
+'airflow-provider-binance-margin[report]'`` on the worker.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, BaseNotifier, task
 
-from airflow_provider_binance_margin.operators.liquidation_report import LiquidationReportOperator
+from airflow_provider_binance_margin.operators.liquidation_report import (
+    LiquidationReportOperator,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -23,7 +26,7 @@ BUCKET = "{{ var.value.get('binance_lake_bucket', 'my-lake') }}"
 
 
 class LogNotifier(BaseNotifier):
-    """Writes to the task's log: in its place, the notifier of your pager, Slack or mail provider."""
+    """Writes to the task's log; use the notifier of your pager, Slack or mail."""
 
     template_fields = ("message",)
 
@@ -38,7 +41,7 @@ class LogNotifier(BaseNotifier):
 
 with DAG(
     "binance_liquidation_report",
-    description="Liquidations of a Binance margin account, takeovers included, and an alert",
+    description="Liquidations of a margin account, takeovers included, and an alert",
     schedule="0 2 * * *",  # some time after the day has been loaded
     start_date=pendulum.datetime(2026, 11, 1, tz="UTC"),
     catchup=False,
@@ -61,10 +64,16 @@ with DAG(
         """Whether there is something to be told; what follows is skipped if not."""
         return bool(summary["certain"] or summary["takeover"])
 
-    @task(on_success_callback=LogNotifier("Liquidated: {{ ti.xcom_pull(task_ids='alert') | join('; ') }}"))
+    @task(
+        on_success_callback=LogNotifier(
+            "Liquidated: {{ ti.xcom_pull(task_ids='alert') | join('; ') }}",
+        ),
+    )
     def alert(summary: dict[str, Any]) -> list[str]:
         """The events as lines of text, which the notifier sends."""
         events = [event for event in summary["events"] if event["level"] != "candidate"]
-        return [f"{event['level']} in {event['scope']} from {event['first_time']}" for event in events]
+        found = [(each["level"], each["scope"], each["first_time"]) for each in events]
+        return [f"{level} in {scope} from {time}" for level, scope, time in found]
 
-    is_liquidated(report.output) >> alert(report.output)  # type: ignore[arg-type]  # Airflow hands over the values
+    # Airflow hands over the values
+    is_liquidated(report.output) >> alert(report.output)  # type: ignore[arg-type]

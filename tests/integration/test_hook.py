@@ -583,7 +583,15 @@ def test_an_exchange_that_does_not_work(hook, sandbox, waits, fault, options, sa
     assert not works
     assert says in told
     assert sum(waits) < 15
+    assert sum(entry.path == "/sapi/v1/account/apiRestrictions" for entry in sandbox.requests) <= 2
     assert not any(quoted in told for quoted in ("10.1.2.3", "<html", "secret", "signature="))
+
+
+@pytest.mark.parametrize(("host", "warned"), [("https://203.0.113.9", True), ("https://api4.binance.com", False)])
+def test_a_strangers_host_is_warned_of(hook, caplog, capsys, host, warned):
+    """Its owner sees the API key."""
+    assert hook(host=host, port=None).settings.base_url == host
+    assert ("whoever runs it will see the API key" in caplog.text + "".join(capsys.readouterr())) == warned
 
 
 @pytest.mark.parametrize("answer", ["{}", '{"ipRestrict": "no", "enableWithdrawals": 1}', "[]", '"x"', '{"msg": "x"}'])

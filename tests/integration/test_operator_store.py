@@ -31,6 +31,27 @@ def snapshot(s3):
     return {key: (s3.get(key), s3.metadata(key)) for key in s3}
 
 
+# Never deleted
+
+
+def test_nothing_is_deleted_and_three_rights_are_enough(operator, run_task, sandbox, s3, s3_proxy, day):
+    """Load, replace, shrink, audit: HEAD and GET of an object, PUT of one, HEAD of the bucket, as the policy allows."""
+    asked = set()
+    s3_proxy(lambda handler: asked.add((handler.command, of_the_bucket(handler, s3))))
+    sandbox.add(n=2, at=day.ms[0])
+    run_task(operator(), interval=day.interval)
+    sandbox.add(n=1, at=day.ms[0] + 1)
+    run_task(operator(), interval=day.interval, clear_number=1)
+    sandbox.clear()
+    run_task(operator(allow_shrink=True), interval=day.interval, clear_number=2)
+    audit = ForceLiquidationAuditOperator(task_id="audit", s3_bucket=s3.name, verify_content=True)
+
+    done = run_task(audit, interval=day.interval)
+
+    assert done.state == "success", done.error
+    assert asked == {("HEAD", False), ("GET", False), ("PUT", False), ("HEAD", True)}
+
+
 # Never fewer
 
 

@@ -28,6 +28,7 @@ DAY = 24 * HOUR
 FOREVER = timedelta(days=10_000)
 LIMIT = 10**9  # weight a minute: nothing waits for the pace
 PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
+PROOF = "<!-- tests: tests/integration/test_readings_table.py::test_the_table_says_what_each_reading_comes_to -->"
 RIGHT, WRONG, WAITS, UNTOLD = "right", "WRONG", "waits", "cannot be told"
 WHO = ("hook", "operator", "audit", "sensor")
 READERS = WHO[:2]
@@ -288,7 +289,7 @@ def table(exchange, title, listed):
     """One table of the page."""
     head = [f"| {title} | " + " | ".join(WHO) + " |", "|---|" + "---|" * len(WHO)]
     rows = [[reading.name, *(word(exchange, reading, who) for who in WHO)] for reading in listed]
-    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows), PROOF]) + "\n"
 
 
 @pytest.mark.slow

@@ -82,6 +82,22 @@ def test_links_resolve_at_the_index(repository, monkeypatch):
         assert f"{repository}/blob/v1.2.3/docs/quick-start.md#1-install" in text
 
 
+def test_the_oldest_airflow_is_tested_with_the_oldest_packages():
+    """As the table of the docs and the declared dependencies name them."""
+    pins = dict(
+        re.findall(r"^(\S+)==(\S+)", (ROOT / "scripts" / "constraints" / "airflow-3.0.txt").read_text(), re.MULTILINE)
+    )
+    table = (ROOT / "docs" / "versions.md").read_text().partition("| package | at least |")[2]
+    named = dict(re.findall(r"^\| `(\S+)` \| ([\d.]+) \|", table, re.MULTILINE))
+    extras = PROJECT["optional-dependencies"]
+    declared = [*PROJECT["dependencies"], *extras["sandbox"], *extras["parquet"]]
+    bounds = {name: bound for each in declared for name, bound in re.findall(r"([\w-]+)(?:\[.*\])?>=([\d.]+)", each)}
+
+    assert len(named) == 5
+    assert named == {name: bounds[name] for name in named}
+    assert not [name for name, version in named.items() if not f"{pins[name]}.".startswith(f"{version}.")]
+
+
 def test_the_pins_are_plain():
     """The constraints of each tested version are pins and nothing else: no address, no hash, no path."""
     files = [ROOT / "constraints.txt", *(ROOT / "scripts" / "constraints").iterdir()]
@@ -95,7 +111,7 @@ def test_the_pins_are_plain():
 def test_the_classifiers_name_the_versions_that_were_tested():
     """The table of the docs is what was run; a version that was not is not claimed."""
     table = (
-        (ROOT / "docs" / "versions.md").read_text().partition("| Airflow | Python | tests |")[2].partition("\n\n")[0]
+        (ROOT / "docs" / "versions.md").read_text().partition("| Airflow | Python | tests |")[2].partition("\n<!--")[0]
     )
     tested = {version for line in table.splitlines()[2:] for version in re.findall(r"3\.\d+", line.split("|")[2])}
     named = {each.rpartition(" ")[2] for each in PROJECT["classifiers"] if re.search(r":: Python :: 3\.\d+$", each)}

@@ -77,11 +77,11 @@ def final(name: str, group: str, error: str, kind: str, **options: Any) -> Fault
     return Fault(name, group, error, kind=kind, options=options, lasts=True, requests=1)
 
 
-WAY = "The way to the exchange"
-ANSWER = "Answers that are none"
+WAY = "Network"
+ANSWER = "Unusable answers"
 PAGES = "Wrong and moving pages"
-WAITS = "Told to wait, or shut out"
-REFUSED = "Refused for good"
+WAITS = "Rate limits and bans"
+REFUSED = "Final refusals"
 CODES = "Error codes"
 
 FAULTS = [
