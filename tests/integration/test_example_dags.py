@@ -81,10 +81,10 @@ def write_readme_dag(file):
     import airflow.sdk
 
     [code] = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    before = "from airflow.timetables.interval"
-    assert f"import DAG, CronDataIntervalTimetable  # before 3.2: {before}\n" in code
+    [before] = re.findall(r"^# before Airflow 3.2: (from .*)$", code, re.MULTILINE)
+    assert "import DAG, CronDataIntervalTimetable\n" in code
     if not hasattr(airflow.sdk, "CronDataIntervalTimetable"):
-        code = code.replace(", CronDataIntervalTimetable  #", f"\n{before} import CronDataIntervalTimetable  #")
+        code = code.replace(", CronDataIntervalTimetable\n", f"\n{before}\n")
     file.write_text(code)
 
 
