@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -307,3 +308,15 @@ def test_it_can_end_in_the_middle_of_anything():
             wait(asked, timeout=10)
 
     assert threading.active_count() <= before
+
+
+def test_the_snippet_of_the_docs_runs():
+    """Records of two datasets, a fault and a connection, as its comments say."""
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    names = {}
+
+    exec(page.partition("## In your tests\n\n```python\n")[2].partition("```")[0], names)
+
+    sandbox = names["sandbox"]
+    counts = sandbox.count(), sandbox.count(dataset="interest", isolated_symbol="ETHUSDT")
+    assert (*counts, names["connection"]["conn_type"]) == (250, 40, "binance")
