@@ -48,7 +48,7 @@ def running(folder, *arguments):
 
 def ended(process, number):
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 
@@ -305,7 +305,7 @@ def test_it_can_end_in_the_middle_of_anything():
             asked = [pool.submit(ask, sandbox.url) for _ in range(5)]
             time.sleep(0.01 * round_)
             sandbox.stop()
-            wait(asked, timeout=10)
+            wait(asked, timeout=60)
 
     assert threading.active_count() <= before
 
