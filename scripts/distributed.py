@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_binance_margin.sandbox import SandboxControl
 from demo_lake import CROSS, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
 from demo_screen import Screen
 from distributed_tasks import Tasks
@@ -34,7 +35,8 @@ KILL_AFTER = 6
 MAX_ACTIVE_RUNS = 4
 LATENCY_MS = 200
 BACKFILL_SECONDS = 600.0
-KILL_SECONDS = 60.0
+KILL_SECONDS = 120.0
+HELD_SECONDS = 5.0
 _RECEIVED = re.compile(r"execute_workload\[([0-9a-f-]+)\] received")
 # what a user would change who cannot wait a minute for a second try
 _SLOW, _QUICK = "timedelta(minutes=1)", "timedelta(seconds=2)"
@@ -96,6 +98,9 @@ class Distributed:
 
     def _kill(self, name: str) -> None:
         """Kill a worker while it has its hands full, and note what it had."""
+        # however busy this machine, a task that waits for the exchange is still there when it is looked for
+        sandbox = SandboxControl(self._stack.sandbox_url)
+        sandbox.settings(latency=HELD_SECONDS)
         deadline = time.monotonic() + KILL_SECONDS
         while len(self._tasks.running(pids := self._stack.pids(name))) < CONCURRENCY:
             if time.monotonic() >= deadline:
@@ -104,6 +109,7 @@ class Distributed:
         self._stack.kill_worker(name)
         self._dead = pids
         self._lost = self._tasks.running(pids)
+        sandbox.settings(latency=LATENCY_MS / 1_000)
         self._screen.say(f"  kill -9 of the {name} worker, {len(pids)} processes; tasks that it ran:", "yellow")
         for each in self._lost:
             self._screen.say(f"    {each}", "yellow")

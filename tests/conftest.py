@@ -84,7 +84,7 @@ def s3_url():
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(60)
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def make(store=None, **options):
     return trigger
 
 
-async def until(what, seconds=8):
+async def until(what, seconds=60):
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while not what():  # noqa: ASYNC110 - the sandbox runs in a thread

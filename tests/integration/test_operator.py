@@ -672,7 +672,7 @@ def test_an_exchange_that_mixes_isolated_records_in_is_told_of_once(
 
     def hold_together(spool, column, value):
         if not met.is_set():
-            four.wait(10)  # the first four objects, which are made side by side
+            four.wait(60)  # the first four objects, which are made side by side
             met.set()
         return holds(spool, column, value)
 

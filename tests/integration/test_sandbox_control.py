@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -47,7 +48,7 @@ def running(folder, *arguments):
 
 def ended(process, number):
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 
@@ -304,6 +305,18 @@ def test_it_can_end_in_the_middle_of_anything():
             asked = [pool.submit(ask, sandbox.url) for _ in range(5)]
             time.sleep(0.01 * round_)
             sandbox.stop()
-            wait(asked, timeout=10)
+            wait(asked, timeout=60)
 
     assert threading.active_count() <= before
+
+
+def test_the_snippet_of_the_docs_runs():
+    """Records of two datasets, a fault and a connection, as its comments say."""
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    names = {}
+
+    exec(page.partition("## In your tests\n\n```python\n")[2].partition("```")[0], names)
+
+    sandbox = names["sandbox"]
+    counts = sandbox.count(), sandbox.count(dataset="interest", isolated_symbol="ETHUSDT")
+    assert (*counts, names["connection"]["conn_type"]) == (250, 40, "binance")

@@ -192,7 +192,7 @@ def hook_session():
         yield made
 
 
-def ask(session, url, timeout=2.0, headers=None):
+def ask(session, url, timeout=20.0, headers=None):
     return session.send(Request(url, headers or {}), timeout)
 
 
@@ -209,7 +209,7 @@ def sockets():
 # -- what is sent ----------------------------------------------------------------------------------------------------
 
 
-def answer_to(session, call, timeout=2.0):
+def answer_to(session, call, timeout=20.0):
     return drive(call, lambda request: session.send(request, timeout), lambda pause: pytest.fail(f"{pause}"))
 
 
@@ -596,7 +596,7 @@ def test_an_answer_that_is_slow_but_in_time_is_taken(session):
     """The deadline is no shorter than it says, and the next answer has a time of its own."""
     slow = says(HEAD, *[b"x" * 10] * 4, every=0.25)
     with Server(slow) as server:
-        replies = [ask(session, f"{server.url}/p", timeout=2.5) for _ in range(3)]
+        replies = [ask(session, f"{server.url}/p", timeout=3.5) for _ in range(3)]
     assert ([len(reply.body) for reply in replies], server.connections) == ([40, 40, 40], 1)
 
 
@@ -924,7 +924,7 @@ def test_bytes_that_the_event_loop_has_not_come_to_are_seen_too(open_session):
 
     with Server(speak) as server, open_session(1, server.url, use_environment=False) as session:
         ask(session, f"{server.url}/p")
-        assert sent.wait(5)
+        assert sent.wait(60)
         time.sleep(0.05)
         assert ask(session, f"{server.url}/p").body == b"{}"
 

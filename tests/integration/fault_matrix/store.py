@@ -21,7 +21,7 @@ from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import Fo
 
 WHOLE, UNCHANGED = "the new object, whole", "as before"
 START, END = datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 1, 16, tzinfo=UTC)
-READ_TIMEOUT = 2
+READ_TIMEOUT = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ def _run(name, door, url, home, bucket):
         nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
         shown = sandbox.connection()
         os.environ[f"AIRFLOW_CONN_{conn.upper()}"] = json.dumps({**shown, "extra": "{}"})
-        _connect(bucket, conn, url)
+        _connect(bucket, conn, url, READ_TIMEOUT if door.fault.how == "hang" else 60)
         before = None
         if name.endswith("again"):
             sandbox.add(n=20, at=int(START.timestamp() * 1000))
@@ -159,7 +159,7 @@ def _run(name, door, url, home, bucket):
         sandbox.add(n=200, at=int(START.timestamp() * 1000) + 1_000_000)
         door.arm()
         if door.fault.how == "refused":
-            _connect(bucket, conn, nowhere)
+            _connect(bucket, conn, nowhere, READ_TIMEOUT)
         error, word = None, "records"
         try:
             _load(bucket, name, conn, "now")
@@ -172,8 +172,8 @@ def _run(name, door, url, home, bucket):
         return word, UNCHANGED if now == before else "SOMETHING ELSE"
 
 
-def _connect(bucket, conn, url):
-    timeouts = {"connect_timeout": 2, "read_timeout": READ_TIMEOUT, "retries": {"total_max_attempts": 2}}
+def _connect(bucket, conn, url, seconds):
+    timeouts = {"connect_timeout": seconds, "read_timeout": seconds, "retries": {"total_max_attempts": 2}}
     aws = json.loads(bucket.shown)
     aws["extra"] = json.dumps({"endpoint_url": url, "region_name": "us-east-1", "config_kwargs": timeouts})
     os.environ[f"AIRFLOW_CONN_{conn.upper()}_AWS"] = json.dumps(aws)
