@@ -19,26 +19,34 @@ from itertools import pairwise
 
 from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
-from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Bounds, Fetch, Reader, Reading, Sink
+from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Bounds, Reader, Reading, Sink
 
 _SECOND_MS = 1_000
 #: Servers' limits of a list are multiples of this.
 _CAP_STEP = 50
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """Reader of windows of a ledger whose record key is one integer id.
+@dataclass(frozen=True, kw_only=True)
+class LedgerReader(Reader):
+    """Reader of intervals of a ledger whose record key is one integer id.
 
-    :param fetch: fetches one page: from an id, or the window's newest rows
     :param limit: the most rows of one page
+    :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
     """
 
-    fetch: Fetch
     limit: int
+    make_sink: Callable[[], AbstractContextManager[Sink]]
 
-    def read(self, start: int, end: int, sink: Sink) -> Reading:
-        """Put the complete records of ``[start, end)`` (ms) into the sink.
+    def count(self, start: int, end: int) -> int:
+        """The records of ``[start, end)`` (ms), read and forgotten.
+
+        :raises BinanceIncompleteError: as for a reading
+        """
+        with self.make_sink() as sink:
+            return self.read(start, end, sink).records
+
+    def read_window(self, start: int, end: int, sink: Sink) -> Reading:
+        """Put the complete records of one window into the sink.
 
         :raises BinanceIncompleteError: when one second holds as many rows as one page
         """
@@ -71,8 +79,8 @@ class Ledger:
         middle = middle_of(start, end, limit)
         return (
             Reading(requests=requests, proof="exhausted")
-            + self.read(start, middle, sink)
-            + self.read(middle, end, sink)
+            + self.read_window(start, middle, sink)
+            + self.read_window(middle, end, sink)
         )
 
     @staticmethod
@@ -93,30 +101,6 @@ class Ledger:
             if len(page) < limit:
                 break
         return run
-
-
-@dataclass(frozen=True, kw_only=True)
-class LedgerReader(Reader):
-    """Reader of intervals of a ledger.
-
-    :param limit: the most rows of one page
-    :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
-    """
-
-    limit: int
-    make_sink: Callable[[], AbstractContextManager[Sink]]
-
-    def read_window(self, start: int, end: int, sink: Sink) -> Reading:
-        """Put the complete records of one window into the sink."""
-        return Ledger(self.fetch, self.limit).read(start, end, sink)
-
-    def count(self, start: int, end: int) -> int:
-        """The records of ``[start, end)`` (ms), read and forgotten.
-
-        :raises BinanceIncompleteError: as for a reading
-        """
-        with self.make_sink() as sink:
-            return self.read(start, end, sink).records
 
 
 def middle_of(start: int, end: int, limit: int) -> int:
