@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
@@ -62,12 +63,14 @@ def ranges_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Interval, 
     """Intervals of a verdict's entries in a report, touching ones joined, by what names their series."""
     found: dict[str, list[Interval]] = {}
     for each in listed:
-        names = "".join(f", {name} {each[name]}" for name in ("dataset", "isolated_symbol") if each.get(name))
-        first, last = parse(each["start"]), parse(each["end"])
-        assert first is not None
-        assert last is not None
-        found.setdefault(names, []).append(Interval(ms(first), ms(last)))
-    return {names: join(intervals) for names, intervals in found.items()}
+        start, end = (ms(datetime.fromisoformat(each[bound])) for bound in ("start", "end"))
+        found.setdefault(series_in_words(each), []).append(Interval(start, end))
+    return {series: join(intervals) for series, intervals in found.items()}
+
+
+def series_in_words(listed: Mapping[str, Any]) -> str:
+    """What tells the series of a report's entry from others, as ``, dataset interest``; empty where there is one."""
+    return "".join(f", {name} {listed[name]}" for name in ("dataset", "isolated_symbol") if listed.get(name))
 
 
 def _gap(interval: Interval, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from airflow_provider_binance_margin.lake.layout import LayoutError, checked_acc
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, stated_records, whose
 from airflow_provider_binance_margin.lake.rows import read_rows
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.operators.lake_operator import BaseLakeOperator, check_key
 from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.transfers.lake_operator import BaseLakeOperator, check_key
 
 if TYPE_CHECKING:
     import duckdb
