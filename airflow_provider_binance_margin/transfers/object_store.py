@@ -243,43 +243,35 @@ class ObjectStore:
             "If-None-Match"
         )
 
-    def put_rows(self, key: str, lines: Iterable[bytes], columns: Mapping[str, str], *args: Any, **stated: Any) -> int:
-        """Write rows and put them: see `write_body` and `put_body`."""
-        with write_body(key, lines, columns) as body:
-            return self.put_body(key, body, *args, **stated)
-
     def put_body(
         self,
         key: str,
         body: Body,
-        judge: Callable[[Existing | None, int], None],
+        judge: Callable[[Existing | None], None],
         *,
         identity: ObjectIdentity,
         run: Run,
         **stated: Any,
     ) -> int:
-        """Put written rows with their metadata; see `put`.
+        """Put written rows with their metadata, as `put` does.
 
-        :param judge: is told the number of rows, too
         :param stated: what `object_metadata` takes besides
-        :return: the size put
         """
-        written = body.written
         with temporary_storage():
             size = body.file.tell()
             body.file.seek(0)
             metadata = object_metadata(
                 identity,
                 run,
-                rows=written.records,
-                sha256=written.sha256,
+                rows=body.written.records,
+                sha256=body.written.sha256,
                 body_sha256=hashlib.file_digest(body.file, "sha256").hexdigest(),
                 body_size=size,
                 provider_version=__version__,
                 **stated,
             )
             payload = Payload(cast("IO[bytes]", body.file), FORMATS[suffix_of(key)], metadata)
-            return self.put(key, payload, lambda existing: judge(existing, written.records))
+            return self.put(key, payload, judge)
 
     def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:
         """The checksum of an object's bytes, all of which are read.
@@ -305,13 +297,20 @@ class ObjectStore:
             try:
                 self._put_once(key, payload, condition)
             except ParamValidationError:
-                return self._without_conditions(key, payload, condition)
+                if not condition:
+                    raise LakeError(
+                        "S3 does not take s3_extra_args as given: check their names and values against put_object"
+                    ) from None
             except ClientError as error:
                 if condition and _code(error) in _CHANGED_MEANWHILE:
                     return False
                 if not condition or _code(error) not in _KNOWS_NO_CONDITIONS:
                     raise
-                return self._without_conditions(key, payload, condition)
+            else:
+                return True
+        self._put(key, payload, {})
+        self._conditional = False
+        self._tell_unconditional()
         return True
 
     def _put_once(self, key: str, payload: Payload, condition: Mapping[str, str]) -> None:
@@ -322,14 +321,6 @@ class ObjectStore:
         extra["Metadata"] |= payload.metadata
         extra.setdefault("ContentType", payload.content_type)
         self._client.put_object(Bucket=self.bucket, Key=key, Body=payload.body, **extra)
-
-    def _without_conditions(self, key: str, payload: Payload, condition: Mapping[str, str]) -> bool:
-        if not condition:
-            raise LakeError("S3 does not take s3_extra_args as given: check their names and values against put_object")
-        self._put(key, payload, {})
-        self._conditional = False
-        self._tell_unconditional()
-        return True
 
     def _tell_unconditional(self) -> None:
         with self._lock:
@@ -365,21 +356,17 @@ class ObjectStore:
     def _readable_errors(self, verb: str, key: str, needs: str) -> Iterator[None]:
         try:
             yield
-        except ClientError as error:
-            self._fail(error, verb, key, needs)
         except BotoCoreError as error:
             _fail_to_reach(error)
-
-    def _fail(self, error: ClientError, verb: str, key: str, needs: str) -> NoReturn:
-        code = _code(error)
-        what = f"{verb} s3://{self.bucket}/{key}"
-        hint = {"HEAD": _HEAD_HINTS, "PUT": _HINTS}.get(verb, {}).get(code, "")
-        if verb == "PUT" and (code in _MISREAD_PUT or code == "SignatureDoesNotMatch"):
-            raise LakeError(f"{what} is refused ({code}): {hint}") from None
-        if code in _REFUSED:
-            action = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
-            raise LakeError(f"{what} {_REFUSED[code]} ({code}): {action}") from None
-        raise StoreError(f"{what} failed ({code})" + (f": {hint}" if hint else "")) from None
+        except ClientError as error:
+            code, what = _code(error), f"{verb} s3://{self.bucket}/{key}"
+            hint = {"HEAD": _HEAD_HINTS, "PUT": _HINTS}.get(verb, {}).get(code, "")
+            if verb == "PUT" and (code in _MISREAD_PUT or code == "SignatureDoesNotMatch"):
+                raise LakeError(f"{what} is refused ({code}): {hint}") from None
+            if code in _REFUSED:
+                action = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
+                raise LakeError(f"{what} {_REFUSED[code]} ({code}): {action}") from None
+            raise StoreError(f"{what} failed ({code})" + (f": {hint}" if hint else "")) from None
 
 
 def open_store(
