@@ -120,23 +120,19 @@ def _of_run(context: Mapping[str, Any], name: str) -> Any:
 
 
 def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
-    key = _of_run(context, "partition_key")
-    date = parse(_of_run(context, "partition_date"))
-    form = next(
-        (g for g, pattern in _KEY_PATTERNS.items() if isinstance(key, str) and re.fullmatch(pattern, key)), None
-    )
+    key, date = _of_run(context, "partition_key"), parse(_of_run(context, "partition_date"))
     if key is None and date is None:
         return None
-    length = form or grain
-    if date is None and form is not None:
-        date = _date_of_key(str(key), form)
+    form = next((form for form, pattern in _KEY_PATTERNS.items() if re.fullmatch(pattern, str(key))), None)
+    named = _date_of_key(str(key), form) if form else None
+    date, length = date or named, form or grain
     if date is None or length is None:
         raise IntervalError(
             f"the run's partition {key!r} does not say how long it is: pass grain=, or use a timetable whose "
             "key_format is %Y-%m, %Y-%m-%d or %Y-%m-%dT%H"
         )
     first = ms(date)
-    if form is not None and first != ms(_date_of_key(str(key), form)):
+    if named and first != ms(named):
         raise IntervalError(
             f"the partition {key!r} starts at {iso(first)}, which is not its start in UTC: give the timetable "
             "timezone=\"UTC\", since the lake's hours, days and months are UTC's"
@@ -212,10 +208,9 @@ def _check(interval: Interval, plan: LoadPlan) -> None:
         raise IntervalError(f"the interval {interval} from {plan.source} {kind}: its start must be before its end")
     grain = plan.grain
     if grain and interval != widen(interval, grain):
-        zone = plan.zone
         reason, cure = "", f"Give the DAG a schedule of whole {grain}s"
-        if zone != "UTC":
-            reason = f"; its bounds come from the zone {zone}, whose midnight is not UTC's"
+        if plan.zone != "UTC":
+            reason = f"; its bounds come from the zone {plan.zone}, whose midnight is not UTC's"
             cure = 'Give the timetable timezone="UTC"'
         raise IntervalError(
             f"the interval {interval} from {plan.source} does not consist of whole {grain}s in UTC{reason}. {cure} "

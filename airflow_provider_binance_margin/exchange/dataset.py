@@ -148,10 +148,7 @@ class Dataset:
     def request(
         self, scope: Scope, start: int, end: int, *, size: int | None = None, at: int | None = None
     ) -> dict[str, Any]:
-        """Parameters of one request for ``[start, end)`` in ms.
-
-        :param at: the page's number, or a ledger's ``fromId``
-        """
+        """Parameters of one request for ``[start, end)`` in ms; `at` is the page's number, or a ledger's ``fromId``."""
         pair = {} if self.pair_param is None else {self.pair_param: scope.isolated_symbol}
         size = size or self.max_size
         place = {"limit": size, "fromId": at} if self.is_ledger else {"current": at or 1, "size": size}

@@ -38,18 +38,12 @@ class LedgerReader(Reader):
     make_sink: Callable[[], AbstractContextManager[Sink]]
 
     def count(self, start: int, end: int) -> int:
-        """The records of ``[start, end)`` (ms), read and forgotten.
-
-        :raises BinanceIncompleteError: as for a reading
-        """
+        """The records of ``[start, end)`` (ms), read and forgotten; BinanceIncompleteError as for a reading."""
         with self.make_sink() as sink:
             return self.read(start, end, sink).records
 
     def read_window(self, start: int, end: int, sink: Sink) -> Reading:
-        """Put the complete records of one window into the sink.
-
-        :raises BinanceIncompleteError: when one second holds as many rows as one page
-        """
+        """Read one window into the sink; BinanceIncompleteError when a second holds as many rows as one page."""
         sink.start_window()
         newest, requests = self.fetch(start, end, None).records, 1
         while len(newest) < self._limit_of(newest):  # nothing states how many there are: two answers must be alike
@@ -104,10 +98,7 @@ class LedgerReader(Reader):
 
 
 def middle_of(start: int, end: int, limit: int) -> int:
-    """The whole second at which a window too full for one answer is cut.
-
-    :raises BinanceIncompleteError: when there is none
-    """
+    """The whole second to cut a window at that one answer cannot hold; BinanceIncompleteError if there is none."""
     middle = (start + end) // 2 // _SECOND_MS * _SECOND_MS
     if not start < middle < end:
         raise BinanceIncompleteError(

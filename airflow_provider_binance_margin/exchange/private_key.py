@@ -54,10 +54,7 @@ def load_block(label: str, data: bytes, passphrase: bytes | None) -> PrivateKeyT
 
 
 def load_apart(label: str, data: bytes, passphrase: bytes) -> PrivateKeyTypes:
-    """Load one encrypted private key, as `load_block` does, while other threads go on.
-
-    :raises BinanceConfigError: when it takes more than two minutes
-    """
+    """Load one encrypted private key as `load_block` does, within two minutes, while other threads go on."""
     outcome, _, content = _ask([label.encode(), data, passphrase]).partition(b"\n")
     if outcome == b"key":
         return load_block("", content, None)

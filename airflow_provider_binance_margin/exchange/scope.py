@@ -37,10 +37,7 @@ class Scope(NamedTuple):
 
 
 def scope_of(dataset: Dataset, isolated_symbol: object = None, filters: object = None) -> Scope:
-    """Check what a user gave, or what templates rendered, against what the endpoint offers.
-
-    :raises BinanceRequestError: with the cure
-    """
+    """Check what a user gave, or templates rendered, against the endpoint; BinanceRequestError with the cure."""
     symbol = checked_symbol(isolated_symbol)
     if symbol is not None and dataset.pair_param is None:
         raise BinanceRequestError(f"{dataset.name} is of the cross account only: leave isolated_symbol out")

@@ -166,10 +166,7 @@ class BinanceBaseHook(BaseHook):
             )
 
     def wait(self, seconds: float, reason: str = "") -> None:
-        """Sleep until the hook is closed, at most so many seconds.
-
-        :raises BinanceTransientError: when it is closed
-        """
+        """Sleep for at most so many seconds; BinanceTransientError when the hook is closed meanwhile."""
         if reason:
             self.log.info("Waiting %.1f s: %s.", seconds, reason)
         self._wait_for([], seconds)
@@ -193,10 +190,7 @@ class BinanceBaseHook(BaseHook):
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Decode a JSON object.
-
-    :raises ValueError: for anything else, an error of the exchange's included
-    """
+    """Decode a JSON object; ValueError for anything else, an error of the exchange's included."""
     decoded = json.loads(body)
     if not isinstance(decoded, dict) or "code" in decoded:
         raise ValueError("not the object asked for")

@@ -94,10 +94,7 @@ class BinanceHook(BinanceBaseHook):
     # -- the account ---------------------------------------------------------------------------------------------
 
     def isolated_symbols(self) -> list[str]:
-        """List the pairs with an isolated margin account today (closed ones vanish), sorted.
-
-        :return: input for ``.expand(isolated_symbol=...)``
-        """
+        """List the pairs with an isolated margin account today (closed ones vanish), sorted: for `.expand`."""
         return self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols)
 
     # -- any dataset -----------------------------------------------------------------------------------------------
@@ -206,10 +203,7 @@ class BinanceHook(BinanceBaseHook):
         return left and left + CLOCK_STEP  # the time is told in whole seconds
 
     def check_memory(self, plan: LoadPlan, dataset: Dataset) -> None:
-        """Refuse a plan that begins before what the exchange remembers, by its clock.
-
-        :raises IntervalError: with the cure
-        """
+        """Refuse, by an IntervalError, a plan that begins before what the exchange remembers, by its clock."""
         if dataset.memory is not None:
             check_memory(self.ask_exchange_time(), plan, dataset)
 

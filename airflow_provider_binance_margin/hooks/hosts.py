@@ -29,10 +29,7 @@ def shared_host(base_url: str) -> Host:
 
 
 def canonical_url(base_url: str) -> str:
-    """Normalise a base URL: lower case, ASCII, no trailing dot, no default port.
-
-    :raises ValueError: for a URL without a host, or with one that has no ASCII form
-    """
+    """Normalise a base URL: lower case, ASCII, no trailing dot, no default port; ValueError for one without a host."""
     parts = urlsplit(base_url)
     scheme, name = parts.scheme.lower(), parts.hostname or ""
     try:

@@ -109,10 +109,7 @@ def secrets_of(conn: Connection) -> tuple[str, ...]:
 
 @hides_frames
 def open_settings(conn: Connection) -> Settings:
-    """Mask a connection's secrets in all logs, then read it.
-
-    :raises BinanceConfigError: quoting no secret
-    """
+    """Mask a connection's secrets in all logs, then read it; BinanceConfigError, quoting none."""
     hush_http_loggers()
     mask(secrets_of(conn))
     settings = read_settings(conn)
@@ -122,10 +119,7 @@ def open_settings(conn: Connection) -> Settings:
 
 @hides_frames
 def read_settings(conn: Connection) -> Settings:
-    """Check a connection and load its key.
-
-    :raises BinanceConfigError: quoting no secret
-    """
+    """Check a connection and load its key; BinanceConfigError, quoting no secret."""
     extra, api_key = _extra(conn), (conn.login or "").strip()
     key_text, key_file = _text(extra, "private_key"), _text(extra, "key_file")
     if key_text and key_file:

@@ -146,10 +146,7 @@ def _together(one: Day, other: Day) -> Day:
 
 
 def years_of(days: Mapping[int, Day], audit: Audit, **subject: str) -> list[dict[str, Any]]:
-    """The values to be stored, one a year.
-
-    :param subject: by the names of `SUBJECT`
-    """
+    """The values to be stored, one a year; `subject` by the names of `SUBJECT`."""
     years = groupby(sorted(days), key=lambda number: date_of(number).year)
     of_year = ((year, {number: days[number] for number in numbers}) for year, numbers in years)
     return [_encode(subject, year, found, _spans(found, audit)) for year, found in of_year]
@@ -172,17 +169,17 @@ def _encode(subject: Mapping[str, str], year: int, days: Mapping[int, Day], span
         "year": year,
         "days": "".join(letter + (str(number) if number > 1 else "") for letter, number in runs),
         "records": [day.records for day in shown if day.letter not in _NUMBERLESS],
-        "totals": {str(n): day.total for n, day in enumerate(shown) if _differs(day)},
+        "totals": {
+            str(n): day.total
+            for n, day in enumerate(shown)
+            if day.letter != UNSEEN and day.records not in (CONTINUED, day.total)
+        },
         "audits": [[first - base, last - base, *audit] for first, last, audit in sorted(spans)],
     }
 
 
 def _shown(day: Day) -> Day:
     return Day(EMPTY) if day.letter == "c" and not day.records else day
-
-
-def _differs(day: Day) -> bool:
-    return day.letter != UNSEEN and day.records not in (CONTINUED, day.total)
 
 
 def letters_of(value: Mapping[str, Any]) -> str:
@@ -206,10 +203,7 @@ def letters_of(value: Mapping[str, Any]) -> str:
 
 
 def decode(value: Mapping[str, Any]) -> dict[int, Day]:
-    """Verdicts by day number of a stored value, without the days that were not audited.
-
-    :raises CoverageError: for anything that `years_of` did not make
-    """
+    """Verdicts by day number of a stored value, without the days not audited; CoverageError as `letters_of`."""
     letters, records, totals = letters_of(value), iter(value["records"]), value["totals"]
     base, days = first_of(value["year"]), {}
     for n, letter in enumerate(letters):
@@ -220,10 +214,7 @@ def decode(value: Mapping[str, Any]) -> dict[int, Day]:
 
 
 def audits_of(value: Mapping[str, Any]) -> list[Span]:
-    """Each run of days (numbers of the first and the last) and their last audit.
-
-    :raises CoverageError: for anything that `years_of` did not make
-    """
+    """Each run of days (numbers of the first and the last) and their last audit; CoverageError as `letters_of`."""
     try:
         base = first_of(value["year"])
         return [(base + first, base + last, Audit(*audit)) for first, last, *audit in value["audits"]]
@@ -240,10 +231,7 @@ class Load(NamedTuple):
 
 
 def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]:
-    """The value with the days that have been loaded since their audit, as far as they were not proved by it.
-
-    :raises CoverageError: when it is none
-    """
+    """The value with the days loaded since their audit, where that did not prove them; CoverageError if it is none."""
     days, spans, base = decode(value), audits_of(value), first_of(value["year"])
     audited = {n: began_ms(audit) for first, last, audit in spans for n in range(first, last + 1)}
     for load in loads:
@@ -257,10 +245,7 @@ def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]
 
 
 def began_ms(audit: Audit) -> int:
-    """Beginning of an audit, in ms.
-
-    :raises CoverageError: when it does not say
-    """
+    """Beginning of an audit, in ms; CoverageError when it does not say."""
     try:
         return ms(datetime.fromisoformat(audit.began))
     except (TypeError, ValueError):

@@ -86,10 +86,7 @@ def parse(value: Any) -> datetime | None:
 
 
 def believable(when: datetime) -> datetime:
-    """The same, unless its year cannot be meant.
-
-    :raises IntervalError: then
-    """
+    """The same, unless its year cannot be meant: an IntervalError then."""
     if when.year not in _YEARS:
         raise IntervalError(f"the year {when.year} cannot be meant: there are no records of it")
     return when

@@ -354,17 +354,14 @@ def _database(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     with duckdb.connect(config={"temp_directory": folder, "autoinstall_known_extensions": False}) as db:
-        for name in DATASETS:
+        for name, dataset in DATASETS.items():
             Path(folder, name).mkdir(exist_ok=True)
             Path(folder, name, "none.jsonl").touch()
-            rows = db.read_json(f"{folder}/{name}/*.jsonl", format="newline_delimited", columns=_sql_columns(name))
+            columns = {field: _SQL_TYPES.get(kind, "BIGINT") for field, kind in dataset.columns.items()}
+            columns |= {"account": "VARCHAR", "scope": "VARCHAR"}
+            rows = db.read_json(f"{folder}/{name}/*.jsonl", format="newline_delimited", columns=columns)
             rows.create_view(name)
         yield db
-
-
-def _sql_columns(name: str) -> dict[str, str]:
-    columns = {field: _SQL_TYPES.get(kind, "BIGINT") for field, kind in dataset_of(name).columns.items()}
-    return {**columns, "account": "VARCHAR", "scope": "VARCHAR"}
 
 
 def _apply_rule(db: duckdb.DuckDBPyConnection) -> tuple[list[Row], list[tuple[str, int]]]:

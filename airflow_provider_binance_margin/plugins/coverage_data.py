@@ -72,10 +72,7 @@ class Values(NamedTuple):
 
 
 def page_data(session: Session, readable: set[str], now: datetime) -> dict[str, Any]:
-    """All that the page draws but a day's details.
-
-    :param readable: ids of the DAGs that the user may read
-    """
+    """All that the page draws but a day's details, of the DAGs with the ids in `readable`."""
     values = _values(session, readable)
     lakes = _with_loads(session, values.by_key, readable)
     dags = {
@@ -106,7 +103,11 @@ def day_data(session: Session, readable: set[str], key: Key, day: date) -> dict[
     number = day_number(day)
     audit = next((a for first, last, a in audits_of(value) if first <= number <= last), None) if value else None
     bounds = Interval(number * DAY_MS, (number + 1) * DAY_MS)
-    events = (event for event in _events(session, value or {}, readable) if _touches(event.extra, key, bounds))
+    events = (
+        event
+        for event in _events(session, value or {}, readable)
+        if any(told[:3] == key[:3] and told[3].overlaps(bounds) for told in _told(event.extra))
+    )
     loads = [
         _link(event.source_dag_id, event.source_run_id, event.source_task_id, event.source_map_index)
         | {"when": iso(ms(event.timestamp))}
@@ -257,10 +258,6 @@ def _told(extra: Any) -> Iterator[tuple[str, str, str, Interval]]:
                 yield dataset, account, scope, Interval(ms(start), ms(end))
     except (KeyError, TypeError, ValueError):
         return
-
-
-def _touches(extra: Any, key: Key, day: Interval) -> bool:
-    return any(told[:3] == key[:3] and told[3].overlaps(day) for told in _told(extra))
 
 
 def _never_audited(key: Key) -> dict[str, Any]:

@@ -304,10 +304,7 @@ class LakeOperator(BaseLakeOperator):
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that could never be filled, or not without a package that is missing.
-
-    :raises LayoutError: with the cure
-    """
+    """Refuse, by a LayoutError, a key that could never be filled, or not without a package that is missing."""
     check_template(key)
     if suffix_of(key) == ".parquet" and find_spec("pyarrow") is None:
         raise LayoutError(

@@ -164,10 +164,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         return {**self.summary(plan, store.bucket), **result}
 
     def _forgotten(self, hook: BinanceHook, plan: LoadPlan, series: SeriesList) -> dict[Series, Refusal]:
-        """The series that the exchange may have forgotten in part and that are not to be loaded.
-
-        :raises IntervalError: when those are all
-        """
+        """The series not to be loaded, since the exchange may have forgotten some; IntervalError if those are all."""
         forgotten: dict[Series, Refusal] = {}
         for each in series if self.beyond_memory == "refuse" else ():
             try:

@@ -198,10 +198,7 @@ class ObjectStore:
             self._bucket_seen = True
 
     def head(self, key: str) -> Existing | None:
-        """The object under a key, or None.
-
-        :raises LakeError: when the store does not let it be seen, or there is no bucket
-        """
+        """The object under a key, or None; LakeError when the store does not let it be seen, or there is no bucket."""
         needs = "it needs s3:GetObject, and s3:ListBucket to tell a missing object"
         with self._readable_errors("HEAD", key, needs):
             try:
@@ -253,10 +250,7 @@ class ObjectStore:
         run: Run,
         **stated: Any,
     ) -> int:
-        """Put written rows with their metadata, as `put` does.
-
-        :param stated: what `object_metadata` takes besides
-        """
+        """Put written rows with their metadata (`stated` is what `object_metadata` takes besides), as `put` does."""
         with temporary_storage():
             size = body.file.tell()
             body.file.seek(0)
@@ -376,10 +370,7 @@ def open_store(
     aws_conn_id: str | None,
     verify: bool | str | None,
 ) -> ObjectStore:
-    """The store of a bucket; None is the connection's own. Nothing is sent yet.
-
-    :raises LayoutError: without a bucket
-    """
+    """The store of a bucket, None for the connection's own; LayoutError without one. Nothing is sent yet."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     s3 = S3Hook(aws_conn_id=aws_conn_id, verify=verify)

@@ -46,10 +46,7 @@ class SeriesList(tuple[Series, ...]):
         return ("dataset",) * (len(datasets) > 1) + ("scope",) * (len(self) > len(datasets))
 
     def check_key(self, template: str) -> None:
-        """Refuse a key template under which objects of two series would meet.
-
-        :raises LayoutError: with the fields that it lacks
-        """
+        """Refuse, by a LayoutError, a key template under which objects of two series would meet."""
         if lacking := [f"{{{name}}}" for name in self.varying if f"{{{name}}}" not in template]:
             raise LayoutError(
                 f"the key {template!r} must hold {' and '.join(lacking)}, as the default key does: the task has "
