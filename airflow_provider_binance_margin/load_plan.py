@@ -70,12 +70,8 @@ class LoadPlan(NamedTuple):
 def resolve_plan(
     context: Mapping[str, Any], *, start: Any = None, end: Any = None, grain: Grain | None = None
 ) -> LoadPlan:
-    """Resolve the intervals that a run must load.
+    """Resolve the intervals that a run must load, from Airflow's context where no bounds are given.
 
-    :param context: Airflow's context, or anything with its keys
-    :param start: explicit start, or nothing
-    :param end: explicit end, or nothing
-    :param grain: the length of one object
     :raises IntervalError: with the cure, when the run has no interval or one that does not fit the grain
     """
     plan = (
@@ -269,11 +265,7 @@ def _name(zone: Any) -> str:
 
 
 def check_against(now: float, plan: LoadPlan) -> None:
-    """Refuse what has not begun, or ends too far ahead.
-
-    :param now: the exchange's time, seconds since 1970
-    :raises IntervalError: naming both
-    """
+    """Refuse, by an IntervalError, what has not begun or ends too far ahead of the exchange's time (s since 1970)."""
     for interval in plan.intervals:
         if interval.start > now * 1000:
             where, cure = "starts in the future", "nothing can be in it yet"
@@ -304,11 +296,7 @@ def check_memory(now: float, plan: LoadPlan, dataset: Dataset) -> None:
 
 
 def load_before(now: float, start: int, dataset: Dataset) -> int | None:
-    """Time (ms) from which the exchange forgets an interval, where that is to come within two weeks.
-
-    :param now: the exchange's time, seconds since 1970
-    :param start: of the interval, ms
-    """
+    """Time (ms) from which the exchange forgets what begins at `start` (ms), where that is to come within two weeks."""
     if dataset.memory is None:
         return None
     forgotten_at = start + int(dataset.memory.total_seconds() * 1000)

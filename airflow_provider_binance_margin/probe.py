@@ -56,11 +56,7 @@ class Answer:
 
 
 class Probe:
-    """The questions, each asked with a few requests; the answers are in `findings`.
-
-    :param hook: the account's connection
-    :param pause: seconds before each request
-    """
+    """The questions, each asked with a few requests, so many seconds apart; the answers are in `findings`."""
 
     def __init__(self, hook: BinanceHook, *, pause: float = 0.5) -> None:
         self.hook = hook

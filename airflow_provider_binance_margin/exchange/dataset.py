@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -153,10 +153,6 @@ class Dataset:
         size = size or self.max_size
         place = {"limit": size, "fromId": at} if self.is_ledger else {"current": at or 1, "size": size}
         return {"startTime": start, "endTime": end - 1, **pair, **self.params, **dict(scope.filters), **place}
-
-    def reader_of(self, size: int | None) -> Callable[[bytes], Page]:
-        """Decoder of answers to a request of `size` rows, the endpoint's most if None."""
-        return partial(self.read_page, size=size)
 
     def record(self, line: bytes) -> Record:
         """Decode a record from its own line; UnreadableAnswerError if it is none."""

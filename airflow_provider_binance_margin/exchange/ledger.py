@@ -112,7 +112,6 @@ def middle_of(start: int, end: int, limit: int) -> int:
 class _CursorRun:
     """The pages of one cursor run.
 
-    :param pages: number of pages read
     :param greatest: the greatest id seen
     :param agrees: False once a page contradicts the order that the cursor relies on
     """

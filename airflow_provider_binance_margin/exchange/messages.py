@@ -13,13 +13,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """GET request. Its representation shows neither the query nor the headers.
+    """GET request. Its representation shows neither the query nor the headers."""
 
-    :param url: the whole URL, ready to send as it is: encoding it again would break the signature
-    :param headers: the headers to send
-    """
-
-    url: str = field(repr=False)
+    url: str = field(repr=False)  # to be sent as it is: encoding it again would break the signature
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
 
 

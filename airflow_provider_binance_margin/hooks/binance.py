@@ -166,10 +166,8 @@ class BinanceHook(BinanceBaseHook):
     ) -> Iterator[tuple[Spool, Reading, float]]:
         """Read an interval, again as long as it had not settled when the exchange was first asked.
 
-        :param settle: seconds after its end at which the interval counts as closed
         :param plan: the run's intervals, checked against the exchange's clock
         :param stuck: error for an exchange whose clock stands still
-        :param draft: see `Spool`
         :return: the records, their reading, and the exchange's time at its start (seconds since 1970)
         :raises IntervalError: for a plan that ends in the future
         """
@@ -235,7 +233,7 @@ class BinanceHook(BinanceBaseHook):
         return Reader(*common)
 
     def _page(self, dataset: Dataset, params: Mapping[str, Any]) -> Page:
-        decode = dataset.reader_of(params.get("limit" if dataset.is_ledger else "size"))
+        decode = partial(dataset.read_page, size=params.get("limit" if dataset.is_ledger else "size"))
         return self._get(dataset.path, params, weight=dataset.weight, decode=decode, kind=dataset.weight_kind)
 
     def count(self, counter: RecordCounter) -> Count:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -84,12 +84,8 @@ class Settings:
     def counter(
         self, dataset: Dataset, scope: Scope, start: int, end: int | None, *, settle: float, max_span: float | None
     ) -> RecordCounter:
-        """Make the counter of a window (ms). Its calls are not retried: the next poll is the next try.
-
-        :param settle: seconds after its end at which the window counts as closed
-        :param max_span: seconds; the longest window per request, the dataset's own if None
-        """
-        decode, kind = dataset.reader_of(rows_asked(dataset)), dataset.weight_kind
+        """Make the counter of a window (ms). Its calls are not retried: the next poll is the next try."""
+        decode, kind = partial(dataset.read_page, size=rows_asked(dataset)), dataset.weight_kind
         caller = self.caller(dataset.path, dataset.weight, decode, attempts=1, kind=kind)
         span = Span(dataset.span_ms(max_span))
         return RecordCounter(caller, start, end, span=span, settle=settle, dataset=dataset, scope=scope)

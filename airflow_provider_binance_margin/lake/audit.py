@@ -92,9 +92,7 @@ def judge(  # noqa: PLR0911 - one for each verdict
 ) -> Verdict:
     """The verdict on one object by what it states about itself.
 
-    :param metadata: of the object; None without one
     :param total: records the exchange states
-    :param size: of the object, in bytes
     :param expect_empty: whether an interval without records has an object
     :param fresh_ms: an empty object fetched later than this after its interval's end proves nothing
     """

@@ -75,11 +75,7 @@ Day: TypeAlias = tuple[str, ObjectIdentity]
 
 
 class Source(NamedTuple):
-    """One object of the lake that was looked at.
-
-    :param verdict: the audit's, from what the object states about itself
-    :param fetched_at: what it states of when it was fetched
-    """
+    """One object of the lake that was looked at: the audit's verdict on it, and when it states that it was fetched."""
 
     dataset: str
     scope: str
@@ -253,9 +249,6 @@ def _copy(store: ObjectStore, task: ObjectTask, existing: Existing, folder: Path
 class Report:
     """Findings of the rule, with the objects that it was shown.
 
-    :param scopes: those asked for
-    :param sources: the objects that were looked at
-    :param events: as the rule returns them
     :param entries: scope and moment of all that could be evidence
     """
 

@@ -91,16 +91,11 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Existing:
-    """An object that is there.
+    """An object that is there."""
 
-    :param etag: its version, for a conditional put
-    :param size: in bytes
-    :param metadata: names in lower case
-    """
-
-    etag: str
+    etag: str  # its version, for a conditional put
     size: int
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str]  # names in lower case
 
 
 @dataclass(frozen=True)
@@ -122,11 +117,7 @@ class Body:
 
 @contextmanager
 def write_body(key: str, lines: Iterable[bytes], columns: Mapping[str, str]) -> Iterator[Body]:
-    """Write rows to a temporary file in the format that a key names.
-
-    :param lines: a JSON object for each row
-    :param columns: kinds of its fields
-    """
+    """Write rows, a JSON object each, to a temporary file in the format that a key names."""
     with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         yield Body(file, write_rows(lines, suffix_of(key), columns, file))
 
@@ -134,8 +125,6 @@ def write_body(key: str, lines: Iterable[bytes], columns: Mapping[str, str]) -> 
 class ObjectStore:
     """The objects of one bucket, connected to when the first is asked for. Safe to share between threads.
 
-    :param hook: how the store is connected to
-    :param bucket: its name
     :param extra_args: handed to S3 with each put (encryption, ACL, storage class)
     """
 

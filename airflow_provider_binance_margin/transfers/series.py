@@ -84,7 +84,6 @@ def concerns_one_series(error: BinanceError) -> bool:
 def series_of(dataset: Any, isolated_symbol: Any = None, filters: Any = None) -> SeriesList:
     """The product of datasets and pairs, each once, in the order given.
 
-    :param dataset: a name, or a list of names
     :param isolated_symbol: a pair, None for the cross account, or a list of these; in a list an empty text is None, and
         a dataset that has no pairs is taken once, for the cross account
     :raises BinanceRequestError: with the cure
