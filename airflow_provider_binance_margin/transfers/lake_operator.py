@@ -121,10 +121,17 @@ class BaseLakeOperator(BaseOperator):
             check_bucket(self.s3_bucket)
 
     def open_store(self, bucket: str | None) -> ObjectStore:
-        """The bucket, which is there."""
-        from airflow_provider_binance_margin.transfers.object_store import open_store
+        """The store of a bucket, None for the connection's own; nothing is sent yet."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        return open_store(bucket, self.s3_extra_args, aws_conn_id=self.aws_conn_id, verify=self.verify)
+        from airflow_provider_binance_margin.transfers.object_store import ObjectStore
+
+        s3 = S3Hook(aws_conn_id=self.aws_conn_id, verify=self.verify)
+        named = s3.service_config.get("bucket_name")  # looks the connection up, here rather than in a thread
+        bucket = bucket or named
+        if not bucket:
+            raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
+        return ObjectStore(s3, bucket, self.s3_extra_args or {})
 
     def tell_outlets(self, context: Context, extra: dict[str, Any]) -> list[Any]:
         """Hand the outlets' events what happened; return these events."""

@@ -27,7 +27,7 @@ from botocore.exceptions import (
 from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.failures import LakeError, StoreError
 from airflow_provider_binance_margin.lake.formats import FORMATS, Written, write_rows
-from airflow_provider_binance_margin.lake.layout import LayoutError, suffix_of
+from airflow_provider_binance_margin.lake.layout import suffix_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
 from airflow_provider_binance_margin.lake.spool import temporary_storage
 
@@ -350,24 +350,6 @@ class ObjectStore:
                 action = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
                 raise LakeError(f"{what} {_REFUSED[code]} ({code}): {action}") from None
             raise StoreError(f"{what} failed ({code})" + (f": {hint}" if hint else "")) from None
-
-
-def open_store(
-    bucket: str | None,
-    extra_args: Mapping[str, Any] | None,
-    *,
-    aws_conn_id: str | None,
-    verify: bool | str | None,
-) -> ObjectStore:
-    """The store of a bucket, None for the connection's own; LayoutError without one. Nothing is sent yet."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    s3 = S3Hook(aws_conn_id=aws_conn_id, verify=verify)
-    named = s3.service_config.get("bucket_name")  # looks the connection up, here rather than in a thread
-    bucket = bucket or named
-    if not bucket:
-        raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
-    return ObjectStore(s3, bucket, extra_args or {})
 
 
 def is_aws(endpoint: str) -> bool:
