@@ -13,6 +13,7 @@ from airflow_provider_binance_margin.lake.interval import (
     Interval,
     IntervalError,
     believable,
+    between,
     cut,
     floor,
     iso,
@@ -152,8 +153,7 @@ def _date_of_key(key: str, form: Grain) -> datetime:
 
 
 def _bounds(context: Mapping[str, Any]) -> Interval | None:
-    first, last = parse(context.get("data_interval_start")), parse(context.get("data_interval_end"))
-    return None if first is None or last is None else Interval(ms(first), ms(last))
+    return between(context.get("data_interval_start"), context.get("data_interval_end"))
 
 
 def _from_data_interval(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
@@ -184,10 +184,10 @@ def _window_in(extra: Any) -> Interval | None:
     if not isinstance(payload, Mapping):
         return None
     try:
-        first, last = parse(payload.get("start")), parse(payload.get("end"))
+        window = between(payload.get("start"), payload.get("end"))
     except IntervalError:
         return None
-    return None if first is None or last is None or ms(first) >= ms(last) else Interval(ms(first), ms(last))
+    return window if window and window.start < window.end else None
 
 
 def _last_grain(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:

@@ -19,7 +19,7 @@ from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, 
 from airflow_provider_binance_margin.exchange.scope import checked_symbol, scope_of
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, SETTLE, seconds_until_settled
 from airflow_provider_binance_margin.hooks.base import BinanceBaseHook, json_object
-from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, ms, parse
+from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, between, ms, parse
 from airflow_provider_binance_margin.lake.spool import Spool
 from airflow_provider_binance_margin.load_plan import LoadPlan, check_against, check_memory
 from airflow_provider_binance_margin.options import check_windows, seconds
@@ -140,11 +140,10 @@ class BinanceHook(BinanceBaseHook):
         """
         known, settle = dataset_of(dataset), seconds(settle)
         reader = self.reader(known, Span(known.span_ms(None)), isolated_symbol=isolated_symbol, filters=filters)
-        first, last = parse(start), parse(end)
-        if first is None or last is None or first >= last:
+        interval = between(start, end)
+        if interval is None or interval.start >= interval.end:
             raise IntervalError("start must be before end, and both must be given")
         check_windows(grain=None, settle=settle, max_span=None)
-        interval = Interval(ms(first), ms(last))
         plan = LoadPlan((interval,), "arguments")
         self.check_memory(plan, known)
         if left := self.unsettled(plan, settle):

@@ -79,6 +79,12 @@ def parse(value: Any) -> datetime | None:
     return believable(when if when.tzinfo else when.replace(tzinfo=UTC))
 
 
+def between(start: Any, end: Any) -> Interval | None:
+    """The interval between two bounds as users give them (see `parse`), which may be reversed; None without both."""
+    first, last = parse(start), parse(end)
+    return None if first is None or last is None else Interval(ms(first), ms(last))
+
+
 def believable(when: datetime) -> datetime:
     """The same, unless its year cannot be meant: an IntervalError then."""
     if when.year not in _YEARS:
