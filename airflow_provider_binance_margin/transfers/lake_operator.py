@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import Asset, BaseOperator, conf
 
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
+from airflow_provider_binance_margin.exchange.paging import Reader, Span
 from airflow_provider_binance_margin.failures import KNOWN_ERRORS, task_error
 from airflow_provider_binance_margin.lake.interval import Grain, iso
 from airflow_provider_binance_margin.lake.layout import (
@@ -29,7 +30,6 @@ from airflow_provider_binance_margin.transfers.series import Series, SeriesList,
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
@@ -280,8 +280,6 @@ class LakeOperator(BaseLakeOperator):
 
     def readers(self, hook: BinanceHook, series: SeriesList, **options: Any) -> dict[Series, Reader]:
         """A reader for each series; those of one dataset share what the exchange takes as its longest window."""
-        from airflow_provider_binance_margin.exchange.paging import Span
-
         longest = seconds_or_none(self.max_span)
         spans = {each.dataset.name: Span(each.dataset.span_ms(longest)) for each in series}
         return {
