@@ -49,18 +49,12 @@ _DATE = (
 
 
 class LoadPlan(NamedTuple):
-    """Intervals that a run must load.
+    """Intervals that a run must load."""
 
-    :param intervals: disjoint and ascending
-    :param source: where they come from: "arguments", "partition", "data_interval", "asset_events" or "last_grain"
-    :param grain: the length of one object, None for one object per interval
-    :param zone: the zone that the bounds were given in, for the error that names it
-    """
-
-    intervals: tuple[Interval, ...]
-    source: str
-    grain: Grain | None = None
-    zone: str = "UTC"
+    intervals: tuple[Interval, ...]  # disjoint and ascending
+    source: str  # where they come from: "arguments", "partition", "data_interval", "asset_events" or "last_grain"
+    grain: Grain | None = None  # the length of one object, None for one object per interval
+    zone: str = "UTC"  # that the bounds were given in, for the error that names it
 
     def objects(self) -> Iterator[Interval]:
         """The interval of each object, ascending."""

@@ -95,45 +95,27 @@ def _tell_of_seconds(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One dataset of the margin account and the paged, signed endpoint that serves it.
+    """One dataset of the margin account and the paged, signed endpoint that serves it."""
 
-    :param name: as it stands in options, keys and metadata
-    :param columns: documented fields in documented order, with their types
-    :param optional: fields that a row may lack
-    :param time_field: the field that a record's time is taken from
-    :param record_key: the fields that identify a record, whatever its time; none of them is optional
-    :param weight: request weight of one call, counted by address (IP) or account (UID)
-    :param params: fixed parameters of each request
-    :param pair_param: the parameter that names an isolated pair; None where all is of the cross account
-    :param filters: further filters that the endpoint offers
-    :param pager: "total" for ``rows`` and ``total`` by ``current`` and ``size``; "ledger" for a bare list by ``fromId``
-        and ``limit``
-    :param max_size: rows on a full page
-    :param newest_first: True where that order is documented
-    :param max_span: the longest window of one request
-    :param memory: how far back the exchange remembers, where that is documented
-    :param not_final: field -> values with which a row may still change
-    :param isolated_field: the field that says whether a record is of an isolated account
-    """
-
-    name: str
+    name: str  # as it stands in options, keys and metadata
     path: str
-    columns: Mapping[str, ColumnType]
-    optional: Collection[str] = ()
-    time_field: str
-    record_key: Sequence[str]
-    weight: int = 1
+    columns: Mapping[str, ColumnType]  # documented fields in documented order, with their types
+    optional: Collection[str] = ()  # fields that a row may lack
+    time_field: str  # the field that a record's time is taken from
+    record_key: Sequence[str]  # the fields that identify a record, whatever its time; none of them is optional
+    weight: int = 1  # of one call, counted by address (IP) or account (UID)
     weight_kind: Literal["IP", "UID"] = "IP"
-    params: Mapping[str, str] = field(default_factory=dict)
-    pair_param: str | None = "isolatedSymbol"
-    filters: Sequence[str] = ()
+    params: Mapping[str, str] = field(default_factory=dict)  # fixed parameters of each request
+    pair_param: str | None = "isolatedSymbol"  # names an isolated pair; None where all is of the cross account
+    filters: Sequence[str] = ()  # further filters that the endpoint offers
+    #: ``rows`` and ``total`` by ``current`` and ``size``, or a bare list by ``fromId`` and ``limit``
     pager: Literal["total", "ledger"] = "total"
-    max_size: int = 100
-    newest_first: bool = True
-    max_span: timedelta
-    memory: timedelta | None = None
-    not_final: Mapping[str, Collection[str]] = field(default_factory=dict)
-    isolated_field: str | None = None
+    max_size: int = 100  # rows on a full page
+    newest_first: bool = True  # where that order is documented
+    max_span: timedelta  # the longest window of one request
+    memory: timedelta | None = None  # how far back the exchange remembers, where that is documented
+    not_final: Mapping[str, Collection[str]] = field(default_factory=dict)  # values with which a row may still change
+    isolated_field: str | None = None  # the field that says whether a record is of an isolated account
 
     @property
     def is_ledger(self) -> bool:

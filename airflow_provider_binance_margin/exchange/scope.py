@@ -22,14 +22,10 @@ _SHOWN = 60
 
 
 class Scope(NamedTuple):
-    """Part of a dataset that one call covers; its text stands in keys and metadata.
+    """Part of a dataset that one call covers; its text stands in keys and metadata."""
 
-    :param isolated_symbol: the pair of an isolated account, None for the cross account
-    :param filters: the endpoint's own further filters, as sorted (parameter, value) pairs
-    """
-
-    isolated_symbol: str | None = None
-    filters: tuple[tuple[str, str], ...] = ()
+    isolated_symbol: str | None = None  # the pair of an isolated account, None for the cross account
+    filters: tuple[tuple[str, str], ...] = ()  # the endpoint's own further filters, sorted pairs of name and value
 
     def __str__(self) -> str:
         """As ``cross``, ``BTCUSDT`` or ``cross.asset-BTC``: what no pair can be called, since names are lower case."""

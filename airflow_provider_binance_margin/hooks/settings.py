@@ -46,18 +46,13 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 
 @dataclass(frozen=True)
 class Settings:
-    """Connection that can be used; equal to another of the same host, key and limits.
-
-    :param recv_window: ms for which a request stays valid
-    :param timeout: seconds for one answer
-    :param weight_share: part of each documented limit that all behind this address or account may use together
-    """
+    """Connection that can be used; equal to another of the same host, key and limits."""
 
     base_url: str
     credentials: Credentials = field(compare=False)  # known by the secrets
-    recv_window: int
-    timeout: float
-    weight_share: float = SHARE
+    recv_window: int  # ms for which a request stays valid
+    timeout: float  # seconds for one answer
+    weight_share: float = SHARE  # part of each documented limit that all behind this address or account may use
     secrets: tuple[str, ...] = field(repr=False, default=())
 
     @property

@@ -30,23 +30,16 @@ MOST_GAPS = 1000
 
 @dataclass(frozen=True)
 class Finding:
-    """Verdict on one interval.
-
-    :param load_before: time (ms) from which the exchange forgets the interval, where that is soon
-    :param arguments: that tell the operator which series it is of, where it audits several
-    :param records: number the object states, None without an object
-    :param total: number the exchange states
-    :param reason: addition that the numbers do not tell
-    """
+    """Verdict on one interval."""
 
     interval: Interval
     key: str
     verdict: Verdict
-    records: int | None
-    total: int
-    reason: str = ""
-    load_before: int | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    records: int | None  # number the object states, None without an object
+    total: int  # number the exchange states
+    reason: str = ""  # addition that the numbers do not tell
+    load_before: int | None = None  # time (ms) from which the exchange forgets the interval, where that is soon
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the operator, that tell its series from others
 
     def as_json(self) -> dict[str, Any]:
         """For the task's result."""

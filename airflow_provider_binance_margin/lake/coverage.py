@@ -42,34 +42,24 @@ class CoverageError(ValueError):
 
 
 class Day(NamedTuple):
-    """Verdict on one UTC day.
+    """Verdict on one UTC day."""
 
-    :param letter: one of `LETTERS`, or `EMPTY` (complete, without records), `LOADED` (since the audit), `UNSEEN`
-    :param records: stated by the day's objects, or `CONTINUED`
-    :param total: stated by the exchange
-    """
-
-    letter: str
-    records: int = 0
-    total: int = 0
+    letter: str  # one of `LETTERS`, or `EMPTY` (complete, without records), `LOADED` (since the audit), `UNSEEN`
+    records: int = 0  # stated by the day's objects, or `CONTINUED`
+    total: int = 0  # stated by the exchange
 
 
 class Audit(NamedTuple):
-    """One audit of days: which task of which run, and when it began (ISO 8601).
+    """One audit of days: which task of which run."""
 
-    :param loads: whether a run of its DAG takes a window (``start`` and ``end`` among its params)
-    :param place: ``s3://`` URL of the objects, a key template
-    :param grain: the length of one object; empty for one a run
-    """
-
-    began: str
+    began: str  # when, as ISO 8601
     dag_id: str
     run_id: str
     task_id: str
     map_index: int = -1
-    loads: bool = False
-    place: str = ""
-    grain: str = ""
+    loads: bool = False  # whether a run of its DAG takes a window (``start`` and ``end`` among its params)
+    place: str = ""  # ``s3://`` URL of the objects, a key template
+    grain: str = ""  # the length of one object; empty for one a run
 
 
 Span: TypeAlias = tuple[int, int, Audit]
@@ -158,14 +148,14 @@ def _spans(numbers: Iterable[int], audit: Audit) -> list[Span]:
     return [(run[0][1], run[-1][1], audit) for run in runs]
 
 
-def _encode(subject: Mapping[str, str], year: int, days: Mapping[int, Day], spans: Iterable[Span]) -> dict[str, Any]:
+def _encode(subject: Mapping[str, Any], year: int, days: Mapping[int, Day], spans: Iterable[Span]) -> dict[str, Any]:
     base = first_of(year)
     length = first_of(year + 1) - base
     shown = [_shown(days.get(base + n, Day(UNSEEN))) for n in range(length)]
     runs = ((letter, sum(1 for _ in run)) for letter, run in groupby(day.letter for day in shown))
     return {
         "v": VERSION,
-        **subject,
+        **{name: str(subject[name]) for name in SUBJECT},
         "year": year,
         "days": "".join(letter + (str(number) if number > 1 else "") for letter, number in runs),
         "records": [day.records for day in shown if day.letter not in _NUMBERLESS],
@@ -240,8 +230,7 @@ def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]
             is_open = number not in days or days[number].letter in _CURABLE
             if is_open and load.when >= audited.get(number, 0):
                 days[number] = Day(LOADED)
-    subject = {name: str(value[name]) for name in SUBJECT}
-    return _encode(subject, value["year"], days, spans)
+    return _encode(value, value["year"], days, spans)
 
 
 def began_ms(audit: Audit) -> int:
@@ -261,5 +250,4 @@ def merge(known: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
     taken = {number for first, last, _ in spans for number in range(first, last + 1)}
     for first, last, audit in audits_of(known):
         spans += _spans(set(range(first, last + 1)) - taken, audit)
-    subject = {name: str(newer[name]) for name in SUBJECT}
-    return _encode(subject, newer["year"], decode(known) | decode(newer), spans)
+    return _encode(newer, newer["year"], decode(known) | decode(newer), spans)
