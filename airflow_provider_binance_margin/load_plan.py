@@ -274,10 +274,9 @@ def check_against(now: float, plan: LoadPlan) -> None:
 
 
 def check_memory(now: float, plan: LoadPlan, dataset: Dataset) -> None:
-    """Refuse what begins before the exchange remembers: what it answers then proves nothing, since it says no word.
+    """Refuse, by an IntervalError, what begins before the exchange remembers, without a word in its answers.
 
     :param now: the exchange's time, seconds since 1970
-    :raises IntervalError: with the first day that can be proved, and the cure
     """
     first = plan.intervals[0]
     if dataset.memory is not None and is_beyond_memory(now, first.start, dataset):

@@ -151,9 +151,8 @@ class Dataset:
     def read_page(self, body: bytes, size: int | None = None) -> Page:
         """Decode one answer.
 
-        :param size: rows that were asked for, the endpoint's most if None
-        :raises UnreadableAnswerError: when it is cut off, no JSON, has no list of rows, holds more of them than were
-            asked for, or contradicts itself
+        :raises UnreadableAnswerError: when it is cut off, no JSON, has no list of rows, holds more than `size` of them
+            (the endpoint's most if None), or contradicts itself
         """
         size = min(size or self.max_size, self.max_size)
         try:

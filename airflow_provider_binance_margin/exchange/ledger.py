@@ -28,14 +28,10 @@ _CAP_STEP = 50
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerReader(Reader):
-    """Reader of intervals of a ledger whose record key is one integer id.
+    """Reader of intervals of a ledger whose record key is one integer id."""
 
-    :param limit: the most rows of one page
-    :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
-    """
-
-    limit: int
-    make_sink: Callable[[], AbstractContextManager[Sink]]
+    limit: int  # the most rows of one page
+    make_sink: Callable[[], AbstractContextManager[Sink]]  # to count with: nothing is stated, so a count is a reading
 
     def count(self, start: int, end: int) -> int:
         """The records of ``[start, end)`` (ms), read and forgotten; BinanceIncompleteError as for a reading."""
@@ -110,15 +106,11 @@ def middle_of(start: int, end: int, limit: int) -> int:
 
 @dataclass
 class _CursorRun:
-    """The pages of one cursor run.
-
-    :param greatest: the greatest id seen
-    :param agrees: False once a page contradicts the order that the cursor relies on
-    """
+    """The pages of one cursor run."""
 
     pages: int = 0
-    greatest: int = 0
-    agrees: bool = True
+    greatest: int = 0  # of the ids seen
+    agrees: bool = True  # until a page contradicts the order that the cursor relies on
     _latest: int = -1
     _tail: deque[Sequence[Record]] = field(default_factory=lambda: deque(maxlen=3))
 

@@ -25,9 +25,8 @@ _PROGRAM = f"from {__name__} import main; main()"
 
 
 def load_block(label: str, data: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
-    """Load one private key.
+    """Load one private key of a PEM's label, none for DER.
 
-    :param label: the PEM's label; empty for DER
     :raises TypeError: when a passphrase is missing or superfluous
     :raises ValueError: when it cannot be read
     """

@@ -116,10 +116,7 @@ class BinanceBaseHook(BaseHook):
     # -- the exchange's clock ------------------------------------------------------------------------------------
 
     def exchange_time(self, at: float | None = None) -> float:
-        """Exchange's time in seconds since 1970, this machine's as long as no answer has told it.
-
-        :param at: the instant meant, by `time.monotonic`; now by default
-        """
+        """Exchange's time in s since 1970, at an instant of `time.monotonic`; this machine's before any answer."""
         known = self.host.exchange_time(at)
         return known if known is not None else time.time() + (0.0 if at is None else at - time.monotonic())
 
@@ -144,11 +141,7 @@ class BinanceBaseHook(BaseHook):
         return self._drive(caller.call(params or {}))
 
     def _drive(self, call: Call[T], timeout: float | None = None, patience: float = math.inf) -> T:
-        """Run a call to its result.
-
-        :param timeout: seconds for one answer; the connection's by default
-        :param patience: seconds; a longer wait is an error
-        """
+        """Run a call to its result; `timeout` is of one answer, and a wait longer than `patience` (s) is an error."""
         with naming_connection(self.binance_conn_id):
             return drive(
                 call,

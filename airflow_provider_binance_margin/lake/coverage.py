@@ -242,10 +242,7 @@ def began_ms(audit: Audit) -> int:
 
 
 def merge(known: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
-    """One value of two of the same dataset, account, scope and year: days of the newer one stand.
-
-    :raises CoverageError: when either is none
-    """
+    """One value of two of the same subject and year: days of the newer stand; CoverageError when either is none."""
     spans = audits_of(newer)
     taken = {number for first, last, _ in spans for number in range(first, last + 1)}
     for first, last, audit in audits_of(known):

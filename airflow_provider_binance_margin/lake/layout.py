@@ -75,10 +75,7 @@ def check_bucket(bucket: str) -> None:
 
 
 def render(template: str, identity: ObjectIdentity) -> str:
-    """The key of one object. Bounds without a format render as ``20260115T070000Z``, or ``...T070000.745Z``.
-
-    :raises LayoutError: when it is longer than S3 takes
-    """
+    """The key of one object, bounds without a format as `compact` has them; LayoutError if longer than S3 takes."""
 
     def fill(match: re.Match[str]) -> str:
         bound, form, name = match.groups()

@@ -119,7 +119,7 @@ def object_metadata(
         what was made of other objects, all of them proved
     :param sha256: of the uncompressed JSON lines with their newlines
     :param body_sha256: of the object's own bytes, `body_size` in number
-    :param first: the earliest record's time in ms; `last`, the latest's
+    :param first: the earliest record's time in ms, as `last` is the latest's
     :param fetched_at: ms, by the exchange's clock; None where it was not asked
     :param not_final: rows in a state that may still change; None where a dataset has no such states
     """

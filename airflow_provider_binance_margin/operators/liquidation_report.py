@@ -247,10 +247,7 @@ def _copy(store: ObjectStore, task: ObjectTask, existing: Existing, folder: Path
 
 
 class Report:
-    """Findings of the rule, with the objects that it was shown.
-
-    :param entries: scope and moment of all that could be evidence
-    """
+    """Findings of the rule (`entries` are scope and moment of all evidence), with the objects that it was shown."""
 
     def __init__(
         self,

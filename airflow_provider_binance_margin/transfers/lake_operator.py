@@ -78,7 +78,6 @@ class BaseLakeOperator(BaseOperator):
         "account",
         "aws_conn_id",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
     ui_color = "#f3ba2f"
 
     def __init__(
@@ -158,6 +157,7 @@ class LakeOperator(BaseLakeOperator):
     """
 
     template_fields: Sequence[str] = (*BaseLakeOperator.template_fields, "dataset", "filters", "binance_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
 
     def __init__(
         self,

@@ -123,10 +123,7 @@ def write_body(key: str, lines: Iterable[bytes], columns: Mapping[str, str]) -> 
 
 
 class ObjectStore:
-    """The objects of one bucket, connected to when the first is asked for. Safe to share between threads.
-
-    :param extra_args: handed to S3 with each put (encryption, ACL, storage class)
-    """
+    """The objects of one bucket, connected to when the first is asked for. Safe to share between threads."""
 
     def __init__(self, hook: S3Hook, bucket: str, extra_args: Mapping[str, Any]) -> None:
         self.bucket = bucket
@@ -257,11 +254,7 @@ class ObjectStore:
             return self.put(key, payload, judge)
 
     def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:
-        """The checksum of an object's bytes, all of which are read.
-
-        :param copy: a file that they are written to
-        :raises StoreError: when the object is no longer the one that was looked at, too
-        """
+        """Checksum of an object's bytes, all of which are read (into `copy`); StoreError if it has changed since."""
         digest = hashlib.sha256()
         with self._readable_errors("GET", key, "it needs s3:GetObject"):
             try:
