@@ -16,7 +16,7 @@ from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION,
 from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
 from airflow_provider_binance_margin.exchange.ledger import LedgerReader
 from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Reading, Span
-from airflow_provider_binance_margin.exchange.scope import checked_symbol, scope_of
+from airflow_provider_binance_margin.exchange.scope import Scope, checked_symbol, scope_of
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, SETTLE, seconds_until_settled
 from airflow_provider_binance_margin.hooks.base import BinanceBaseHook, json_object
 from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, between, ms, parse
@@ -139,7 +139,7 @@ class BinanceHook(BinanceBaseHook):
             remembers
         """
         known, settle = dataset_of(dataset), seconds(settle)
-        reader = self.reader(known, Span(known.span_ms(None)), isolated_symbol=isolated_symbol, filters=filters)
+        reader = self.reader(known, scope_of(known, isolated_symbol, filters), Span(known.span_ms(None)))
         interval = between(start, end)
         if interval is None or interval.start >= interval.end:
             raise IntervalError("start must be before end, and both must be given")
@@ -207,10 +207,9 @@ class BinanceHook(BinanceBaseHook):
     def reader(
         self,
         dataset: Dataset,
+        scope: Scope,
         span: Span,
         *,
-        isolated_symbol: object = None,
-        filters: object = None,
         require_total: bool = True,
         fetch_pages: FetchPages = map,
         size: int | None = None,
@@ -219,7 +218,6 @@ class BinanceHook(BinanceBaseHook):
 
         :param size: rows on a page that has a total; the endpoint's maximum by default
         """
-        scope = scope_of(dataset, isolated_symbol, filters)
         size = dataset.max_size if dataset.is_ledger else size
 
         def fetch(start: int, end: int, at: int | None) -> Page:

@@ -282,16 +282,7 @@ class LakeOperator(BaseLakeOperator):
         """A reader for each series; those of one dataset share what the exchange takes as its longest window."""
         longest = seconds_or_none(self.max_span)
         spans = {each.dataset.name: Span(each.dataset.span_ms(longest)) for each in series}
-        return {
-            each: hook.reader(
-                each.dataset,
-                spans[each.dataset.name],
-                isolated_symbol=each.scope.isolated_symbol,
-                filters=dict(each.scope.filters),
-                **options,
-            )
-            for each in series
-        }
+        return {each: hook.reader(each.dataset, each.scope, spans[each.dataset.name], **options) for each in series}
 
     def summary(self, plan: LoadPlan, bucket: str) -> dict[str, Any]:
         """The part of the result that is known beforehand."""
