@@ -274,7 +274,7 @@ def check_against(now: float, plan: LoadPlan) -> None:
 
 
 def check_memory(now: float, plan: LoadPlan, dataset: Dataset) -> None:
-    """Refuse, by an IntervalError, what begins before the exchange remembers, without a word in its answers.
+    """Refuse, by an IntervalError, what begins before the exchange remembers: its answer proves nothing then.
 
     :param now: the exchange's time, seconds since 1970
     """

@@ -62,7 +62,7 @@ def ranges_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Interval, 
 
 
 def series_in_words(listed: Mapping[str, Any]) -> str:
-    """What tells the series of a report's entry from others, as ``, dataset interest``; empty where there is one."""
+    """Words that tell the series of a report's entry from others, as ``, dataset interest``; empty for one alone."""
     return "".join(f", {name} {listed[name]}" for name in ("dataset", "isolated_symbol") if listed.get(name))
 
 
