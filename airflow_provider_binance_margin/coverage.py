@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, BaseOperatorLink, conf
@@ -27,11 +26,6 @@ class CoverageLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
         """The address."""
         return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}/binance-margin/page"
-
-
-def state_key(value: Mapping[str, Any]) -> str:
-    """Key of a value in the state store."""
-    return "/".join([COVERAGE, *(str(value[name]) for name in (*SUBJECT, "year"))])
 
 
 def record(context: Context, task: BaseOperator, audited: AuditedDays, place: tuple[str, str]) -> None:
@@ -64,7 +58,7 @@ def record(context: Context, task: BaseOperator, audited: AuditedDays, place: tu
 
 
 def _store(store: Any, value: dict[str, Any]) -> None:
-    key = state_key(value)
+    key = "/".join([COVERAGE, *(str(value[name]) for name in (*SUBJECT, "year"))])
     known = store.get(key)
     try:
         merged = merge(known, value) if known else value

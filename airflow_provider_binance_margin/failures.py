@@ -27,11 +27,7 @@ class StoreError(Exception):
 
 
 class ObjectStaysError(LakeError):
-    """One object must not be replaced; others of the run may be.
-
-    :param seen: the object and its replacement
-    :param cure: advice to the user
-    """
+    """One object must not be replaced; others of the run may be."""
 
     def __init__(self, seen: str, cure: str) -> None:
         super().__init__(f"{seen}. {cure}")

@@ -13,6 +13,7 @@ from airflow_provider_binance_margin.lake.interval import (
     Interval,
     IntervalError,
     believable,
+    between,
     cut,
     floor,
     iso,
@@ -48,18 +49,12 @@ _DATE = (
 
 
 class LoadPlan(NamedTuple):
-    """Intervals that a run must load.
+    """Intervals that a run must load."""
 
-    :param intervals: disjoint and ascending
-    :param source: where they come from: "arguments", "partition", "data_interval", "asset_events" or "last_grain"
-    :param grain: the length of one object, None for one object per interval
-    :param zone: the zone that the bounds were given in, for the error that names it
-    """
-
-    intervals: tuple[Interval, ...]
-    source: str
-    grain: Grain | None = None
-    zone: str = "UTC"
+    intervals: tuple[Interval, ...]  # disjoint and ascending
+    source: str  # where they come from: "arguments", "partition", "data_interval", "asset_events" or "last_grain"
+    grain: Grain | None = None  # the length of one object, None for one object per interval
+    zone: str = "UTC"  # that the bounds were given in, for the error that names it
 
     def objects(self) -> Iterator[Interval]:
         """The interval of each object, ascending."""
@@ -70,12 +65,8 @@ class LoadPlan(NamedTuple):
 def resolve_plan(
     context: Mapping[str, Any], *, start: Any = None, end: Any = None, grain: Grain | None = None
 ) -> LoadPlan:
-    """Resolve the intervals that a run must load.
+    """Resolve the intervals that a run must load, from Airflow's context where no bounds are given.
 
-    :param context: Airflow's context, or anything with its keys
-    :param start: explicit start, or nothing
-    :param end: explicit end, or nothing
-    :param grain: the length of one object
     :raises IntervalError: with the cure, when the run has no interval or one that does not fit the grain
     """
     plan = (
@@ -120,23 +111,19 @@ def _of_run(context: Mapping[str, Any], name: str) -> Any:
 
 
 def _from_partition(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
-    key = _of_run(context, "partition_key")
-    date = parse(_of_run(context, "partition_date"))
-    form = next(
-        (g for g, pattern in _KEY_PATTERNS.items() if isinstance(key, str) and re.fullmatch(pattern, key)), None
-    )
+    key, date = _of_run(context, "partition_key"), parse(_of_run(context, "partition_date"))
     if key is None and date is None:
         return None
-    length = form or grain
-    if date is None and form is not None:
-        date = _date_of_key(str(key), form)
+    form = next((form for form, pattern in _KEY_PATTERNS.items() if re.fullmatch(pattern, str(key))), None)
+    named = _date_of_key(str(key), form) if form else None
+    date, length = date or named, form or grain
     if date is None or length is None:
         raise IntervalError(
             f"the run's partition {key!r} does not say how long it is: pass grain=, or use a timetable whose "
             "key_format is %Y-%m, %Y-%m-%d or %Y-%m-%dT%H"
         )
     first = ms(date)
-    if form is not None and first != ms(_date_of_key(str(key), form)):
+    if named and first != ms(named):
         raise IntervalError(
             f"the partition {key!r} starts at {iso(first)}, which is not its start in UTC: give the timetable "
             "timezone=\"UTC\", since the lake's hours, days and months are UTC's"
@@ -160,8 +147,7 @@ def _date_of_key(key: str, form: Grain) -> datetime:
 
 
 def _bounds(context: Mapping[str, Any]) -> Interval | None:
-    first, last = parse(context.get("data_interval_start")), parse(context.get("data_interval_end"))
-    return None if first is None or last is None else Interval(ms(first), ms(last))
+    return between(context.get("data_interval_start"), context.get("data_interval_end"))
 
 
 def _from_data_interval(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
@@ -192,10 +178,10 @@ def _window_in(extra: Any) -> Interval | None:
     if not isinstance(payload, Mapping):
         return None
     try:
-        first, last = parse(payload.get("start")), parse(payload.get("end"))
+        window = between(payload.get("start"), payload.get("end"))
     except IntervalError:
         return None
-    return None if first is None or last is None or ms(first) >= ms(last) else Interval(ms(first), ms(last))
+    return window if window and window.start < window.end else None
 
 
 def _last_grain(context: Mapping[str, Any], grain: Grain | None) -> LoadPlan | None:
@@ -212,10 +198,9 @@ def _check(interval: Interval, plan: LoadPlan) -> None:
         raise IntervalError(f"the interval {interval} from {plan.source} {kind}: its start must be before its end")
     grain = plan.grain
     if grain and interval != widen(interval, grain):
-        zone = plan.zone
         reason, cure = "", f"Give the DAG a schedule of whole {grain}s"
-        if zone != "UTC":
-            reason = f"; its bounds come from the zone {zone}, whose midnight is not UTC's"
+        if plan.zone != "UTC":
+            reason = f"; its bounds come from the zone {plan.zone}, whose midnight is not UTC's"
             cure = 'Give the timetable timezone="UTC"'
         raise IntervalError(
             f"the interval {interval} from {plan.source} does not consist of whole {grain}s in UTC{reason}. {cure} "
@@ -274,11 +259,7 @@ def _name(zone: Any) -> str:
 
 
 def check_against(now: float, plan: LoadPlan) -> None:
-    """Refuse what has not begun, or ends too far ahead.
-
-    :param now: the exchange's time, seconds since 1970
-    :raises IntervalError: naming both
-    """
+    """Refuse, by an IntervalError, what has not begun or ends too far ahead of the exchange's time (s since 1970)."""
     for interval in plan.intervals:
         if interval.start > now * 1000:
             where, cure = "starts in the future", "nothing can be in it yet"
@@ -293,10 +274,9 @@ def check_against(now: float, plan: LoadPlan) -> None:
 
 
 def check_memory(now: float, plan: LoadPlan, dataset: Dataset) -> None:
-    """Refuse what begins before the exchange remembers: what it answers then proves nothing, since it says no word.
+    """Refuse, by an IntervalError, what begins before the exchange remembers: its answer proves nothing then.
 
     :param now: the exchange's time, seconds since 1970
-    :raises IntervalError: with the first day that can be proved, and the cure
     """
     first = plan.intervals[0]
     if dataset.memory is not None and is_beyond_memory(now, first.start, dataset):
@@ -309,11 +289,7 @@ def check_memory(now: float, plan: LoadPlan, dataset: Dataset) -> None:
 
 
 def load_before(now: float, start: int, dataset: Dataset) -> int | None:
-    """Time (ms) from which the exchange forgets an interval, where that is to come within two weeks.
-
-    :param now: the exchange's time, seconds since 1970
-    :param start: of the interval, ms
-    """
+    """Time (ms) from which the exchange forgets what begins at `start` (ms), where that is to come within two weeks."""
     if dataset.memory is None:
         return None
     forgotten_at = start + int(dataset.memory.total_seconds() * 1000)

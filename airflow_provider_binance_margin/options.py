@@ -45,10 +45,7 @@ def name_map_index(context: Context) -> None:
 
 
 def check_dataset(dataset: Any, isolated_symbol: Any, filters: Any) -> None:
-    """Check literal options while the DAG is parsed; all others are checked where the task runs.
-
-    :raises ValueError: for a pair or filter that the endpoint does not offer
-    """
+    """Check, while the DAG is parsed, literal options by the endpoint's; all others are checked where the task runs."""
     try:
         if is_plain(isolated_symbol):
             checked_symbol(isolated_symbol)
@@ -60,10 +57,7 @@ def check_dataset(dataset: Any, isolated_symbol: Any, filters: Any) -> None:
 
 
 def check_windows(*, grain: Grain | None, settle: timedelta | float, max_span: timedelta | float | None) -> None:
-    """Check the options of intervals and windows.
-
-    :raises ValueError: naming the option
-    """
+    """Check the options of intervals and windows; ValueError, naming the option."""
     if grain is not None and grain not in GRAINS:
         raise ValueError(f"grain must be one of {', '.join(GRAINS)} or None, not {grain!r}")
     if seconds(settle) < 0:

@@ -18,11 +18,11 @@ from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceError, BinanceTransientError
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
+from airflow_provider_binance_margin.lake.interval import DAY_MS
 
 T = TypeVar("T")
 
 MOST_REQUESTS = 39
-DAY = 86_400_000
 _TIME, _KEY = FORCE_LIQUIDATION.time_field, FORCE_LIQUIDATION.record_key
 _SPANS = (7, 30, 90, 180, 366, 1000)
 _OLDEST = 3000
@@ -56,11 +56,7 @@ class Answer:
 
 
 class Probe:
-    """The questions, each asked with a few requests; the answers are in `findings`.
-
-    :param hook: the account's connection
-    :param pause: seconds before each request
-    """
+    """The questions, each asked with a few requests, so many seconds apart; the answers are in `findings`."""
 
     def __init__(self, hook: BinanceHook, *, pause: float = 0.5) -> None:
         self.hook = hook
@@ -159,7 +155,7 @@ class Probe:
         last = self.ask(oldest[0], oldest[1], current=oldest[2])
         if not last.rows:
             return f"not told: the last page of a window is empty{beyond}"
-        return f"the oldest record found is {(self.now - int(last.rows[0][_TIME])) // DAY} days old{beyond}"
+        return f"the oldest record found is {(self.now - int(last.rows[0][_TIME])) // DAY_MS} days old{beyond}"
 
     def bounds(self) -> None:
         """Test if the bounds are inclusive, and if they filter the record's time."""
@@ -213,7 +209,7 @@ class Probe:
         return request()
 
     def _ago(self, days: int) -> int:
-        return self.now - days * DAY
+        return self.now - days * DAY_MS
 
     def __str__(self) -> str:
         lines = [f"| {question} | {answer} |" for question, answer in self.findings.items()]

@@ -76,11 +76,7 @@ class BanRegister:
         return http_date(date) or self._server_clock.now()
 
     def check(self, longest_wait: float) -> float:
-        """Seconds before which nothing may be sent.
-
-        :raises BinanceBannedError: while a ban lasts
-        :raises BinanceThrottledError: when they are more than `longest_wait`
-        """
+        """Seconds before which nothing may be sent; an error during a ban, or if they are more than `longest_wait`."""
         left = self.not_before - self._clock.monotonic()
         if left > 0 and (self._is_ban or left > longest_wait):
             self.raise_throttle()

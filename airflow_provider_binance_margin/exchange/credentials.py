@@ -121,15 +121,12 @@ def load_credentials(
             "a passphrase is given, but an API secret has none: take the passphrase away, or give the private key it "
             "belongs to instead of the secret"
         )
-    return Credentials(api_key, "HMAC", _hmac_signer(secret.encode()))
+    key = secret.encode()
+    return Credentials(api_key, "HMAC", lambda payload: hmac.new(key, payload, hashlib.sha256).hexdigest())
 
 
 def _is_one_word(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
-
-
-def _hmac_signer(secret: bytes) -> Callable[[bytes], str]:
-    return lambda payload: hmac.new(secret, payload, hashlib.sha256).hexdigest()
 
 
 #: the encrypted keys that this process has opened, or why not: deriving what opens one takes up to seconds

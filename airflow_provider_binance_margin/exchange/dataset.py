@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -95,45 +95,27 @@ def _tell_of_seconds(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One dataset of the margin account and the paged, signed endpoint that serves it.
+    """One dataset of the margin account and the paged, signed endpoint that serves it."""
 
-    :param name: as it stands in options, keys and metadata
-    :param columns: documented fields in documented order, with their types
-    :param optional: fields that a row may lack
-    :param time_field: the field that a record's time is taken from
-    :param record_key: the fields that identify a record, whatever its time; none of them is optional
-    :param weight: request weight of one call, counted by address (IP) or account (UID)
-    :param params: fixed parameters of each request
-    :param pair_param: the parameter that names an isolated pair; None where all is of the cross account
-    :param filters: further filters that the endpoint offers
-    :param pager: "total" for ``rows`` and ``total`` by ``current`` and ``size``; "ledger" for a bare list by ``fromId``
-        and ``limit``
-    :param max_size: rows on a full page
-    :param newest_first: True where that order is documented
-    :param max_span: the longest window of one request
-    :param memory: how far back the exchange remembers, where that is documented
-    :param not_final: field -> values with which a row may still change
-    :param isolated_field: the field that says whether a record is of an isolated account
-    """
-
-    name: str
+    name: str  # as it stands in options, keys and metadata
     path: str
-    columns: Mapping[str, ColumnType]
-    optional: Collection[str] = ()
-    time_field: str
-    record_key: Sequence[str]
-    weight: int = 1
+    columns: Mapping[str, ColumnType]  # documented fields in documented order, with their types
+    optional: Collection[str] = ()  # fields that a row may lack
+    time_field: str  # the field that a record's time is taken from
+    record_key: Sequence[str]  # the fields that identify a record, whatever its time; none of them is optional
+    weight: int = 1  # of one call, counted by address (IP) or account (UID)
     weight_kind: Literal["IP", "UID"] = "IP"
-    params: Mapping[str, str] = field(default_factory=dict)
-    pair_param: str | None = "isolatedSymbol"
-    filters: Sequence[str] = ()
+    params: Mapping[str, str] = field(default_factory=dict)  # fixed parameters of each request
+    pair_param: str | None = "isolatedSymbol"  # names an isolated pair; None where all is of the cross account
+    filters: Sequence[str] = ()  # further filters that the endpoint offers
+    #: ``rows`` and ``total`` by ``current`` and ``size``, or a bare list by ``fromId`` and ``limit``
     pager: Literal["total", "ledger"] = "total"
-    max_size: int = 100
-    newest_first: bool = True
-    max_span: timedelta
-    memory: timedelta | None = None
-    not_final: Mapping[str, Collection[str]] = field(default_factory=dict)
-    isolated_field: str | None = None
+    max_size: int = 100  # rows on a full page
+    newest_first: bool = True  # where that order is documented
+    max_span: timedelta  # the longest window of one request
+    memory: timedelta | None = None  # how far back the exchange remembers, where that is documented
+    not_final: Mapping[str, Collection[str]] = field(default_factory=dict)  # values with which a row may still change
+    isolated_field: str | None = None  # the field that says whether a record is of an isolated account
 
     @property
     def is_ledger(self) -> bool:
@@ -148,18 +130,11 @@ class Dataset:
     def request(
         self, scope: Scope, start: int, end: int, *, size: int | None = None, at: int | None = None
     ) -> dict[str, Any]:
-        """Parameters of one request for ``[start, end)`` in ms.
-
-        :param at: the page's number, or a ledger's ``fromId``
-        """
+        """Parameters of one request for ``[start, end)`` in ms; `at` is the page's number, or a ledger's ``fromId``."""
         pair = {} if self.pair_param is None else {self.pair_param: scope.isolated_symbol}
         size = size or self.max_size
         place = {"limit": size, "fromId": at} if self.is_ledger else {"current": at or 1, "size": size}
         return {"startTime": start, "endTime": end - 1, **pair, **self.params, **dict(scope.filters), **place}
-
-    def reader_of(self, size: int | None) -> Callable[[bytes], Page]:
-        """Decoder of answers to a request of `size` rows, the endpoint's most if None."""
-        return partial(self.read_page, size=size)
 
     def record(self, line: bytes) -> Record:
         """Decode a record from its own line; UnreadableAnswerError if it is none."""
@@ -176,9 +151,8 @@ class Dataset:
     def read_page(self, body: bytes, size: int | None = None) -> Page:
         """Decode one answer.
 
-        :param size: rows that were asked for, the endpoint's most if None
-        :raises UnreadableAnswerError: when it is cut off, no JSON, has no list of rows, holds more of them than were
-            asked for, or contradicts itself
+        :raises UnreadableAnswerError: when it is cut off, no JSON, has no list of rows, holds more than `size` of them
+            (the endpoint's most if None), or contradicts itself
         """
         size = min(size or self.max_size, self.max_size)
         try:

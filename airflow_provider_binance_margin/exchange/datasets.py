@@ -166,10 +166,7 @@ DATASETS = {
 
 
 def dataset_of(name: object) -> Dataset:
-    """The dataset of that name.
-
-    :raises BinanceRequestError: with all names, if there is none
-    """
+    """The dataset of that name; BinanceRequestError, with all names, if there is none."""
     if isinstance(name, str) and name in DATASETS:
         return DATASETS[name]
     raise BinanceRequestError(f"dataset must be one of {', '.join(DATASETS)}, not {ascii(name)[:60]}")

@@ -19,29 +19,27 @@ from itertools import pairwise
 
 from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
-from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Bounds, Fetch, Reader, Reading, Sink
+from airflow_provider_binance_margin.exchange.paging import MOST_PAGES, READINGS, Bounds, Reader, Reading, Sink
 
 _SECOND_MS = 1_000
 #: Servers' limits of a list are multiples of this.
 _CAP_STEP = 50
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """Reader of windows of a ledger whose record key is one integer id.
+@dataclass(frozen=True, kw_only=True)
+class LedgerReader(Reader):
+    """Reader of intervals of a ledger whose record key is one integer id."""
 
-    :param fetch: fetches one page: from an id, or the window's newest rows
-    :param limit: the most rows of one page
-    """
+    limit: int  # the most rows of one page
+    make_sink: Callable[[], AbstractContextManager[Sink]]  # to count with: nothing is stated, so a count is a reading
 
-    fetch: Fetch
-    limit: int
+    def count(self, start: int, end: int) -> int:
+        """The records of ``[start, end)`` (ms), read and forgotten; BinanceIncompleteError as for a reading."""
+        with self.make_sink() as sink:
+            return self.read(start, end, sink).records
 
-    def read(self, start: int, end: int, sink: Sink) -> Reading:
-        """Put the complete records of ``[start, end)`` (ms) into the sink.
-
-        :raises BinanceIncompleteError: when one second holds as many rows as one page
-        """
+    def read_window(self, start: int, end: int, sink: Sink) -> Reading:
+        """Read one window into the sink; BinanceIncompleteError when a second holds as many rows as one page."""
         sink.start_window()
         newest, requests = self.fetch(start, end, None).records, 1
         while len(newest) < self._limit_of(newest):  # nothing states how many there are: two answers must be alike
@@ -71,8 +69,8 @@ class Ledger:
         middle = middle_of(start, end, limit)
         return (
             Reading(requests=requests, proof="exhausted")
-            + self.read(start, middle, sink)
-            + self.read(middle, end, sink)
+            + self.read_window(start, middle, sink)
+            + self.read_window(middle, end, sink)
         )
 
     @staticmethod
@@ -95,35 +93,8 @@ class Ledger:
         return run
 
 
-@dataclass(frozen=True, kw_only=True)
-class LedgerReader(Reader):
-    """Reader of intervals of a ledger.
-
-    :param limit: the most rows of one page
-    :param make_sink: makes a sink to count with: nothing is stated, so a count is a reading
-    """
-
-    limit: int
-    make_sink: Callable[[], AbstractContextManager[Sink]]
-
-    def read_window(self, start: int, end: int, sink: Sink) -> Reading:
-        """Put the complete records of one window into the sink."""
-        return Ledger(self.fetch, self.limit).read(start, end, sink)
-
-    def count(self, start: int, end: int) -> int:
-        """The records of ``[start, end)`` (ms), read and forgotten.
-
-        :raises BinanceIncompleteError: as for a reading
-        """
-        with self.make_sink() as sink:
-            return self.read(start, end, sink).records
-
-
 def middle_of(start: int, end: int, limit: int) -> int:
-    """The whole second at which a window too full for one answer is cut.
-
-    :raises BinanceIncompleteError: when there is none
-    """
+    """The whole second to cut a window at that one answer cannot hold; BinanceIncompleteError if there is none."""
     middle = (start + end) // 2 // _SECOND_MS * _SECOND_MS
     if not start < middle < end:
         raise BinanceIncompleteError(
@@ -135,16 +106,11 @@ def middle_of(start: int, end: int, limit: int) -> int:
 
 @dataclass
 class _CursorRun:
-    """The pages of one cursor run.
-
-    :param pages: number of pages read
-    :param greatest: the greatest id seen
-    :param agrees: False once a page contradicts the order that the cursor relies on
-    """
+    """The pages of one cursor run."""
 
     pages: int = 0
-    greatest: int = 0
-    agrees: bool = True
+    greatest: int = 0  # of the ids seen
+    agrees: bool = True  # until a page contradicts the order that the cursor relies on
     _latest: int = -1
     _tail: deque[Sequence[Record]] = field(default_factory=lambda: deque(maxlen=3))
 

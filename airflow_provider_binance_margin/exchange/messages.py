@@ -13,44 +13,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """GET request. Its representation shows neither the query nor the headers.
+    """GET request. Its representation shows neither the query nor the headers."""
 
-    :param url: the whole URL, ready to send as it is: encoding it again would break the signature
-    :param headers: the headers to send
-    """
-
-    url: str = field(repr=False)
+    url: str = field(repr=False)  # to be sent as it is: encoding it again would break the signature
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Pause before the call goes on.
+    """Pause before the call goes on."""
 
-    :param seconds: its length at most
-    :param reason: why, fit for a log; empty where it is only the pace
-    :param until: ends the wait as soon as it is done
-    """
-
-    seconds: float
-    reason: str = ""
-    until: Future[None] | None = field(default=None, repr=False)
+    seconds: float  # its length at most
+    reason: str = ""  # fit for a log; empty where it is only the pace
+    until: Future[None] | None = field(default=None, repr=False)  # ends the wait as soon as it is done
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Answer, or failure of the transport.
+    """Answer, or failure of the transport."""
 
-    :param status: the HTTP status; None when the transport failed
-    :param headers: the headers, names in any case; a multidict's items are all of them
-    :param body: the whole body; never shown
-    :param fault: the class name of the transport's fault, never its text: that holds the URL
-    """
-
-    status: int | None
-    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
+    status: int | None  # of HTTP; None when the transport failed
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)  # names in any case, or a multidict
     body: bytes = field(repr=False, default=b"")
-    fault: str = ""
+    fault: str = ""  # the class name of the transport's fault, never its text: that holds the URL
 
     def header(self, name: str) -> str | None:
         """A header by its name, in whatever case; one that was sent several times is a list with commas."""

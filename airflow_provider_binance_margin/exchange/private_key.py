@@ -25,9 +25,8 @@ _PROGRAM = f"from {__name__} import main; main()"
 
 
 def load_block(label: str, data: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
-    """Load one private key.
+    """Load one private key of a PEM's label, none for DER.
 
-    :param label: the PEM's label; empty for DER
     :raises TypeError: when a passphrase is missing or superfluous
     :raises ValueError: when it cannot be read
     """
@@ -54,10 +53,7 @@ def load_block(label: str, data: bytes, passphrase: bytes | None) -> PrivateKeyT
 
 
 def load_apart(label: str, data: bytes, passphrase: bytes) -> PrivateKeyTypes:
-    """Load one encrypted private key, as `load_block` does, while other threads go on.
-
-    :raises BinanceConfigError: when it takes more than two minutes
-    """
+    """Load one encrypted private key as `load_block` does, within two minutes, while other threads go on."""
     outcome, _, content = _ask([label.encode(), data, passphrase]).partition(b"\n")
     if outcome == b"key":
         return load_block("", content, None)

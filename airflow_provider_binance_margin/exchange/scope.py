@@ -22,14 +22,10 @@ _SHOWN = 60
 
 
 class Scope(NamedTuple):
-    """Part of a dataset that one call covers; its text stands in keys and metadata.
+    """Part of a dataset that one call covers; its text stands in keys and metadata."""
 
-    :param isolated_symbol: the pair of an isolated account, None for the cross account
-    :param filters: the endpoint's own further filters, as sorted (parameter, value) pairs
-    """
-
-    isolated_symbol: str | None = None
-    filters: tuple[tuple[str, str], ...] = ()
+    isolated_symbol: str | None = None  # the pair of an isolated account, None for the cross account
+    filters: tuple[tuple[str, str], ...] = ()  # the endpoint's own further filters, sorted pairs of name and value
 
     def __str__(self) -> str:
         """As ``cross``, ``BTCUSDT`` or ``cross.asset-BTC``: what no pair can be called, since names are lower case."""
@@ -37,10 +33,7 @@ class Scope(NamedTuple):
 
 
 def scope_of(dataset: Dataset, isolated_symbol: object = None, filters: object = None) -> Scope:
-    """Check what a user gave, or what templates rendered, against what the endpoint offers.
-
-    :raises BinanceRequestError: with the cure
-    """
+    """Check what a user gave, or templates rendered, against the endpoint; BinanceRequestError with the cure."""
     symbol = checked_symbol(isolated_symbol)
     if symbol is not None and dataset.pair_param is None:
         raise BinanceRequestError(f"{dataset.name} is of the cross account only: leave isolated_symbol out")

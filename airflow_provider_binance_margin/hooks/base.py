@@ -116,10 +116,7 @@ class BinanceBaseHook(BaseHook):
     # -- the exchange's clock ------------------------------------------------------------------------------------
 
     def exchange_time(self, at: float | None = None) -> float:
-        """Exchange's time in seconds since 1970, this machine's as long as no answer has told it.
-
-        :param at: the instant meant, by `time.monotonic`; now by default
-        """
+        """Exchange's time in s since 1970, at an instant of `time.monotonic`; this machine's before any answer."""
         known = self.host.exchange_time(at)
         return known if known is not None else time.time() + (0.0 if at is None else at - time.monotonic())
 
@@ -144,11 +141,7 @@ class BinanceBaseHook(BaseHook):
         return self._drive(caller.call(params or {}))
 
     def _drive(self, call: Call[T], timeout: float | None = None, patience: float = math.inf) -> T:
-        """Run a call to its result.
-
-        :param timeout: seconds for one answer; the connection's by default
-        :param patience: seconds; a longer wait is an error
-        """
+        """Run a call to its result; `timeout` is of one answer, and a wait longer than `patience` (s) is an error."""
         with naming_connection(self.binance_conn_id):
             return drive(
                 call,
@@ -166,10 +159,7 @@ class BinanceBaseHook(BaseHook):
             )
 
     def wait(self, seconds: float, reason: str = "") -> None:
-        """Sleep until the hook is closed, at most so many seconds.
-
-        :raises BinanceTransientError: when it is closed
-        """
+        """Sleep for at most so many seconds; BinanceTransientError when the hook is closed meanwhile."""
         if reason:
             self.log.info("Waiting %.1f s: %s.", seconds, reason)
         self._wait_for([], seconds)
@@ -193,10 +183,7 @@ class BinanceBaseHook(BaseHook):
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """Decode a JSON object.
-
-    :raises ValueError: for anything else, an error of the exchange's included
-    """
+    """Decode a JSON object; ValueError for anything else, an error of the exchange's included."""
     decoded = json.loads(body)
     if not isinstance(decoded, dict) or "code" in decoded:
         raise ValueError("not the object asked for")

@@ -16,10 +16,10 @@ from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION,
 from airflow_provider_binance_margin.exchange.errors import BinanceTransientError
 from airflow_provider_binance_margin.exchange.ledger import LedgerReader
 from airflow_provider_binance_margin.exchange.paging import FetchPages, Reader, Reading, Span
-from airflow_provider_binance_margin.exchange.scope import checked_symbol, scope_of
+from airflow_provider_binance_margin.exchange.scope import Scope, checked_symbol, scope_of
 from airflow_provider_binance_margin.exchange.settling import CLOCK_STEP, SETTLE, seconds_until_settled
 from airflow_provider_binance_margin.hooks.base import BinanceBaseHook, json_object
-from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, ms, parse
+from airflow_provider_binance_margin.lake.interval import Interval, IntervalError, between, ms, parse
 from airflow_provider_binance_margin.lake.spool import Spool
 from airflow_provider_binance_margin.load_plan import LoadPlan, check_against, check_memory
 from airflow_provider_binance_margin.options import check_windows, seconds
@@ -94,10 +94,7 @@ class BinanceHook(BinanceBaseHook):
     # -- the account ---------------------------------------------------------------------------------------------
 
     def isolated_symbols(self) -> list[str]:
-        """List the pairs with an isolated margin account today (closed ones vanish), sorted.
-
-        :return: input for ``.expand(isolated_symbol=...)``
-        """
+        """List the pairs with an isolated margin account today (closed ones vanish), sorted: for `.expand`."""
         return self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols)
 
     # -- any dataset -----------------------------------------------------------------------------------------------
@@ -142,12 +139,11 @@ class BinanceHook(BinanceBaseHook):
             remembers
         """
         known, settle = dataset_of(dataset), seconds(settle)
-        reader = self.reader(known, Span(known.span_ms(None)), isolated_symbol=isolated_symbol, filters=filters)
-        first, last = parse(start), parse(end)
-        if first is None or last is None or first >= last:
+        reader = self.reader(known, scope_of(known, isolated_symbol, filters), Span(known.span_ms(None)))
+        interval = between(start, end)
+        if interval is None or interval.start >= interval.end:
             raise IntervalError("start must be before end, and both must be given")
         check_windows(grain=None, settle=settle, max_span=None)
-        interval = Interval(ms(first), ms(last))
         plan = LoadPlan((interval,), "arguments")
         self.check_memory(plan, known)
         if left := self.unsettled(plan, settle):
@@ -169,10 +165,8 @@ class BinanceHook(BinanceBaseHook):
     ) -> Iterator[tuple[Spool, Reading, float]]:
         """Read an interval, again as long as it had not settled when the exchange was first asked.
 
-        :param settle: seconds after its end at which the interval counts as closed
         :param plan: the run's intervals, checked against the exchange's clock
         :param stuck: error for an exchange whose clock stands still
-        :param draft: see `Spool`
         :return: the records, their reading, and the exchange's time at its start (seconds since 1970)
         :raises IntervalError: for a plan that ends in the future
         """
@@ -206,20 +200,16 @@ class BinanceHook(BinanceBaseHook):
         return left and left + CLOCK_STEP  # the time is told in whole seconds
 
     def check_memory(self, plan: LoadPlan, dataset: Dataset) -> None:
-        """Refuse a plan that begins before what the exchange remembers, by its clock.
-
-        :raises IntervalError: with the cure
-        """
+        """Refuse, by an IntervalError, a plan that begins before what the exchange remembers, by its clock."""
         if dataset.memory is not None:
             check_memory(self.ask_exchange_time(), plan, dataset)
 
     def reader(
         self,
         dataset: Dataset,
+        scope: Scope,
         span: Span,
         *,
-        isolated_symbol: object = None,
-        filters: object = None,
         require_total: bool = True,
         fetch_pages: FetchPages = map,
         size: int | None = None,
@@ -228,7 +218,6 @@ class BinanceHook(BinanceBaseHook):
 
         :param size: rows on a page that has a total; the endpoint's maximum by default
         """
-        scope = scope_of(dataset, isolated_symbol, filters)
         size = dataset.max_size if dataset.is_ledger else size
 
         def fetch(start: int, end: int, at: int | None) -> Page:
@@ -241,7 +230,7 @@ class BinanceHook(BinanceBaseHook):
         return Reader(*common)
 
     def _page(self, dataset: Dataset, params: Mapping[str, Any]) -> Page:
-        decode = dataset.reader_of(params.get("limit" if dataset.is_ledger else "size"))
+        decode = partial(dataset.read_page, size=params.get("limit" if dataset.is_ledger else "size"))
         return self._get(dataset.path, params, weight=dataset.weight, decode=decode, kind=dataset.weight_kind)
 
     def count(self, counter: RecordCounter) -> Count:

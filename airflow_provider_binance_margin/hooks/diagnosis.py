@@ -19,10 +19,7 @@ _UNNEEDED = {
 
 
 def diagnose(ask: Callable[[], Mapping[str, Any]]) -> tuple[bool, str]:
-    """Test a connection by a call for its key's restrictions; never raises.
-
-    :return: whether it works, and why not or what to change about the key
-    """
+    """Tell, by a call for its key's restrictions, whether a connection works, and what to change; never raises."""
     try:
         flags = ask()
     except BinanceBannedError as error:

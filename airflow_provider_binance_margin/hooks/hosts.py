@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
-
-if TYPE_CHECKING:
-    from airflow_provider_binance_margin.exchange.host import Host
+from airflow_provider_binance_margin.exchange.host import Host
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _hosts: dict[str, Host] = {}
@@ -19,8 +16,6 @@ _lock = fork_safe_lock()
 
 def shared_host(base_url: str) -> Host:
     """Look up the host of a base URL, however that is spelled."""
-    from airflow_provider_binance_margin.exchange.host import Host
-
     url = canonical_url(base_url)
     with _lock:
         if url not in _hosts:
@@ -29,10 +24,7 @@ def shared_host(base_url: str) -> Host:
 
 
 def canonical_url(base_url: str) -> str:
-    """Normalise a base URL: lower case, ASCII, no trailing dot, no default port.
-
-    :raises ValueError: for a URL without a host, or with one that has no ASCII form
-    """
+    """Normalise a base URL: lower case, ASCII, no trailing dot, no default port; ValueError for one without a host."""
     parts = urlsplit(base_url)
     scheme, name = parts.scheme.lower(), parts.hostname or ""
     try:

@@ -14,12 +14,10 @@ _CURE = "check key_file, which is a path on the worker (and on the triggerer)"
 
 @hides_frames
 def read_key_file(path: str) -> str:
-    """Read a key file as text; DER as base64.
-
-    :raises BinanceCredentialError: quoting neither path nor content
-    """
+    """Read a key file as text, DER as base64; BinanceCredentialError, quoting neither path nor content."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        # without blocking on a named pipe
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BinanceCredentialError(f"the key file of the connection is not a regular file: {_CURE}")
             content = file.read(_LARGEST + 1)
@@ -34,8 +32,3 @@ def read_key_file(path: str) -> str:
     if not content.strip():
         raise BinanceCredentialError("the key file of the connection is empty")
     return key_text(content)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open without blocking on a named pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)

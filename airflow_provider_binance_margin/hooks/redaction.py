@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from airflow_provider_binance_margin.exchange.credentials import plain_text
 
@@ -79,9 +79,7 @@ def _key_lines(text: str) -> list[str]:
     for body in _PRIVATE_BODY.findall(text) or ([] if "-----BEGIN" in text else [text]):
         words = body[:_LONGEST_BODY].split()
         written = (word for word in words if len(word) <= 2 * _PEM_COLUMNS)
-        lines |= dict.fromkeys(line for line in (*written, *_wrap("".join(words))) if len(line) >= _SHORTEST_LINE)
+        joined = "".join(words)
+        wrapped = (joined[i : i + _PEM_COLUMNS] for i in range(0, len(joined), _PEM_COLUMNS))
+        lines |= dict.fromkeys(line for line in (*written, *wrapped) if len(line) >= _SHORTEST_LINE)
     return sorted(lines, key=len, reverse=True)[:_MOST_LINES]
-
-
-def _wrap(text: str) -> Iterator[str]:
-    return (text[i : i + _PEM_COLUMNS] for i in range(0, len(text), _PEM_COLUMNS))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -46,18 +46,13 @@ _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 
 @dataclass(frozen=True)
 class Settings:
-    """Connection that can be used; equal to another of the same host, key and limits.
-
-    :param recv_window: ms for which a request stays valid
-    :param timeout: seconds for one answer
-    :param weight_share: part of each documented limit that all behind this address or account may use together
-    """
+    """Connection that can be used; equal to another of the same host, key and limits."""
 
     base_url: str
     credentials: Credentials = field(compare=False)  # known by the secrets
-    recv_window: int
-    timeout: float
-    weight_share: float = SHARE
+    recv_window: int  # ms for which a request stays valid
+    timeout: float  # seconds for one answer
+    weight_share: float = SHARE  # part of each documented limit that all behind this address or account may use
     secrets: tuple[str, ...] = field(repr=False, default=())
 
     @property
@@ -84,12 +79,8 @@ class Settings:
     def counter(
         self, dataset: Dataset, scope: Scope, start: int, end: int | None, *, settle: float, max_span: float | None
     ) -> RecordCounter:
-        """Make the counter of a window (ms). Its calls are not retried: the next poll is the next try.
-
-        :param settle: seconds after its end at which the window counts as closed
-        :param max_span: seconds; the longest window per request, the dataset's own if None
-        """
-        decode, kind = dataset.reader_of(rows_asked(dataset)), dataset.weight_kind
+        """Make the counter of a window (ms). Its calls are not retried: the next poll is the next try."""
+        decode, kind = partial(dataset.read_page, size=rows_asked(dataset)), dataset.weight_kind
         caller = self.caller(dataset.path, dataset.weight, decode, attempts=1, kind=kind)
         span = Span(dataset.span_ms(max_span))
         return RecordCounter(caller, start, end, span=span, settle=settle, dataset=dataset, scope=scope)
@@ -109,10 +100,7 @@ def secrets_of(conn: Connection) -> tuple[str, ...]:
 
 @hides_frames
 def open_settings(conn: Connection) -> Settings:
-    """Mask a connection's secrets in all logs, then read it.
-
-    :raises BinanceConfigError: quoting no secret
-    """
+    """Mask a connection's secrets in all logs, then read it; BinanceConfigError, quoting none."""
     hush_http_loggers()
     mask(secrets_of(conn))
     settings = read_settings(conn)
@@ -122,10 +110,7 @@ def open_settings(conn: Connection) -> Settings:
 
 @hides_frames
 def read_settings(conn: Connection) -> Settings:
-    """Check a connection and load its key.
-
-    :raises BinanceConfigError: quoting no secret
-    """
+    """Check a connection and load its key; BinanceConfigError, quoting no secret."""
     extra, api_key = _extra(conn), (conn.login or "").strip()
     key_text, key_file = _text(extra, "private_key"), _text(extra, "key_file")
     if key_text and key_file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
@@ -29,23 +30,16 @@ MOST_GAPS = 1000
 
 @dataclass(frozen=True)
 class Finding:
-    """Verdict on one interval.
-
-    :param load_before: time (ms) from which the exchange forgets the interval, where that is soon
-    :param arguments: that tell the operator which series it is of, where it audits several
-    :param records: number the object states, None without an object
-    :param total: number the exchange states
-    :param reason: addition that the numbers do not tell
-    """
+    """Verdict on one interval."""
 
     interval: Interval
     key: str
     verdict: Verdict
-    records: int | None
-    total: int
-    reason: str = ""
-    load_before: int | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    records: int | None  # number the object states, None without an object
+    total: int  # number the exchange states
+    reason: str = ""  # addition that the numbers do not tell
+    load_before: int | None = None  # time (ms) from which the exchange forgets the interval, where that is soon
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the operator, that tell its series from others
 
     def as_json(self) -> dict[str, Any]:
         """For the task's result."""
@@ -62,12 +56,14 @@ def ranges_of(listed: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Interval, 
     """Intervals of a verdict's entries in a report, touching ones joined, by what names their series."""
     found: dict[str, list[Interval]] = {}
     for each in listed:
-        names = "".join(f", {name} {each[name]}" for name in ("dataset", "isolated_symbol") if each.get(name))
-        first, last = parse(each["start"]), parse(each["end"])
-        assert first is not None
-        assert last is not None
-        found.setdefault(names, []).append(Interval(ms(first), ms(last)))
-    return {names: join(intervals) for names, intervals in found.items()}
+        start, end = (ms(datetime.fromisoformat(each[bound])) for bound in ("start", "end"))
+        found.setdefault(series_in_words(each), []).append(Interval(start, end))
+    return {series: join(intervals) for series, intervals in found.items()}
+
+
+def series_in_words(listed: Mapping[str, Any]) -> str:
+    """Words that tell the series of a report's entry from others, as ``, dataset interest``; empty for one alone."""
+    return "".join(f", {name} {listed[name]}" for name in ("dataset", "isolated_symbol") if listed.get(name))
 
 
 def _gap(interval: Interval, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,9 +85,7 @@ def judge(  # noqa: PLR0911 - one for each verdict
 ) -> Verdict:
     """The verdict on one object by what it states about itself.
 
-    :param metadata: of the object; None without one
     :param total: records the exchange states
-    :param size: of the object, in bytes
     :param expect_empty: whether an interval without records has an object
     :param fresh_ms: an empty object fetched later than this after its interval's end proves nothing
     """

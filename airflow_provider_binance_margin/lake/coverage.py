@@ -42,34 +42,24 @@ class CoverageError(ValueError):
 
 
 class Day(NamedTuple):
-    """Verdict on one UTC day.
+    """Verdict on one UTC day."""
 
-    :param letter: one of `LETTERS`, or `EMPTY` (complete, without records), `LOADED` (since the audit), `UNSEEN`
-    :param records: stated by the day's objects, or `CONTINUED`
-    :param total: stated by the exchange
-    """
-
-    letter: str
-    records: int = 0
-    total: int = 0
+    letter: str  # one of `LETTERS`, or `EMPTY` (complete, without records), `LOADED` (since the audit), `UNSEEN`
+    records: int = 0  # stated by the day's objects, or `CONTINUED`
+    total: int = 0  # stated by the exchange
 
 
 class Audit(NamedTuple):
-    """One audit of days: which task of which run, and when it began (ISO 8601).
+    """One audit of days: which task of which run."""
 
-    :param loads: whether a run of its DAG takes a window (``start`` and ``end`` among its params)
-    :param place: ``s3://`` URL of the objects, a key template
-    :param grain: the length of one object; empty for one a run
-    """
-
-    began: str
+    began: str  # when, as ISO 8601
     dag_id: str
     run_id: str
     task_id: str
     map_index: int = -1
-    loads: bool = False
-    place: str = ""
-    grain: str = ""
+    loads: bool = False  # whether a run of its DAG takes a window (``start`` and ``end`` among its params)
+    place: str = ""  # ``s3://`` URL of the objects, a key template
+    grain: str = ""  # the length of one object; empty for one a run
 
 
 Span: TypeAlias = tuple[int, int, Audit]
@@ -146,10 +136,7 @@ def _together(one: Day, other: Day) -> Day:
 
 
 def years_of(days: Mapping[int, Day], audit: Audit, **subject: str) -> list[dict[str, Any]]:
-    """The values to be stored, one a year.
-
-    :param subject: by the names of `SUBJECT`
-    """
+    """The values to be stored, one a year; `subject` by the names of `SUBJECT`."""
     years = groupby(sorted(days), key=lambda number: date_of(number).year)
     of_year = ((year, {number: days[number] for number in numbers}) for year, numbers in years)
     return [_encode(subject, year, found, _spans(found, audit)) for year, found in of_year]
@@ -161,28 +148,28 @@ def _spans(numbers: Iterable[int], audit: Audit) -> list[Span]:
     return [(run[0][1], run[-1][1], audit) for run in runs]
 
 
-def _encode(subject: Mapping[str, str], year: int, days: Mapping[int, Day], spans: Iterable[Span]) -> dict[str, Any]:
+def _encode(subject: Mapping[str, Any], year: int, days: Mapping[int, Day], spans: Iterable[Span]) -> dict[str, Any]:
     base = first_of(year)
     length = first_of(year + 1) - base
     shown = [_shown(days.get(base + n, Day(UNSEEN))) for n in range(length)]
     runs = ((letter, sum(1 for _ in run)) for letter, run in groupby(day.letter for day in shown))
     return {
         "v": VERSION,
-        **subject,
+        **{name: str(subject[name]) for name in SUBJECT},
         "year": year,
         "days": "".join(letter + (str(number) if number > 1 else "") for letter, number in runs),
         "records": [day.records for day in shown if day.letter not in _NUMBERLESS],
-        "totals": {str(n): day.total for n, day in enumerate(shown) if _differs(day)},
+        "totals": {
+            str(n): day.total
+            for n, day in enumerate(shown)
+            if day.letter != UNSEEN and day.records not in (CONTINUED, day.total)
+        },
         "audits": [[first - base, last - base, *audit] for first, last, audit in sorted(spans)],
     }
 
 
 def _shown(day: Day) -> Day:
     return Day(EMPTY) if day.letter == "c" and not day.records else day
-
-
-def _differs(day: Day) -> bool:
-    return day.letter != UNSEEN and day.records not in (CONTINUED, day.total)
 
 
 def letters_of(value: Mapping[str, Any]) -> str:
@@ -206,10 +193,7 @@ def letters_of(value: Mapping[str, Any]) -> str:
 
 
 def decode(value: Mapping[str, Any]) -> dict[int, Day]:
-    """Verdicts by day number of a stored value, without the days that were not audited.
-
-    :raises CoverageError: for anything that `years_of` did not make
-    """
+    """Verdicts by day number of a stored value, without the days not audited; CoverageError as `letters_of`."""
     letters, records, totals = letters_of(value), iter(value["records"]), value["totals"]
     base, days = first_of(value["year"]), {}
     for n, letter in enumerate(letters):
@@ -220,10 +204,7 @@ def decode(value: Mapping[str, Any]) -> dict[int, Day]:
 
 
 def audits_of(value: Mapping[str, Any]) -> list[Span]:
-    """Each run of days (numbers of the first and the last) and their last audit.
-
-    :raises CoverageError: for anything that `years_of` did not make
-    """
+    """Each run of days (numbers of the first and the last) and their last audit; CoverageError as `letters_of`."""
     try:
         base = first_of(value["year"])
         return [(base + first, base + last, Audit(*audit)) for first, last, *audit in value["audits"]]
@@ -240,10 +221,7 @@ class Load(NamedTuple):
 
 
 def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]:
-    """The value with the days that have been loaded since their audit, as far as they were not proved by it.
-
-    :raises CoverageError: when it is none
-    """
+    """The value with the days loaded since their audit, where that did not prove them; CoverageError if it is none."""
     days, spans, base = decode(value), audits_of(value), first_of(value["year"])
     audited = {n: began_ms(audit) for first, last, audit in spans for n in range(first, last + 1)}
     for load in loads:
@@ -252,15 +230,11 @@ def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]
             is_open = number not in days or days[number].letter in _CURABLE
             if is_open and load.when >= audited.get(number, 0):
                 days[number] = Day(LOADED)
-    subject = {name: str(value[name]) for name in SUBJECT}
-    return _encode(subject, value["year"], days, spans)
+    return _encode(value, value["year"], days, spans)
 
 
 def began_ms(audit: Audit) -> int:
-    """Beginning of an audit, in ms.
-
-    :raises CoverageError: when it does not say
-    """
+    """Beginning of an audit, in ms; CoverageError when it does not say."""
     try:
         return ms(datetime.fromisoformat(audit.began))
     except (TypeError, ValueError):
@@ -268,13 +242,9 @@ def began_ms(audit: Audit) -> int:
 
 
 def merge(known: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
-    """One value of two of the same dataset, account, scope and year: days of the newer one stand.
-
-    :raises CoverageError: when either is none
-    """
+    """One value of two of the same subject and year: days of the newer stand; CoverageError when either is none."""
     spans = audits_of(newer)
     taken = {number for first, last, _ in spans for number in range(first, last + 1)}
     for first, last, audit in audits_of(known):
         spans += _spans(set(range(first, last + 1)) - taken, audit)
-    subject = {name: str(newer[name]) for name in SUBJECT}
-    return _encode(subject, newer["year"], decode(known) | decode(newer), spans)
+    return _encode(newer, newer["year"], decode(known) | decode(newer), spans)

@@ -51,23 +51,15 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Written:
-    """Result of a write.
-
-    :param records: number of rows
-    :param sha256: of the uncompressed JSON lines with their newlines, whatever the format
-    """
+    """Result of a write."""
 
     records: int
-    sha256: str
+    sha256: str  # of the uncompressed JSON lines with their newlines, whatever the format
 
 
 def write_rows(lines: Iterable[bytes], suffix: str, columns: Columns, file: IO[bytes]) -> Written:
-    """Write ordered rows in the format of a suffix.
+    """Write ordered rows (JSON lines without line breaks) in the format of a suffix, and leave the file at its end.
 
-    :param lines: JSON lines without line breaks
-    :param suffix: one of `layout.SUFFIXES`
-    :param columns: the documented fields
-    :param file: where to; its position is left at the end
     :raises FieldError: when the format cannot hold a value as it is
     """
     digest, records = hashlib.sha256(), 0

@@ -22,14 +22,10 @@ class IntervalError(ValueError):
 
 
 class Interval(NamedTuple):
-    """A half-open interval.
+    """A half-open interval."""
 
-    :param start: first millisecond in it, since 1970 in UTC
-    :param end: first millisecond after it
-    """
-
-    start: int
-    end: int
+    start: int  # first millisecond in it, since 1970 in UTC
+    end: int  # first millisecond after it
 
     def __str__(self) -> str:
         """As ``[2026-01-15T00:00:00Z, 2026-01-16T00:00:00Z)``."""
@@ -64,9 +60,7 @@ def iso(value: int) -> str:
 def parse(value: Any) -> datetime | None:
     """A bound as users give it: a datetime, a date (its midnight) or ISO 8601 text; without a zone it is UTC.
 
-    :return: None for nothing
-
-    :raises IntervalError: for anything else
+    None for nothing, and an IntervalError for anything else.
     """
     if value is None or (isinstance(value, str) and value.strip() in _NOTHING):
         return None
@@ -85,11 +79,14 @@ def parse(value: Any) -> datetime | None:
     return believable(when if when.tzinfo else when.replace(tzinfo=UTC))
 
 
-def believable(when: datetime) -> datetime:
-    """The same, unless its year cannot be meant.
+def between(start: Any, end: Any) -> Interval | None:
+    """The interval between two bounds as users give them (see `parse`), which may be reversed; None without both."""
+    first, last = parse(start), parse(end)
+    return None if first is None or last is None else Interval(ms(first), ms(last))
 
-    :raises IntervalError: then
-    """
+
+def believable(when: datetime) -> datetime:
+    """The same, unless its year cannot be meant: an IntervalError then."""
     if when.year not in _YEARS:
         raise IntervalError(f"the year {when.year} cannot be meant: there are no records of it")
     return when

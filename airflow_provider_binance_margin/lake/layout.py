@@ -37,10 +37,7 @@ DEFAULT_KEY = "binance/margin/{dataset}/account={account}/scope={scope}/dt={star
 
 
 def suffix_of(key: str) -> str:
-    """The format of a key.
-
-    :raises LayoutError: for a suffix that is none of `SUFFIXES`
-    """
+    """The format of a key; LayoutError for a suffix that is none of `SUFFIXES`."""
     suffix = next((s for s in SUFFIXES if key.endswith(s)), None)
     if suffix is None:
         raise LayoutError(f"the key {key!r} ends in no known format: use one of {', '.join(SUFFIXES)}")
@@ -48,10 +45,7 @@ def suffix_of(key: str) -> str:
 
 
 def check_template(template: str) -> None:
-    """Refuse a key template that could never be filled: an unknown suffix, or a brace that is not ours.
-
-    :raises LayoutError: with what is allowed
-    """
+    """Refuse, by a LayoutError, a key template that could never be filled: for its suffix, or a brace not ours."""
     suffix_of(template)
     rest = _FIELD.sub("", template)
     if "{" in rest or "}" in rest:
@@ -62,10 +56,7 @@ def check_template(template: str) -> None:
 
 
 def checked_account(value: object) -> str:
-    """Return the name of an account, if a key and the metadata can hold it.
-
-    :raises LayoutError: if not, an empty text and the text ``None`` included
-    """
+    """Return the name of an account; LayoutError if no key could hold it, as an empty text or the text ``None``."""
     if isinstance(value, str) and _ACCOUNT.fullmatch(value) and len(quote(value)) <= _LONGEST_ACCOUNT:
         return value
     raise LayoutError(
@@ -75,10 +66,7 @@ def checked_account(value: object) -> str:
 
 
 def check_bucket(bucket: str) -> None:
-    """Refuse what is more than a bucket's name.
-
-    :raises LayoutError: with what to give instead
-    """
+    """Refuse, by a LayoutError, what is more than a bucket's name."""
     if "/" in bucket and not bucket.startswith("arn:"):
         raise LayoutError(
             f"s3_bucket must be the bucket's name alone, not {bucket!r}: folders belong into s3_key, which also takes "
@@ -87,10 +75,7 @@ def check_bucket(bucket: str) -> None:
 
 
 def render(template: str, identity: ObjectIdentity) -> str:
-    """The key of one object. Bounds without a format render as ``20260115T070000Z``, or ``...T070000.745Z``.
-
-    :raises LayoutError: when it is longer than S3 takes
-    """
+    """The key of one object, bounds without a format as `compact` has them; LayoutError if longer than S3 takes."""
 
     def fill(match: re.Match[str]) -> str:
         bound, form, name = match.groups()

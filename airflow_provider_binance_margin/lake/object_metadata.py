@@ -56,22 +56,16 @@ class ObjectIdentity:
 
 @dataclass(frozen=True)
 class Run:
-    """One task of one run since it was last cleared: all its tries, and nothing else's.
-
-    :param clear_number: how often the run was cleared, where Airflow says so
-    :param started: when the run started: a run that is made again has its id, and another start
-    :param max_tries: grows when the task is cleared without its run
-    :param is_first_try: nothing can have been written yet
-    """
+    """One task of one run since it was last cleared: all its tries, and nothing else's."""
 
     run_id: str
-    clear_number: int | None
+    clear_number: int | None  # how often the run was cleared, where Airflow says so
     dag_id: str = ""
     task_id: str = ""
     map_index: int = -1
-    started: str = ""
-    max_tries: int = 0
-    is_first_try: bool = False
+    started: str = ""  # when the run started: one that is made again has its id, and another start
+    max_tries: int = 0  # grows when the task is cleared without its run
+    is_first_try: bool = False  # nothing can have been written yet
 
     @property
     def is_known(self) -> bool:
@@ -125,7 +119,7 @@ def object_metadata(
         what was made of other objects, all of them proved
     :param sha256: of the uncompressed JSON lines with their newlines
     :param body_sha256: of the object's own bytes, `body_size` in number
-    :param first: the earliest record's time in ms; `last`, the latest's
+    :param first: the earliest record's time in ms, as `last` is the latest's
     :param fetched_at: ms, by the exchange's clock; None where it was not asked
     :param not_final: rows in a state that may still change; None where a dataset has no such states
     """

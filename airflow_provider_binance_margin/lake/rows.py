@@ -22,10 +22,6 @@ def read_rows(file: IO[bytes], suffix: str, columns: Mapping[str, str]) -> Itera
     """Read the rows of an object: documented field -> what JSON can hold of it, without the fields that a row lacks.
 
     Values of JSON lines are their literals, those of CSV text, as are decimals of Parquet; times are ms.
-
-    :param file: the object's bytes, from their start
-    :param suffix: one of `layout.SUFFIXES`
-    :param columns: the documented fields
     """
     if suffix == ".parquet":
         yield from _parquet(file, columns)

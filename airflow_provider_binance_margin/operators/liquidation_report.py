@@ -25,8 +25,12 @@ from airflow_provider_binance_margin.lake.layout import LayoutError, checked_acc
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, stated_records, whose
 from airflow_provider_binance_margin.lake.rows import read_rows
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.operators.lake_operator import BaseLakeOperator, check_key
 from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
+from airflow_provider_binance_margin.transfers.lake_operator import BaseLakeOperator, check_key
+from airflow_provider_binance_margin.transfers.margin_history_to_s3 import run_of
+from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask, check_keys, object_tasks
+from airflow_provider_binance_margin.transfers.series import series_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.lake.object_metadata import Run
     from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
-    from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
 
 DATASET = "liquidation_report"
 LEVELS = ("certain", "takeover", "candidate")
@@ -72,16 +75,11 @@ Day: TypeAlias = tuple[str, ObjectIdentity]
 
 
 class Source(NamedTuple):
-    """One object of the lake that was looked at.
-
-    :param verdict: the audit's, from what the object states about itself
-    :param fetched_at: what it states of when it was fetched
-    """
+    """One object of the lake that was looked at: the audit's verdict on it, and when it states that it was fetched."""
 
     dataset: str
     scope: str
     interval: Interval
-    key: str
     verdict: str
     fetched_at: str = ""
 
@@ -137,11 +135,6 @@ class LiquidationReportOperator(BaseLakeOperator):
         return result
 
     def _report(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
-        from airflow_provider_binance_margin.transfers.margin_history_to_s3 import run_of
-        from airflow_provider_binance_margin.transfers.object_tasks import check_keys, object_tasks
-        from airflow_provider_binance_margin.transfers.series import series_of
-
         if find_spec("duckdb") is None:
             raise LakeError("the report needs an extra: pip install 'airflow-provider-binance-margin[report]'")
         plan = resolve_plan(context, start=self.start, end=self.end, grain="day")
@@ -190,50 +183,27 @@ class LiquidationReportOperator(BaseLakeOperator):
     def _read(self, store: ObjectStore, task: ObjectTask, folder: str) -> Source:
         """Judge one object by what it states about itself, and copy the rows it holds."""
         identity, existing = task.identity, store.head(task.key)
-        metadata = existing.metadata if existing else None
+        metadata = existing.metadata if existing else {}
         verdict: str = judge(
             identity,
-            metadata,
-            stated_records(metadata or {}),
+            metadata if existing else None,
+            stated_records(metadata),
             size=existing.size if existing else 0,
             expect_empty=True,
             fresh_ms=int(seconds(self.fresh) * 1000),
         )
         if existing and verdict not in _UNREAD:
-            if verdict == "complete" and existing.metadata.get("proof") not in _PROVED:
+            if verdict == "complete" and metadata.get("proof") not in _PROVED:
                 verdict = "claim"
-            if not self._copy(
-                store,
-                task,
-                existing,
-                Path(folder, identity.dataset, f"{hashlib.sha256(task.key.encode()).hexdigest()}.jsonl"),
-            ):
+            if not _copy(store, task, existing, Path(folder, identity.dataset)):
                 verdict = "corrupt"
-        fetched = (metadata or {}).get("fetched-at", "")
-        return Source(identity.dataset, identity.scope, identity.interval, task.key, verdict, fetched)
-
-    @staticmethod
-    def _copy(store: ObjectStore, task: ObjectTask, existing: Existing, target: Path) -> bool:
-        """Write an object's rows as DuckDB reads them; False if its bytes are not those that were put."""
-        owner = {"account": task.identity.account, "scope": task.identity.scope}
-        with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-            body = cast("IO[bytes]", file)
-            if store.sha256(task.key, existing.etag, body) != existing.metadata.get("body-sha256"):
-                return False
-            body.seek(0)
-            if existing.metadata.get("rows") == "0":
-                return True
-            target.parent.mkdir(exist_ok=True)
-            with target.open("wb") as copy:
-                for row in read_rows(body, suffix_of(task.key), dataset_of(task.identity.dataset).columns):
-                    copy.write(msgspec.json.encode({**row, **owner}) + b"\n")
-        return True
+        return Source(identity.dataset, identity.scope, identity.interval, verdict, metadata.get("fetched-at", ""))
 
     @staticmethod
     def _write(store: ObjectStore, run: Run, report: Report, day: Day, rows: Sequence[Row]) -> None:
         key, identity = day
 
-        def refuse_foreign(existing: Existing | None, _: int) -> None:
+        def refuse_foreign(existing: Existing | None) -> None:
             if existing and not identity.describes(existing.metadata):
                 raise ObjectStaysError(
                     f"s3://{store.bucket}/{key} holds {whose(existing.metadata)} and must not be replaced by "
@@ -241,31 +211,43 @@ class LiquidationReportOperator(BaseLakeOperator):
                     "Let report_key name another place.",
                 )
 
+        from airflow_provider_binance_margin.transfers.object_store import write_body
+
         fetched = parse(report.fetched_at(identity.scope, identity.interval))
-        store.put_rows(
-            key,
-            map(msgspec.json.encode, rows),
-            COLUMNS,
-            refuse_foreign,
-            identity=identity,
-            run=run,
-            records=len(rows),
-            total=len(rows),
-            proof="claim" if any(row["level"] == CANNOT_TELL for row in rows) else "derived",
-            first=min((row["first_time"] for row in rows), default=None),
-            last=max((row["last_time"] for row in rows), default=None),
-            fetched_at=None if fetched is None else ms(fetched),
-        )
+        with write_body(key, map(msgspec.json.encode, rows), COLUMNS) as body:
+            store.put_body(
+                key,
+                body,
+                refuse_foreign,
+                identity=identity,
+                run=run,
+                records=len(rows),
+                total=len(rows),
+                proof="claim" if any(row["level"] == CANNOT_TELL for row in rows) else "derived",
+                first=min((row["first_time"] for row in rows), default=None),
+                last=max((row["last_time"] for row in rows), default=None),
+                fetched_at=None if fetched is None else ms(fetched),
+            )
+
+
+def _copy(store: ObjectStore, task: ObjectTask, existing: Existing, folder: Path) -> bool:
+    """Write an object's rows as DuckDB reads them; False if its bytes are not those that were put."""
+    owner = {"account": task.identity.account, "scope": task.identity.scope}
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        body = cast("IO[bytes]", file)
+        if store.sha256(task.key, existing.etag, body) != existing.metadata.get("body-sha256"):
+            return False
+        body.seek(0)
+        if existing.metadata.get("rows") != "0":
+            folder.mkdir(exist_ok=True)
+            with (folder / f"{hashlib.sha256(task.key.encode()).hexdigest()}.jsonl").open("wb") as copy:
+                for row in read_rows(body, suffix_of(task.key), dataset_of(task.identity.dataset).columns):
+                    copy.write(msgspec.json.encode({**row, **owner}) + b"\n")
+    return True
 
 
 class Report:
-    """Findings of the rule, with the objects that it was shown.
-
-    :param scopes: those asked for
-    :param sources: the objects that were looked at
-    :param events: as the rule returns them
-    :param entries: scope and moment of all that could be evidence
-    """
+    """Findings of the rule (`entries` are scope and moment of all evidence), with the objects that it was shown."""
 
     def __init__(
         self,
@@ -362,17 +344,14 @@ def _database(folder: str) -> Iterator[duckdb.DuckDBPyConnection]:
     import duckdb
 
     with duckdb.connect(config={"temp_directory": folder, "autoinstall_known_extensions": False}) as db:
-        for name in DATASETS:
+        for name, dataset in DATASETS.items():
             Path(folder, name).mkdir(exist_ok=True)
             Path(folder, name, "none.jsonl").touch()
-            rows = db.read_json(f"{folder}/{name}/*.jsonl", format="newline_delimited", columns=_sql_columns(name))
+            columns = {field: _SQL_TYPES.get(kind, "BIGINT") for field, kind in dataset.columns.items()}
+            columns |= {"account": "VARCHAR", "scope": "VARCHAR"}
+            rows = db.read_json(f"{folder}/{name}/*.jsonl", format="newline_delimited", columns=columns)
             rows.create_view(name)
         yield db
-
-
-def _sql_columns(name: str) -> dict[str, str]:
-    columns = {field: _SQL_TYPES.get(kind, "BIGINT") for field, kind in dataset_of(name).columns.items()}
-    return {**columns, "account": "VARCHAR", "scope": "VARCHAR"}
 
 
 def _apply_rule(db: duckdb.DuckDBPyConnection) -> tuple[list[Row], list[tuple[str, int]]]:

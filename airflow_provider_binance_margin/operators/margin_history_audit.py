@@ -9,10 +9,23 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_binance_margin.coverage import CoverageLink, record
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
+from airflow_provider_binance_margin.lake.audit import (
+    FAULTS,
+    Finding,
+    Verdict,
+    judge,
+    ranges_of,
+    report,
+    series_in_words,
+)
+from airflow_provider_binance_margin.lake.coverage import AuditedDays
+from airflow_provider_binance_margin.lake.object_metadata import stated_records
 from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
 from airflow_provider_binance_margin.metrics import send_metric
-from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, thread_pools
+from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
+from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask, object_tasks
 from airflow_provider_binance_margin.transfers.series import concerns_one_series
 
 if TYPE_CHECKING:
@@ -20,10 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
-    from airflow_provider_binance_margin.lake.audit import Finding
-    from airflow_provider_binance_margin.lake.coverage import AuditedDays
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
-    from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
     from airflow_provider_binance_margin.transfers.series import Series
 
 #: the second where this machine's clock is ahead of the exchange's, which is known after the first
@@ -75,8 +85,6 @@ class MarginHistoryAuditOperator(LakeOperator):
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell what was found, store it for the page, and fail if it is to."""
-        from airflow_provider_binance_margin.lake.audit import FAULTS
-
         self._tell(result)
         if self._audited is not None:
             place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
@@ -102,11 +110,6 @@ class MarginHistoryAuditOperator(LakeOperator):
         return result
 
     def _audit(self, plan: LoadPlan) -> dict[str, Any]:
-        from airflow_provider_binance_margin.lake.audit import report
-        from airflow_provider_binance_margin.lake.coverage import AuditedDays
-        from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, thread_pools
-        from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
-
         bucket, template = self.target()
         series, account = self.series(), self.known_account()
         hook, store = self.connect(bucket)
@@ -143,9 +146,6 @@ class MarginHistoryAuditOperator(LakeOperator):
         self, hook: BinanceHook, store: ObjectStore, task: ObjectTask, reader: Reader, arguments: dict[str, Any]
     ) -> Finding:
         """One interval: one look at the object, one question to the exchange."""
-        from airflow_provider_binance_margin.lake.audit import Finding, Verdict, judge
-        from airflow_provider_binance_margin.lake.object_metadata import stated_records
-
         existing = store.head(task.key)
         metadata = existing.metadata if existing else None
         total = reader.count(*task.identity.interval)
@@ -170,13 +170,10 @@ class MarginHistoryAuditOperator(LakeOperator):
         return finding
 
     def _tell(self, result: dict[str, Any]) -> None:
-        from airflow_provider_binance_margin.lake.audit import FAULTS, ranges_of
-
         for first in result["expiring"]:
-            series = "".join(f", {name} {first[name]}" for name in ("dataset", "isolated_symbol") if name in first)
             self.log.warning(
                 "expiring: [%s, %s)%s is not loaded, and the exchange forgets it from %s on: load it before then.",
-                *(first["start"], first["end"], series, first["load_before"]),
+                *(first["start"], first["end"], series_in_words(first), first["load_before"]),
             )
         for verdict in ("long", "claim"):  # no faults, and many of them: ranges
             for series, ranges in ranges_of(result[verdict]).items():

@@ -33,7 +33,18 @@ from airflow_provider_binance_margin.lake.coverage import (
     letters_of,
     merge,
 )
-from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Interval, cut, iso, ms, parse, widen
+from airflow_provider_binance_margin.lake.interval import (
+    DAY_MS,
+    GRAINS,
+    Interval,
+    between,
+    cut,
+    iso,
+    ms,
+    parse,
+    utc,
+    widen,
+)
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
 from airflow_provider_binance_margin.lake.object_metadata import CROSS, ObjectIdentity
 
@@ -72,10 +83,7 @@ class Values(NamedTuple):
 
 
 def page_data(session: Session, readable: set[str], now: datetime) -> dict[str, Any]:
-    """All that the page draws but a day's details.
-
-    :param readable: ids of the DAGs that the user may read
-    """
+    """All that the page draws but a day's details, of the DAGs with the ids in `readable`."""
     values = _values(session, readable)
     lakes = _with_loads(session, values.by_key, readable)
     dags = {
@@ -106,7 +114,11 @@ def day_data(session: Session, readable: set[str], key: Key, day: date) -> dict[
     number = day_number(day)
     audit = next((a for first, last, a in audits_of(value) if first <= number <= last), None) if value else None
     bounds = Interval(number * DAY_MS, (number + 1) * DAY_MS)
-    events = (event for event in _events(session, value or {}, readable) if _touches(event.extra, key, bounds))
+    events = (
+        event
+        for event in _events(session, _assets(value or {}), readable)
+        if any(told[:3] == key[:3] and told[3].overlaps(bounds) for told in _told(event.extra))
+    )
     loads = [
         _link(event.source_dag_id, event.source_run_id, event.source_task_id, event.source_map_index)
         | {"when": iso(ms(event.timestamp))}
@@ -172,12 +184,8 @@ def _stored(session: Session, only: Key | None) -> Iterator[Any]:
         prefix = "/".join([COVERAGE, *map(str, only or ("",))])
         query = select(AssetStateStoreModel.value).where(AssetStateStoreModel.key.startswith(prefix, autoescape=True))
         yield from (json.loads(text) for text in session.scalars(query))
-    yield from _xcoms(session)
-
-
-def _xcoms(session: Session) -> Iterator[Any]:
-    query = select(XComModel.value).where(XComModel.key == COVERAGE)
-    for row in session.execute(query.order_by(XComModel.timestamp.desc()).limit(_MOST_XCOMS)):
+    xcoms = select(XComModel.value).where(XComModel.key == COVERAGE)
+    for row in session.execute(xcoms.order_by(XComModel.timestamp.desc()).limit(_MOST_XCOMS)):
         values = XComModel.deserialize_value(row)
         yield from values if isinstance(values, list) else ()
 
@@ -202,20 +210,16 @@ def _shown(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_loads(session: Session, values: dict[Key, dict[str, Any]], readable: set[str]) -> dict[Key, dict[str, Any]]:
     """The values, with what was loaded since."""
+    if not values:
+        return values
+    names = {name for value in values.values() for name in _assets(value)}
+    began = min(_last_audit(value)[0] for value in values.values())
     loads: dict[Key, list[Load]] = {}
-    for event in _newer_events(session, values, readable):
+    for event in _events(session, names, readable, utc(began)):
         for key, load in _loads(event.extra, ms(event.timestamp)):
             loads.setdefault(key, []).append(load)
     laid = {key: lay_loads(values.get(key) or _never_audited(key), found) for key, found in loads.items()}
     return values | laid
-
-
-def _newer_events(session: Session, values: Mapping[Key, dict[str, Any]], readable: set[str]) -> Iterable[Any]:
-    if not values:
-        return ()
-    names = {name for value in values.values() for name in _assets(value)}
-    began = min(_last_audit(value)[0] for value in values.values())
-    return _events(session, {"asset": sorted(names)}, readable, datetime.fromtimestamp(began / 1000, UTC))
 
 
 def _assets(value: Mapping[str, Any]) -> list[str]:
@@ -223,15 +227,13 @@ def _assets(value: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def _events(
-    session: Session, value: Mapping[str, Any], readable: set[str], since: datetime | None = None
-) -> Iterable[Any]:
-    """Events of the lake's assets, of readable DAGs, the newest first."""
+def _events(session: Session, names: Iterable[str], readable: set[str], since: datetime | None = None) -> Iterable[Any]:
+    """Events of assets, by readable DAGs, the newest first."""
     columns = (
         *(AssetEvent.extra, AssetEvent.timestamp, AssetEvent.source_dag_id, AssetEvent.source_run_id),
         *(AssetEvent.source_task_id, AssetEvent.source_map_index),
     )
-    assets = select(AssetModel.id).where(AssetModel.name.in_(_assets(value)))
+    assets = select(AssetModel.id).where(AssetModel.name.in_(sorted(names)))
     query = select(*columns).where(AssetEvent.asset_id.in_(assets))
     if since is not None:
         query = query.where(AssetEvent.timestamp >= since)
@@ -250,17 +252,13 @@ def _loads(extra: Any, when: int) -> Iterator[tuple[Key, Load]]:
 def _told(extra: Any) -> Iterator[tuple[str, str, str, Interval]]:
     """Datasets, accounts, scopes and the interval that an event names."""
     try:
-        start, end = parse(extra["start"]), parse(extra["end"])
+        bounds = between(extra["start"], extra["end"])
         named = [[name] if isinstance(name, str) else list(map(str, name)) for name in (extra[n] for n in SUBJECT)]
-        if start is not None and end is not None and start < end:
+        if bounds and bounds.start < bounds.end:
             for dataset, account, scope in product(*named):
-                yield dataset, account, scope, Interval(ms(start), ms(end))
+                yield dataset, account, scope, bounds
     except (KeyError, TypeError, ValueError):
         return
-
-
-def _touches(extra: Any, key: Key, day: Interval) -> bool:
-    return any(told[:3] == key[:3] and told[3].overlaps(day) for told in _told(extra))
 
 
 def _never_audited(key: Key) -> dict[str, Any]:

@@ -12,15 +12,23 @@ from airflow_provider_binance_margin.coverage import CoverageLink
 from airflow_provider_binance_margin.failures import LakeError
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.lake.layout import LayoutError
+from airflow_provider_binance_margin.lake.object_metadata import Run
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, local_midnight, partition_key
-from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.options import seconds
+from airflow_provider_binance_margin.transfers.bounded_map import (
+    OBJECTS_AT_ONCE,
+    bounded_map,
+    bounded_pages,
+    thread_pools,
+)
+from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
+from airflow_provider_binance_margin.transfers.lineage import lineage_of
+from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
-    from airflow_provider_binance_margin.lake.object_metadata import Run
     from airflow_provider_binance_margin.transfers.object_loader import Refusal
     from airflow_provider_binance_margin.transfers.progress import Progress
     from airflow_provider_binance_margin.transfers.series import Series, SeriesList
@@ -122,14 +130,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         return result
 
     def _load(self, plan: LoadPlan, run: Run) -> dict[str, Any]:
-        from airflow_provider_binance_margin.transfers.bounded_map import (
-            OBJECTS_AT_ONCE,
-            bounded_map,
-            bounded_pages,
-            thread_pools,
-        )
         from airflow_provider_binance_margin.transfers.object_loader import ObjectLoader, WriteOptions
-        from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
         from airflow_provider_binance_margin.transfers.progress import Progress
 
         options = WriteOptions(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
@@ -164,10 +165,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         return {**self.summary(plan, store.bucket), **result}
 
     def _forgotten(self, hook: BinanceHook, plan: LoadPlan, series: SeriesList) -> dict[Series, Refusal]:
-        """The series that the exchange may have forgotten in part and that are not to be loaded.
-
-        :raises IntervalError: when those are all
-        """
+        """The series not to be loaded, since the exchange may have forgotten some; IntervalError if those are all."""
         forgotten: dict[Series, Refusal] = {}
         for each in series if self.beyond_memory == "refuse" else ():
             try:
@@ -196,15 +194,11 @@ class MarginHistoryToS3Operator(LakeOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
         """The endpoints as inputs, the objects with their rows and sizes as outputs."""
-        from airflow_provider_binance_margin.transfers.lineage import lineage_of
-
         return lineage_of((series.dataset.path for series in self.series()), self._progress)
 
 
 def run_of(context: Context, *, is_resumed: bool) -> Run:
     """Identity of this task's tries; before Airflow 3.3 a run has no number of clears to tell."""
-    from airflow_provider_binance_margin.lake.object_metadata import Run
-
     dag_run, task = context.get("dag_run"), context.get("ti")
     number = getattr(dag_run, "clear_number", None)
     began, made = (getattr(dag_run, name, None) for name in ("start_date", "run_after"))

@@ -162,7 +162,7 @@ class ObjectLoader:
         size = self.store.put_body(
             task.key,
             body,
-            lambda now, rows: self._refuse_to_replace(task, now, reading.records, rows),
+            lambda now: self._refuse_to_replace(task, now, reading.records, body.written.records),
             identity=task.identity,
             run=self.options.run,
             records=reading.records,

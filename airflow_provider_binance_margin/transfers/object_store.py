@@ -27,7 +27,7 @@ from botocore.exceptions import (
 from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.failures import LakeError, StoreError
 from airflow_provider_binance_margin.lake.formats import FORMATS, Written, write_rows
-from airflow_provider_binance_margin.lake.layout import LayoutError, suffix_of
+from airflow_provider_binance_margin.lake.layout import suffix_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
 from airflow_provider_binance_margin.lake.spool import temporary_storage
 
@@ -91,16 +91,11 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Existing:
-    """An object that is there.
+    """An object that is there."""
 
-    :param etag: its version, for a conditional put
-    :param size: in bytes
-    :param metadata: names in lower case
-    """
-
-    etag: str
+    etag: str  # its version, for a conditional put
     size: int
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str]  # names in lower case
 
 
 @dataclass(frozen=True)
@@ -122,22 +117,13 @@ class Body:
 
 @contextmanager
 def write_body(key: str, lines: Iterable[bytes], columns: Mapping[str, str]) -> Iterator[Body]:
-    """Write rows to a temporary file in the format that a key names.
-
-    :param lines: a JSON object for each row
-    :param columns: kinds of its fields
-    """
+    """Write rows, a JSON object each, to a temporary file in the format that a key names."""
     with temporary_storage(), SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         yield Body(file, write_rows(lines, suffix_of(key), columns, file))
 
 
 class ObjectStore:
-    """The objects of one bucket, connected to when the first is asked for. Safe to share between threads.
-
-    :param hook: how the store is connected to
-    :param bucket: its name
-    :param extra_args: handed to S3 with each put (encryption, ACL, storage class)
-    """
+    """The objects of one bucket, connected to when the first is asked for. Safe to share between threads."""
 
     def __init__(self, hook: S3Hook, bucket: str, extra_args: Mapping[str, Any]) -> None:
         self.bucket = bucket
@@ -198,10 +184,7 @@ class ObjectStore:
             self._bucket_seen = True
 
     def head(self, key: str) -> Existing | None:
-        """The object under a key, or None.
-
-        :raises LakeError: when the store does not let it be seen, or there is no bucket
-        """
+        """The object under a key, or None; LakeError when the store does not let it be seen, or there is no bucket."""
         needs = "it needs s3:GetObject, and s3:ListBucket to tell a missing object"
         with self._readable_errors("HEAD", key, needs):
             try:
@@ -243,50 +226,35 @@ class ObjectStore:
             "If-None-Match"
         )
 
-    def put_rows(self, key: str, lines: Iterable[bytes], columns: Mapping[str, str], *args: Any, **stated: Any) -> int:
-        """Write rows and put them: see `write_body` and `put_body`."""
-        with write_body(key, lines, columns) as body:
-            return self.put_body(key, body, *args, **stated)
-
     def put_body(
         self,
         key: str,
         body: Body,
-        judge: Callable[[Existing | None, int], None],
+        judge: Callable[[Existing | None], None],
         *,
         identity: ObjectIdentity,
         run: Run,
         **stated: Any,
     ) -> int:
-        """Put written rows with their metadata; see `put`.
-
-        :param judge: is told the number of rows, too
-        :param stated: what `object_metadata` takes besides
-        :return: the size put
-        """
-        written = body.written
+        """Put written rows with their metadata (`stated` is what `object_metadata` takes besides), as `put` does."""
         with temporary_storage():
             size = body.file.tell()
             body.file.seek(0)
             metadata = object_metadata(
                 identity,
                 run,
-                rows=written.records,
-                sha256=written.sha256,
+                rows=body.written.records,
+                sha256=body.written.sha256,
                 body_sha256=hashlib.file_digest(body.file, "sha256").hexdigest(),
                 body_size=size,
                 provider_version=__version__,
                 **stated,
             )
             payload = Payload(cast("IO[bytes]", body.file), FORMATS[suffix_of(key)], metadata)
-            return self.put(key, payload, lambda existing: judge(existing, written.records))
+            return self.put(key, payload, judge)
 
     def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:
-        """The checksum of an object's bytes, all of which are read.
-
-        :param copy: a file that they are written to
-        :raises StoreError: when the object is no longer the one that was looked at, too
-        """
+        """Checksum of an object's bytes, all of which are read (into `copy`); StoreError if it has changed since."""
         digest = hashlib.sha256()
         with self._readable_errors("GET", key, "it needs s3:GetObject"):
             try:
@@ -305,13 +273,20 @@ class ObjectStore:
             try:
                 self._put_once(key, payload, condition)
             except ParamValidationError:
-                return self._without_conditions(key, payload, condition)
+                if not condition:
+                    raise LakeError(
+                        "S3 does not take s3_extra_args as given: check their names and values against put_object"
+                    ) from None
             except ClientError as error:
                 if condition and _code(error) in _CHANGED_MEANWHILE:
                     return False
                 if not condition or _code(error) not in _KNOWS_NO_CONDITIONS:
                     raise
-                return self._without_conditions(key, payload, condition)
+            else:
+                return True
+        self._put(key, payload, {})
+        self._conditional = False
+        self._tell_unconditional()
         return True
 
     def _put_once(self, key: str, payload: Payload, condition: Mapping[str, str]) -> None:
@@ -322,14 +297,6 @@ class ObjectStore:
         extra["Metadata"] |= payload.metadata
         extra.setdefault("ContentType", payload.content_type)
         self._client.put_object(Bucket=self.bucket, Key=key, Body=payload.body, **extra)
-
-    def _without_conditions(self, key: str, payload: Payload, condition: Mapping[str, str]) -> bool:
-        if not condition:
-            raise LakeError("S3 does not take s3_extra_args as given: check their names and values against put_object")
-        self._put(key, payload, {})
-        self._conditional = False
-        self._tell_unconditional()
-        return True
 
     def _tell_unconditional(self) -> None:
         with self._lock:
@@ -365,42 +332,17 @@ class ObjectStore:
     def _readable_errors(self, verb: str, key: str, needs: str) -> Iterator[None]:
         try:
             yield
-        except ClientError as error:
-            self._fail(error, verb, key, needs)
         except BotoCoreError as error:
             _fail_to_reach(error)
-
-    def _fail(self, error: ClientError, verb: str, key: str, needs: str) -> NoReturn:
-        code = _code(error)
-        what = f"{verb} s3://{self.bucket}/{key}"
-        hint = {"HEAD": _HEAD_HINTS, "PUT": _HINTS}.get(verb, {}).get(code, "")
-        if verb == "PUT" and (code in _MISREAD_PUT or code == "SignatureDoesNotMatch"):
-            raise LakeError(f"{what} is refused ({code}): {hint}") from None
-        if code in _REFUSED:
-            action = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
-            raise LakeError(f"{what} {_REFUSED[code]} ({code}): {action}") from None
-        raise StoreError(f"{what} failed ({code})" + (f": {hint}" if hint else "")) from None
-
-
-def open_store(
-    bucket: str | None,
-    extra_args: Mapping[str, Any] | None,
-    *,
-    aws_conn_id: str | None,
-    verify: bool | str | None,
-) -> ObjectStore:
-    """The store of a bucket; None is the connection's own. Nothing is sent yet.
-
-    :raises LayoutError: without a bucket
-    """
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    s3 = S3Hook(aws_conn_id=aws_conn_id, verify=verify)
-    named = s3.service_config.get("bucket_name")  # looks the connection up, here rather than in a thread
-    bucket = bucket or named
-    if not bucket:
-        raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
-    return ObjectStore(s3, bucket, extra_args or {})
+        except ClientError as error:
+            code, what = _code(error), f"{verb} s3://{self.bucket}/{key}"
+            hint = {"HEAD": _HEAD_HINTS, "PUT": _HINTS}.get(verb, {}).get(code, "")
+            if verb == "PUT" and (code in _MISREAD_PUT or code == "SignatureDoesNotMatch"):
+                raise LakeError(f"{what} is refused ({code}): {hint}") from None
+            if code in _REFUSED:
+                action = "; ".join(filter(None, ("check bucket, connection and policy", needs, hint)))
+                raise LakeError(f"{what} {_REFUSED[code]} ({code}): {action}") from None
+            raise StoreError(f"{what} failed ({code})" + (f": {hint}" if hint else "")) from None
 
 
 def is_aws(endpoint: str) -> bool:

@@ -46,10 +46,7 @@ class SeriesList(tuple[Series, ...]):
         return ("dataset",) * (len(datasets) > 1) + ("scope",) * (len(self) > len(datasets))
 
     def check_key(self, template: str) -> None:
-        """Refuse a key template under which objects of two series would meet.
-
-        :raises LayoutError: with the fields that it lacks
-        """
+        """Refuse, by a LayoutError, a key template under which objects of two series would meet."""
         if lacking := [f"{{{name}}}" for name in self.varying if f"{{{name}}}" not in template]:
             raise LayoutError(
                 f"the key {template!r} must hold {' and '.join(lacking)}, as the default key does: the task has "
@@ -87,7 +84,6 @@ def concerns_one_series(error: BinanceError) -> bool:
 def series_of(dataset: Any, isolated_symbol: Any = None, filters: Any = None) -> SeriesList:
     """The product of datasets and pairs, each once, in the order given.
 
-    :param dataset: a name, or a list of names
     :param isolated_symbol: a pair, None for the cross account, or a list of these; in a list an empty text is None, and
         a dataset that has no pairs is taken once, for the cross account
     :raises BinanceRequestError: with the cure

@@ -35,9 +35,9 @@ from airflow_provider_binance_margin.exchange import paging
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.hooks import hosts, session
-from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.transfers import bounded_map
+from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
 TODAY = datetime(2026, 1, 20, tzinfo=UTC)

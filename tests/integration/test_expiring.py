@@ -120,7 +120,8 @@ def test_of_lists_each_dataset_and_pair_is_told(sandbox, audit, load, told):
         ("liquidation_loan_repayment", None, iso(days_ago(85))),
         ("interest", "BTCUSDT", iso(days_ago(84))),
     ]
-    assert "interest, isolated_symbol BTCUSDT is not loaded" in told()
+    assert ", dataset interest, isolated_symbol BTCUSDT is not loaded" in told()
+    assert ", dataset interest is not loaded" in told()
 
 
 def test_an_audit_that_fails_says_until_when_it_can_be_mended(sandbox, audit):

@@ -213,7 +213,7 @@ def test_a_settle_below_zero(hook, sandbox, day):
 WAYS = {
     "page": lambda hook, symbol: hook.force_liquidation_page(isolated_symbol=symbol),
     "interval": lambda hook, symbol: hook.force_liquidations("2026-01-15", "2026-01-16", isolated_symbol=symbol),
-    "reader": lambda hook, symbol: hook.reader(FORCE_LIQUIDATION, Span(1), isolated_symbol=symbol),
+    "records": lambda hook, symbol: hook.records("borrow", "2026-01-15", "2026-01-16", isolated_symbol=symbol),
 }
 
 
@@ -249,7 +249,7 @@ def test_an_answer_that_contradicts_itself_is_read_by_nobody(hook, serve, answer
     asked = hook(host=serve(lambda _: (200, {}, answer)))
     asked.wait = lambda *_: None
     start = 1768435200000
-    reader = asked.reader(FORCE_LIQUIDATION, Span(HOUR), size=1)
+    reader = asked.reader(FORCE_LIQUIDATION, Scope(), Span(HOUR), size=1)
     counter = asked.settings.counter(FORCE_LIQUIDATION, Scope(), start, start + HOUR, settle=60, max_span=3600)
     ways = {
         "page": lambda: asked.force_liquidation_page(size=1),

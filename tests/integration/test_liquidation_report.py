@@ -257,7 +257,7 @@ SUBJECT = ObjectIdentity("liquidation_report", WHOLE, "cross", "main")
 def some_days(dataset, wrong, verdict, days=(-1, 0, 1)):
     """The objects of these days, one of which is not whole."""
     return [
-        Source(name, "cross", bounds, "", verdict if (name, day) == (dataset, wrong) else "complete")
+        Source(name, "cross", bounds, verdict if (name, day) == (dataset, wrong) else "complete")
         for day in days
         for bounds in [Interval(START + day * DAY, START + (day + 1) * DAY)]
         for name in READ

@@ -4,6 +4,7 @@ import contextlib
 import json
 import tracemalloc
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from hypothesis import assume, given, settings
@@ -441,7 +442,7 @@ def test_a_total_counts_records_by_their_key(second):
 def test_more_rows_than_were_asked_for_are_no_answer(row, size):
     """As many are one."""
     rows = [row.replace(b'orderId":', b'orderId":%d' % (number + 1)) for number in range(size + 1)]
-    decode = FORCE_LIQUIDATION.reader_of(size)
+    decode = partial(FORCE_LIQUIDATION.read_page, size=size)
     assert len(decode(page(*rows[:size])).records) == size
     with pytest.raises(UnreadableAnswerError):
         decode(page(*rows))
@@ -450,7 +451,7 @@ def test_more_rows_than_were_asked_for_are_no_answer(row, size):
 @pytest.mark.parametrize("asked", [None, 0, 100, 101, 5_000])
 def test_no_page_is_larger_than_the_largest(asked):
     """Whatever was asked for."""
-    decode = FORCE_LIQUIDATION.reader_of(asked)
+    decode = partial(FORCE_LIQUIDATION.read_page, size=asked)
     assert len(decode(page(*[SAMPLE] * 100)).records) == 100
     with pytest.raises(UnreadableAnswerError):
         decode(page(*[SAMPLE] * 101))

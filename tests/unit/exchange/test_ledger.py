@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange.dataset import Page, Record
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
-from airflow_provider_binance_margin.exchange.ledger import Ledger, LedgerReader
+from airflow_provider_binance_margin.exchange.ledger import LedgerReader
 from airflow_provider_binance_margin.exchange.paging import Span
 from airflow_provider_binance_margin.lake.spool import Spool
 
@@ -20,6 +20,10 @@ WEEK = 7 * DAY
 
 def record(number, second, note=""):
     return Record(second * 1000, (number,), f'{{"id":{number},"timestamp":{second * 1000},"note":"{note}"}}'.encode())
+
+
+def ledger(book, limit, span=None):
+    return LedgerReader(book.fetch, span or Span(WEEK), limit=limit, make_sink=lambda: Spool(1))
 
 
 class Book:
@@ -46,7 +50,7 @@ class Book:
 
     def read(self, start=0, end=WEEK):
         with Spool(1) as spool:
-            reading = Ledger(self.fetch, self.asked).read(start, end, spool)
+            reading = ledger(self, self.asked).read_window(start, end, spool)
             lines = list(spool.lines())
         assert reading.requests == self.requests
         assert (reading.records, reading.proof) == (len(lines), "exhausted")
@@ -125,7 +129,7 @@ def test_an_id_that_comes_twice_halves_the_window():
     older, later = record(20, 103), record(20, 108, "later")
     book = Book([*ascending(25), later], 10)
     with Spool(1) as spool:
-        reading = Ledger(book.fetch, 10).read(0, WEEK, spool)
+        reading = ledger(book, 10).read_window(0, WEEK, spool)
         lines = list(spool.lines())
     assert sorted(lines) == sorted(line for line in book.truth() if line != older.line)
     assert (reading.records, len(lines), reading.requests) == (26, 25, book.requests)
@@ -187,7 +191,7 @@ def test_a_row_that_moves_from_one_window_to_another_is_there_once(limit, from_s
                 states.append(book.truth())
 
         book.before = move
-        reader = LedgerReader(book.fetch, Span(20_000), limit=limit, make_sink=lambda: Spool(1))
+        reader = ledger(book, limit, Span(20_000))
         with Spool(1) as spool:
             reading = reader.read(0, 60_000, spool)
             assert list(spool.lines()) in states
@@ -206,7 +210,7 @@ def test_a_row_that_leaves_a_window_while_another_enters_a_later_one_is_noticed(
             states.append(book.truth())
 
     book.before = swap
-    reader = LedgerReader(book.fetch, Span(20_000), limit=3, make_sink=lambda: Spool(1))
+    reader = ledger(book, 3, Span(20_000))
     with Spool(1) as spool:
         reader.read(0, 40_000, spool)
         assert list(spool.lines()) in states

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.providers.common.compat.sdk import Asset, BaseOperator, conf
 
 from airflow_provider_binance_margin.exchange.errors import BinanceThrottledError
+from airflow_provider_binance_margin.exchange.paging import Reader, Span
 from airflow_provider_binance_margin.failures import KNOWN_ERRORS, task_error
 from airflow_provider_binance_margin.lake.interval import Grain, iso
 from airflow_provider_binance_margin.lake.layout import (
@@ -29,7 +30,6 @@ from airflow_provider_binance_margin.transfers.series import Series, SeriesList,
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_binance_margin.exchange.paging import Reader
     from airflow_provider_binance_margin.hooks.binance import BinanceHook
     from airflow_provider_binance_margin.transfers.object_loader import OnEmpty
     from airflow_provider_binance_margin.transfers.object_store import ObjectStore
@@ -78,7 +78,6 @@ class BaseLakeOperator(BaseOperator):
         "account",
         "aws_conn_id",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
     ui_color = "#f3ba2f"
 
     def __init__(
@@ -121,10 +120,17 @@ class BaseLakeOperator(BaseOperator):
             check_bucket(self.s3_bucket)
 
     def open_store(self, bucket: str | None) -> ObjectStore:
-        """The bucket, which is there."""
-        from airflow_provider_binance_margin.transfers.object_store import open_store
+        """The store of a bucket, None for the connection's own; nothing is sent yet."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        return open_store(bucket, self.s3_extra_args, aws_conn_id=self.aws_conn_id, verify=self.verify)
+        from airflow_provider_binance_margin.transfers.object_store import ObjectStore
+
+        s3 = S3Hook(aws_conn_id=self.aws_conn_id, verify=self.verify)
+        named = s3.service_config.get("bucket_name")  # looks the connection up, here rather than in a thread
+        bucket = bucket or named
+        if not bucket:
+            raise LayoutError("no bucket: give s3_bucket, or a full s3:// URL as s3_key")
+        return ObjectStore(s3, bucket, self.s3_extra_args or {})
 
     def tell_outlets(self, context: Context, extra: dict[str, Any]) -> list[Any]:
         """Hand the outlets' events what happened; return these events."""
@@ -151,6 +157,7 @@ class LakeOperator(BaseLakeOperator):
     """
 
     template_fields: Sequence[str] = (*BaseLakeOperator.template_fields, "dataset", "filters", "binance_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"filters": "json"}
 
     def __init__(
         self,
@@ -273,20 +280,9 @@ class LakeOperator(BaseLakeOperator):
 
     def readers(self, hook: BinanceHook, series: SeriesList, **options: Any) -> dict[Series, Reader]:
         """A reader for each series; those of one dataset share what the exchange takes as its longest window."""
-        from airflow_provider_binance_margin.exchange.paging import Span
-
         longest = seconds_or_none(self.max_span)
         spans = {each.dataset.name: Span(each.dataset.span_ms(longest)) for each in series}
-        return {
-            each: hook.reader(
-                each.dataset,
-                spans[each.dataset.name],
-                isolated_symbol=each.scope.isolated_symbol,
-                filters=dict(each.scope.filters),
-                **options,
-            )
-            for each in series
-        }
+        return {each: hook.reader(each.dataset, each.scope, spans[each.dataset.name], **options) for each in series}
 
     def summary(self, plan: LoadPlan, bucket: str) -> dict[str, Any]:
         """The part of the result that is known beforehand."""
@@ -304,10 +300,7 @@ class LakeOperator(BaseLakeOperator):
 
 
 def check_key(key: str) -> None:
-    """Refuse a key that could never be filled, or not without a package that is missing.
-
-    :raises LayoutError: with the cure
-    """
+    """Refuse, by a LayoutError, a key that could never be filled, or not without a package that is missing."""
     check_template(key)
     if suffix_of(key) == ".parquet" and find_spec("pyarrow") is None:
         raise LayoutError(
