@@ -198,7 +198,7 @@ class MarginHistoryToS3Operator(LakeOperator):
 
 
 def run_of(context: Context, *, is_resumed: bool) -> Run:
-    """Identity of this task's tries; before Airflow 3.3 a run has no number of clears to tell."""
+    """Identity of this task's tries; where a run has no number of clears, a retry cannot be told from a clear."""
     dag_run, task = context.get("dag_run"), context.get("ti")
     number = getattr(dag_run, "clear_number", None)
     began, made = (getattr(dag_run, name, None) for name in ("start_date", "run_after"))
