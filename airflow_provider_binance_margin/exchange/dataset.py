@@ -211,7 +211,10 @@ class Dataset:
             else (name, _USUAL[kind])
             for name, kind in self.columns.items()
         ]
-        return msgspec.defstruct("Row", fields, kw_only=True, gc=False)
+        row = msgspec.defstruct("Row", fields, kw_only=True, gc=False)
+        # The first decoder converts the types. Another thread's that finds them half converted reads a null pointer.
+        msgspec.json.Decoder(row)
+        return row
 
     @cached_property
     def _states(self) -> msgspec.json.Decoder[Any]:

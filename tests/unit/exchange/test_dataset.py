@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 import tracemalloc
 from datetime import timedelta
 from functools import partial
@@ -34,6 +36,44 @@ def record(row):
 def row_of(**literals):
     """A row with its literals as they are given, in the order given."""
     return ("{" + ",".join(f'"{name}":{literal}' for name, literal in literals.items()) + "}").encode()
+
+
+# -- first pages of several threads -----------------------------------------------------------------------------------
+
+# one thread is stopped wherever it looks up a type, while another reads its first page
+AT_ONCE = """
+import json, threading, typing
+from airflow_provider_binance_margin.exchange.datasets import DATASETS
+
+VALUES = {"string": "A", "decimal": "1", "boolean": True}
+alias = type(typing.Annotated[int, 1])
+usual = alias.__hash__
+
+def stop(self):
+    if threading.current_thread() is not threading.main_thread():
+        stopped.set()
+        go_on.wait(0.2)
+    return usual(self)
+
+alias.__hash__ = stop
+for name, dataset in DATASETS.items():
+    stopped, go_on = threading.Event(), threading.Event()
+    row = {name: VALUES.get(kind, 1_600_000_000_000) for name, kind in dataset.columns.items()}
+    line = json.dumps(row, separators=(",", ":")).encode()
+    body = b"[%b]" % line if dataset.is_ledger else b'{"rows":[%b],"total":1}' % line
+    first = threading.Thread(target=dataset.read_page, args=(body,))
+    first.start()
+    assert stopped.wait(30)
+    assert [each.line for each in dataset.read_page(body).records] == [line]
+    go_on.set()
+    first.join()
+"""
+
+
+def test_threads_read_their_first_pages_at_once():
+    """In a process of its own, which a type that is only half converted would end."""
+    done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- what is read ----------------------------------------------------------------------------------------------------
