@@ -1,6 +1,6 @@
 """What the lake must hold by the sandbox's own records, and what it holds.
 
-It shares no code with the package that it checks.
+It shares no code with the package that it checks but the sandbox's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import boto3
 import httpx
 from botocore.config import Config
 
+from airflow_provider_binance_margin.sandbox.datasets import DATASETS
 from local_stack.airflow_env import CREDENTIALS, REGION
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-PREFIX = "binance/margin/force_liquidation/"
+DATASET = "force_liquidation"
+PREFIX = f"binance/margin/{DATASET}/"
 CROSS = "cross"
 _DAY = timedelta(days=1)
 
@@ -75,20 +77,25 @@ def s3_client(url: str) -> S3Client:
     return client
 
 
-def wanted_rows(sandbox_url: str, days: Sequence[date]) -> Wanted:
+def wanted_rows(sandbox_url: str, days: Sequence[date], dataset: str = DATASET) -> Wanted:
     """The sandbox's records of these days, cross and isolated, by UTC day and scope."""
+    kind = DATASETS[dataset]
     window: dict[str, str | int] = {"startTime": _ms(days[0]), "endTime": _ms(days[-1] + _DAY), "isolatedSymbol": "*"}
-    answer = httpx.get(f"{sandbox_url}/sandbox/records", params=window, timeout=60, trust_env=False).raise_for_status()
+    answer = httpx.get(
+        f"{sandbox_url}/sandbox/records", params={**window, "dataset": dataset}, timeout=60, trust_env=False
+    )
     wanted: Wanted = defaultdict(list)
-    for row in answer.json():
-        day = datetime.fromtimestamp(row["updatedTime"] / 1000, UTC).date()
-        wanted[day, row["symbol"] if row["isIsolated"] else CROSS].append(row)
+    for row in answer.raise_for_status().json():
+        if row.get("status") not in kind.hidden:
+            day = datetime.fromtimestamp(kind.ms(row) / 1000, UTC).date()
+            wanted[day, kind.scope(row) or CROSS].append(row)
     return wanted
 
 
-def stored_objects(s3: S3Client, bucket: str) -> dict[str, Stored]:
-    """Every object of the lake by its key."""
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+def stored_objects(s3: S3Client, bucket: str, dataset: str = DATASET) -> dict[str, Stored]:
+    """Every object of a dataset by its key."""
+    prefix = PREFIX.replace(DATASET, dataset)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     return {key: _read(s3, bucket, key) for key in keys}
 
@@ -100,10 +107,18 @@ def _read(s3: S3Client, bucket: str, key: str) -> Stored:
     return Stored(rows, hashlib.sha256(data).hexdigest(), answer["Metadata"].get("fetched-at", ""))
 
 
-def compare(days: Sequence[date], scopes: Sequence[str], wanted: Wanted, stored: Mapping[str, Stored]) -> list[Cell]:
+def compare(
+    days: Sequence[date],
+    scopes: Sequence[str],
+    wanted: Wanted,
+    stored: Mapping[str, Stored],
+    dataset: str = DATASET,
+) -> list[Cell]:
     """One cell for each day of each scope; an object that nobody asked for has one as well."""
     cells = [
-        _cell(day, scope, key_of(day, scope), wanted.get((day, scope), []), stored) for scope in scopes for day in days
+        _cell(day, scope, key_of(day, scope, dataset), wanted.get((day, scope), []), stored)
+        for scope in scopes
+        for day in days
     ]
     known = {cell.key for cell in cells}
     # the day that ends while this runs is rightly loaded as well
@@ -130,16 +145,16 @@ def _count(rows: Sequence[Row]) -> Counter[str]:
     return Counter(json.dumps(row, sort_keys=True) for row in rows)
 
 
-def at_the_edges(days: Sequence[date], stored: Mapping[str, Stored]) -> int:
+def at_the_edges(days: Sequence[date], stored: Mapping[str, Stored], dataset: str = DATASET) -> int:
     """How many records lie in the very first or the very last millisecond of a day."""
     edges = {_ms(day) for day in days} | {_ms(day + _DAY) - 1 for day in days}
-    return sum(row["updatedTime"] in edges for each in stored.values() for row in each.rows)
+    return sum(DATASETS[dataset].ms(row) in edges for each in stored.values() for row in each.rows)
 
 
-def key_of(day: date, scope: str) -> str:
+def key_of(day: date, scope: str, dataset: str = DATASET) -> str:
     """The documented place of a day's object."""
     name = f"{day:%Y%m%d}T000000Z_{day + _DAY:%Y%m%d}T000000Z.jsonl.gz"
-    return f"{PREFIX}account=binance_default/scope={scope}/dt={day}/{name}"
+    return f"{PREFIX.replace(DATASET, dataset)}account=binance_default/scope={scope}/dt={day}/{name}"
 
 
 def midnight(day: date) -> datetime:

@@ -7,6 +7,7 @@ import pwd
 import re
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,17 +66,32 @@ def start_postgres(processes: Processes, folder: Path) -> str:
     return with_free_ports(1, start)
 
 
-def start_redis(processes: Processes, folder: Path) -> str:
-    """Start a Redis that keeps everything in memory, and return its address with its password."""
-    password = secrets.token_urlsafe(16)
-    server = _Server(processes, folder, "redis")
+class Redis:
+    """A Redis that keeps everything in memory: when it is started again it has forgotten all that it held."""
 
-    def start(port: int) -> str:
-        lines = [f"bind {LOOPBACK}", f"port {port}", f"requirepass {password}", 'save ""', f"dir {folder}"]
-        server.start("Ready to accept connections", redis_program(), str(server.file("redis.conf", "\n".join(lines))))
-        return f"redis://:{password}@{LOOPBACK}:{port}/0"
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        self._processes = processes
+        self._server = _Server(processes, folder, "redis")
+        self._folder = folder
+        self._password = secrets.token_urlsafe(16)
+        self._port = 0
 
-    return with_free_ports(1, start)
+    def start(self) -> str:
+        """Start it, and return its address with its password."""
+        self._port = with_free_ports(1, self._start)
+        return f"redis://:{self._password}@{LOOPBACK}:{self._port}/0"
+
+    def restart(self, away: float) -> None:
+        """End it, and start it at the same address so many seconds later."""
+        self._processes.stop(self._process)
+        time.sleep(away)
+        self._start(self._port)
+
+    def _start(self, port: int) -> int:
+        lines = [f"bind {LOOPBACK}", f"port {port}", f"requirepass {self._password}", 'save ""', f"dir {self._folder}"]
+        settings = self._server.file("redis.conf", "\n".join(lines))
+        self._process = self._server.start("Ready to accept connections", redis_program(), str(settings))
+        return port
 
 
 class _Server:

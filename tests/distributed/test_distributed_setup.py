@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
 import debian
-import distributed
 import distributed_setup
+import distributed_stories
+from airflow_provider_binance_margin.sandbox.datasets import DATASETS
 from debian import NotHereError
+from demo_lake import DATASET
 from distributed_setup import NOT_HERE
+from distributed_stories import daily, everything
 from local_stack import StackError
 
 PIN = re.compile(r"([a-z0-9][a-z0-9.-]*)==[^\s;]+( ; .+)?")
@@ -54,14 +58,33 @@ def test_an_apt_that_fails_is_no_failure_of_the_project(monkeypatch, tmp_path):
     assert not any("disable" in command for command in calls)
 
 
-def test_the_dag_is_the_example_but_for_the_wait(tmp_path):
-    distributed.quick_dag(tmp_path / "dags")
-    (copy,) = (tmp_path / "dags").iterdir()
-    original = (distributed.ROOT / "dags" / copy.name).read_text()
-    assert copy.read_text().replace("timedelta(seconds=2)", "timedelta(minutes=1)") == original
+@pytest.mark.parametrize("story", [daily(), everything()], ids=["daily", "everything"])
+def test_the_dags_are_the_examples_but_for_their_changes(tmp_path, story):
+    distributed_stories.quick_dags(story, tmp_path / "dags")
+    for load in story.loads:
+        text = (tmp_path / "dags" / f"{load.dag_id}.py").read_text()
+        for old, new in load.changes.items():
+            text = text.replace(new, old)
+        original = (distributed_stories.ROOT / "dags" / f"{load.dag_id}.py").read_text()
+        assert text == re.sub(r"timedelta\(minutes=[12]\)", "timedelta(seconds=2)", original)
 
 
-def test_a_dag_without_that_wait_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "_SLOW", "timedelta(years=1)")
-    with pytest.raises(StackError, match="shorten"):
-        distributed.quick_dag(tmp_path / "dags")
+@pytest.mark.parametrize("slow", ["timedelta(years=1)", "timedelta(minutes=1)"])
+def test_a_dag_without_what_is_to_be_changed_is_noticed(tmp_path, monkeypatch, slow):
+    story = distributed_stories.daily()
+    (load,) = story.loads
+    monkeypatch.setattr(distributed_stories, "_SLOW", re.compile(re.escape(slow)))
+    changed = dataclasses.replace(story, loads=(dataclasses.replace(load, changes={"no such words": ""}),))
+    with pytest.raises(StackError, match="to change"):
+        distributed_stories.quick_dags(story if "years" in slow else changed, tmp_path / "dags")
+
+
+def test_all_that_is_remembered_is_loaded_and_five_years():
+    story = everything()
+    assert {dataset: len(days) for dataset, days in story.days.items() if dataset != DATASET} == dict.fromkeys(
+        set(DATASETS) - {DATASET}, 89
+    )
+    days = story.days[DATASET]
+    assert days[0].day == 1
+    assert 1826 <= len(days) <= 1826 + 31
+    assert {(load.first <= load.last < days[-1] or load.last == days[-1]) for load in story.loads} == {True}
