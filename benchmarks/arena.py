@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,10 +23,10 @@ from airflow_provider_binance_margin.sandbox.client import SandboxControl
 from local_stack.processes import Processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 RECORDS = "/sapi/v1/margin/forceLiquidationRec"
-BUCKET = "benchmark"
+BUCKET, KEY = "benchmark", "out.jsonl.gz"
 AWS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret-key", "AWS_DEFAULT_REGION": "us-east-1"}
 LIMIT = 1_000_000
 FEW = 1_000
@@ -83,50 +83,63 @@ class Arena:
         self.exchange.clear_log()
 
     def run(self, contestant: Contestant, records: int) -> dict[str, Any]:
-        """One run, in a process of its own; what it took and whether it was right."""
-        key, told = "out.jsonl.gz", self._home / "told.json"
-        self._s3.delete_object(Bucket=BUCKET, Key=key)
+        """One run; what it took and whether it was right."""
+        self._s3.delete_object(Bucket=BUCKET, Key=KEY)
+        (result,) = self.together(contestant, {})
+        del result["result"]
+        if contestant.moves_records:
+            result |= self._asked()
+            result["verdict"] = verdict(self._s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read(), records)
+        return result
+
+    def together(self, contestant: Contestant, *options: dict[str, Any]) -> list[dict[str, Any]]:
+        """Runs side by side, one for each of the options, each in a process of its own; what each took."""
+        with ExitStack() as ending:
+            runs = [ending.enter_context(self._begun(contestant, each, n)) for n, each in enumerate(options)]
+            return [run() for run in runs]
+
+    @contextmanager
+    def _begun(self, contestant: Contestant, options: dict[str, Any], number: int) -> Iterator[Callable[[], Any]]:
+        """One run that has begun, which does not outlive the block; a call waits for its end."""
+        told, log = self._home / f"told-{number}.json", self._home / f"contestant-{number}.log"
         told.unlink(missing_ok=True)
         job = {
             **self._key,
             "url": self._url,
             "s3_url": self._s3_url,
             "bucket": BUCKET,
-            "key": key,
+            "key": KEY,
             "start": START,
             "end": START + DAY,
             "start_iso": _iso(START),
             "end_iso": _iso(START + DAY),
             "threads": contestant.threads,
             "told": str(told),
+            "options": options,
         }
         command = [python(contestant.environment), str(HERE / "contestants" / contestant.file)]
         environment = {**self.environment(), "BENCHMARK_JOB": json.dumps(job), "BENCHMARK_WAY": contestant.way}
-        with (self._home / "contestant.log").open("wb") as log:
+        with log.open("wb") as out:
             began = time.perf_counter()
             child = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._home
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self._home
             )
-            try:
-                _, status, usage = os.wait4(child.pid, 0)
-            except BaseException:
-                child.kill()
-                raise
+
+        def finish() -> dict[str, Any]:
+            _, status, usage = os.wait4(child.pid, 0)
             whole = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            end = (self._home / "contestant.log").read_text(errors="replace")[-3000:]
-            raise RuntimeError(f"{contestant.name} failed\n{end}")
-        result = {
-            **json.loads(told.read_text()),
-            "whole_wall": whole,
-            "whole_cpu": usage.ru_utime + usage.ru_stime,
-            "load": os.getloadavg()[0],
-        }
-        if contestant.moves_records:
-            result |= self._asked()
-            result["verdict"] = verdict(self._s3.get_object(Bucket=BUCKET, Key=key)["Body"].read(), records)
-        return result
+            child.returncode = os.waitstatus_to_exitcode(status)
+            if child.returncode:
+                raise RuntimeError(f"{contestant.name} failed\n{log.read_text(errors='replace')[-3000:]}")
+            cpu = usage.ru_utime + usage.ru_stime
+            return {**json.loads(told.read_text()), "whole_wall": whole, "whole_cpu": cpu, "load": os.getloadavg()[0]}
+
+        try:
+            yield finish
+        finally:
+            if child.returncode is None:
+                child.kill()
+                child.wait()
 
     def _asked(self) -> dict[str, int]:
         entries = self.exchange.requests

@@ -11,15 +11,15 @@ from measured import measured
 
 import airflow_provider_binance_margin.hooks.session
 import airflow_provider_binance_margin.transfers.progress  # noqa: F401
-from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
+from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
 
-def work(job: dict[str, Any]) -> None:
-    """The whole task."""
-    operator = ForceLiquidationToS3Operator(
-        task_id="load", s3_bucket=job["bucket"], s3_key=job["key"], start=job["start_iso"], end=job["end_iso"]
-    )
-    operator.execute({"run_id": "benchmark", "dag_run": SimpleNamespace(clear_number=0), "outlet_events": {}})
+def work(job: dict[str, Any]) -> Any:
+    """The whole task, and its result."""
+    day = {"s3_key": job["key"], "start": job["start_iso"], "end": job["end_iso"]}
+    options = {"dataset": "force_liquidation", **day, **job["options"]}
+    operator = MarginHistoryToS3Operator(task_id="load", s3_bucket=job["bucket"], **options)
+    return operator.execute({"run_id": "benchmark", "dag_run": SimpleNamespace(clear_number=0), "outlet_events": {}})
 
 
 measured(work)
