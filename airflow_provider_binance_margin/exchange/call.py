@@ -129,7 +129,7 @@ class Caller(Generic[T]):
         self.host.bans.check(self.longest_wait)  # what is refused in any case need not wait for a place
         account = self._account
         with self.host.in_flight.place(Limit.of(path, kind, account), weight, self.width) as turn:
-            while not turn.done():
+            while turn is not None and not turn.done():
                 yield Wait(math.inf, until=turn)
             yield from self.host.acquire(weight, self.longest_wait, path, kind=kind, account=account, share=self.share)
             reply = yield make()
