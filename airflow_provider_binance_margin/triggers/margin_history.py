@@ -91,16 +91,20 @@ class MarginHistoryTrigger(_DatasetTrigger):
             settings = await fetch_settings(self.binance_conn_id)
             async with shared(self._question(settings), partial(self._poll, settings)) as counts:
                 async for count in counts:
-                    if isinstance(count, BinanceTransientError):
-                        self.log.warning("Poll failed, will retry: %s", name_connection(self.binance_conn_id, count))
-                        continue
-                    outcome = outcome_of(count, self.start, self)
-                    self.log.info(describe(outcome, self.min_records))
-                    if outcome["status"] != "waiting":
+                    if (outcome := self._outcome(count)) is not None:
                         break
         except BinanceError as error:
             outcome = failure_of(error, self.binance_conn_id)
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
+
+    def _outcome(self, count: Count | BinanceTransientError) -> dict[str, Any] | None:
+        """Log a poll; return its outcome once that ends the wait."""
+        if isinstance(count, BinanceTransientError):
+            self.log.warning("Poll failed, will retry: %s", name_connection(self.binance_conn_id, count))
+            return None
+        outcome = outcome_of(count, self.start, self)
+        self.log.info(describe(outcome, self.min_records))
+        return None if outcome["status"] == "waiting" else outcome
 
     def _question(self, settings: Settings) -> Hashable:
         """Key of the shared polls; a trigger whose intervals grow polls by itself."""

@@ -25,6 +25,8 @@ class _Item:
 class _Stream:
     """A running source, and who waits for its next item."""
 
+    __slots__ = ("_last", "before_last", "task", "users", "waiting")
+
     def __init__(self, source: Source[Any]) -> None:
         self.before_last = self._last = _Item()
         self.waiting: list[asyncio.Future[None]] = []
@@ -55,6 +57,8 @@ class shared(Generic[T]):  # noqa: N801 - used as a function is
     :param source: runs for the first of them, is cancelled with the last, and raises in each
     """
 
+    __slots__ = ("_at", "_key", "_source", "_stream")
+
     def __init__(self, key: Hashable, source: Source[T]) -> None:
         self._key, self._source = key, source
 
@@ -62,6 +66,7 @@ class shared(Generic[T]):  # noqa: N801 - used as a function is
         self._key = (asyncio.get_running_loop(), self._key)
         if self._key not in _streams:
             _streams[self._key] = _Stream(self._source)
+        del self._source  # it may hold the trigger that came first
         self._stream = _streams[self._key]
         self._stream.users += 1
         self._at = self._stream.before_last
