@@ -410,10 +410,11 @@ def is_aws(endpoint: str) -> bool:
 
 def _connect(hook: S3Hook) -> S3Client:
     try:
-        config = hook.config
-        connections = max(getattr(config, "max_pool_connections", 0), _MOST_CONNECTIONS)
-        config = config.merge(Config(max_pool_connections=connections))
-        return cast("S3Client", hook.get_client_type(region_name=hook.region_name, config=config))
+        connections = max(getattr(hook.config, "max_pool_connections", 0), _MOST_CONNECTIONS)
+        config = hook.config.merge(Config(max_pool_connections=connections))
+        # not `hook.get_client_type`, which walks all loaded modules to name its caller in the user agent
+        session, url = hook.get_session(hook.region_name), hook.conn_config.get_service_endpoint_url("s3")
+        return cast("S3Client", session.client("s3", endpoint_url=url, config=config, verify=hook.verify))
     except (ValueError, NoRegionError, PartialCredentialsError, ProfileNotFound) as error:
         raise LakeError(
             f"S3 cannot be used with the connection {hook.aws_conn_id!r} ({type(error).__name__}): check its "

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 # what the operator imports when it runs is imported here: for all contestants the clock starts after the imports
+import airflow.sdk.execution_time.supervisor
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401
 from measured import measured
 
+import airflow_provider_binance_margin.hooks.binance
 import airflow_provider_binance_margin.hooks.session
 import airflow_provider_binance_margin.transfers.progress  # noqa: F401
 from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator

@@ -25,7 +25,6 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pyarrow.parquet
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.sdk import AirflowFailException
 from botocore.exceptions import ClientError
 from requests.adapters import BaseAdapter
@@ -37,7 +36,7 @@ from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteErr
 from airflow_provider_binance_margin.hooks import hosts, session
 from airflow_provider_binance_margin.operators.lake_operator import LakeOperator
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
-from airflow_provider_binance_margin.transfers import bounded_map
+from airflow_provider_binance_margin.transfers import bounded_map, object_store
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
 TODAY = datetime(2026, 1, 20, tzinfo=UTC)
@@ -384,7 +383,7 @@ def ends():
         mock.patch.dict("os.environ", AIRFLOW_CONN_BINANCE_DEFAULT=CONNECTION),
         mock.patch.dict(DATASETS, SMALL),
         mock.patch.object(session, "_Adapter", Wire),
-        mock.patch.object(S3Hook, "get_client_type", _client),
+        mock.patch.object(object_store, "_connect", _client),
         mock.patch.object(bounded_map, "ThreadPoolExecutor", SeededExecutor),
         mock.patch.object(bounded_map, "wait", _seeded_wait),
         mock.patch.object(LakeOperator, "log", logging.getLogger(__name__)),

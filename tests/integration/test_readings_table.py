@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_provider_binance_margin.exchange import rate_limiter
 from airflow_provider_binance_margin.exchange.errors import BinanceError
@@ -21,6 +20,7 @@ from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.lake.interval import IntervalError
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.sensors.margin_history import MarginHistorySensor
+from airflow_provider_binance_margin.transfers import object_store
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
 HOUR = 3_600_000
@@ -299,7 +299,7 @@ def test_the_table_says_what_each_reading_comes_to(sandbox, connect, s3, run_tas
     """Right, refused, or told by nothing but the probe: never wrong otherwise; ``UPDATE_DOCS=1`` writes it."""
     monkeypatch.setenv("AIRFLOW_CONN_BINANCE_DEFAULT", json.dumps(connect()))
     monkeypatch.setitem(rate_limiter.LIMITS, "IP", LIMIT)
-    monkeypatch.setattr(S3Hook, "get_client_type", lambda *_, **__: s3.client)  # to make one takes as long as a reading
+    monkeypatch.setattr(object_store, "_connect", lambda _: s3.client)  # to make one takes as long as a reading
     made = table(Exchange(sandbox, s3, run_task), title, listed)
     assert WRONG not in made, made
     page = PAGE.read_text(encoding="utf-8")
