@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -53,17 +52,9 @@ class Reply:
     body: bytes = field(repr=False, default=b"")
     fault: str = ""
 
-    @cached_property
-    def _values(self) -> dict[str, str]:
-        values: dict[str, str] = {}
-        for key, value in self.headers.items():
-            name = key.lower()
-            values[name] = f"{values[name]}, {value}" if name in values else value
-        return values
-
     def header(self, name: str) -> str | None:
         """A header by its name, in whatever case; one that was sent several times is a list with commas."""
-        return self._values.get(name) or None
+        return ", ".join(value for key, value in self.headers.items() if key.lower() == name) or None
 
     @property
     def is_cached(self) -> bool:

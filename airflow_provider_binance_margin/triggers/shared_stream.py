@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -12,20 +13,17 @@ T = TypeVar("T")
 Source: TypeAlias = Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]
 
 
+@dataclass(slots=True)
 class _Item:
     """One item, or the error that ended the stream, and the one after it."""
 
-    __slots__ = ("error", "following", "value")
-
-    def __init__(self, value: Any = None, error: Exception | None = None) -> None:
-        self.value, self.error = value, error
-        self.following: _Item | None = None
+    value: Any = None
+    error: Exception | None = None
+    following: _Item | None = None
 
 
 class _Stream:
     """A running source, and who waits for its next item."""
-
-    __slots__ = ("_last", "before_last", "task", "users", "waiting")
 
     def __init__(self, source: Source[Any]) -> None:
         self.before_last = self._last = _Item()
@@ -57,8 +55,6 @@ class shared(Generic[T]):  # noqa: N801 - used as a function is
     :param source: runs for the first of them, is cancelled with the last, and raises in each
     """
 
-    __slots__ = ("_at", "_key", "_source", "_stream")
-
     def __init__(self, key: Hashable, source: Source[T]) -> None:
         self._key, self._source = key, source
 
@@ -77,9 +73,8 @@ class shared(Generic[T]):  # noqa: N801 - used as a function is
 
     async def __anext__(self) -> T:
         while self._at.following is None:
-            item = asyncio.get_running_loop().create_future()
-            self._stream.waiting.append(item)
-            await item
+            self._stream.waiting.append(coming := asyncio.get_running_loop().create_future())
+            await coming
         self._at = self._at.following
         if self._at.error is not None:
             raise self._at.error

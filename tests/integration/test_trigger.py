@@ -551,7 +551,7 @@ WHO = ContextVar("who", default="nobody")
 
 
 def test_each_logs_its_polls_to_its_own_log(sandbox, make):
-    """The triggerer tells logs apart by context: not all is told to who came first, nor nothing once that one is gone."""
+    """The triggerer tells logs apart by context: not by who came first."""
     start, told = sandbox.now_ms() - 3_600_000, []
 
     async def wait(who):

@@ -196,7 +196,7 @@ def test_a_forked_child_does_not_follow_its_parents_stream(source):
             except BaseException:  # noqa: BLE001 - a child must not go on with the parent's test
                 ok = False
             os._exit(0 if ok else 1)
-        outcome.status = os.waitpid(child, 0)[1]
+        outcome.status = (await asyncio.to_thread(os.waitpid, child, 0))[1]
         await source.tell(2)
         await stop(*tasks)
 
