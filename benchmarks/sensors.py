@@ -1,4 +1,4 @@
-"""1,000 deferred sensors on one event loop, beside the HTTP provider's; and 1,000 watchers of one connection.
+"""1,000 deferred sensors on one event loop, that all differ or are all alike, beside the HTTP provider's; and watchers.
 
     .venv/bin/python benchmarks/sensors.py [--sensors 1000] [--seconds 30] [--hosts 4]
 
@@ -59,15 +59,20 @@ async def drain(events: Any) -> None:
         raise AssertionError(event)
 
 
-def ours(count: int, hosts: int) -> list[Awaitable[Any]]:
-    """This package's trigger, each with a window of its own so that the log can tell them apart."""
+def different(count: int, hosts: int) -> list[Awaitable[Any]]:
+    """This package's trigger, each with a window of its own: none shares its polls."""
+    return ours(count, hosts, step=1)
+
+
+def ours(count: int, hosts: int, step: int = 0) -> list[Awaitable[Any]]:
+    """This package's trigger; those of one host ask the same, unless their windows begin apart."""
     from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationTrigger  # noqa: PLC0415
 
     start = int(time.time() * 1000) - 3_600_000
     options: dict[str, Any] = {"end": None, "isolated_symbol": None, "min_records": 1, "settle": 60.0}
     options |= {"max_span": 604_800.0, "poke_interval": POLL}
     return [
-        drain(ForceLiquidationTrigger(binance_conn_id=f"host_{n % hosts}", start=start + n, **options).run())
+        drain(ForceLiquidationTrigger(binance_conn_id=f"host_{n % hosts}", start=start + n * step, **options).run())
         for n in range(count)
     ]
 
@@ -83,35 +88,27 @@ def http(count: int, hosts: int) -> list[Awaitable[Any]]:
 
 
 def watchers(count: int, hosts: int) -> list[Awaitable[Any]]:  # noqa: ARG001 - one connection is the point
-    """Event triggers of one connection, through Airflow's own manager of shared streams."""
-    from airflow.triggers.shared_stream import SharedStreamManager  # noqa: PLC0415
-
+    """Event triggers of one connection."""
     from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger  # noqa: PLC0415
 
-    manager = SharedStreamManager()
-
-    async def watch(n: int) -> None:
-        trigger = ForceLiquidationEventTrigger(binance_conn_id="host_0", poll_interval=POLL, name=f"watcher {n}")
-        key = trigger.shared_stream_key()
-        stream = manager.subscribe(trigger_id=n, trigger=trigger, key=key)
-        try:
-            await drain(trigger.filter_shared_stream(stream))
-        finally:
-            await manager.unsubscribe(n, key)
-
-    return [watch(n) for n in range(count)]
+    options: dict[str, Any] = {"binance_conn_id": "host_0", "poll_interval": POLL}
+    return [drain(ForceLiquidationEventTrigger(**options, name=f"watcher {n}").run()) for n in range(count)]
 
 
-KINDS: dict[str, Callable[[int, int], list[Awaitable[Any]]]] = {"ours": ours, "http": http, "watchers": watchers}
+KINDS: dict[str, Callable[[int, int], list[Awaitable[Any]]]] = {
+    "http": http,
+    "different": different,
+    "alike": ours,
+    "watchers": watchers,
+}
 
 
 def measure(kind: str, options: argparse.Namespace) -> None:
     """Run one kind and say what it took, on the last line."""
     logging.basicConfig(level=logging.INFO)
-    # all that a trigger imports is imported by now, also what ours import only when they run: aiohttp, as theirs
-    import airflow_provider_binance_margin.triggers.transport  # noqa: F401, PLC0415
 
     async def run() -> dict[str, float]:
+        await for_a_time(1, KINDS[kind](1, options.hosts))  # a triggerer has run some before: all is imported
         jobs = KINDS[kind](options.sensors, options.hosts)
         before, began = memory(), time.process_time()
         sampled = asyncio.ensure_future(peak())
@@ -214,18 +211,21 @@ def main() -> None:
         env = {**clean, **connections, "AIRFLOW_HOME": name, "NO_PROXY": "*", "no_proxy": "*"}
         urls = [Path(name, f"url-{n}").read_text() for n in range(options.hosts)]
         controls = [SandboxControl(url) for url in urls]
-        told = {kind: run(kind, options, env, controls) for kind in ("http", "ours", "watchers")}
+        told = {kind: run(kind, options, env, controls) for kind in KINDS}
     hosts = f"{options.hosts} hosts that take {LATENCY * 1000:.0f} ms"
     print(f"{options.sensors:,} sensors, every {POLL:.0f} s for {options.seconds:.0f} s, {hosts}\n")
     print("| trigger                              | requests | late ms |  99 % | worst | CPU s | MiB more | MiB |")
     print("|" + "|".join("-" * width for width in (38, 10, 9, 7, 7, 7, 10, 5)) + "|")
     print(row("HttpSensorTrigger", told["http"]))
-    print(row("ForceLiquidationTrigger", told["ours"]))
+    print(row("ForceLiquidationTrigger, all differ", told["different"]))
+    print(row("ForceLiquidationTrigger, all alike", told["alike"]))
     print(row("ForceLiquidationEventTrigger, 1 conn", told["watchers"]))
-    mine, theirs = told["ours"], told["http"]
-    poll = (mine["cpu"] / mine["requests"]) / (theirs["cpu"] / theirs["requests"])
-    print(f"\nOf HttpSensorTrigger: {mine['cpu'] / theirs['cpu']:.0%} of its CPU ({poll:.0%} for each poll),", end=" ")
-    print(f"{mine['grown'] / theirs['grown']:.0%} of its memory.")
+    theirs = told["http"]
+    for kind in ("different", "alike"):
+        cpu, grown, requests = (told[kind][name] / theirs[name] for name in ("cpu", "grown", "requests"))
+        each = f" ({cpu / requests:.0%} for each request)" if kind == "different" else ""
+        print(f"\nAll {kind}: {cpu:.0%} of HttpSensorTrigger's CPU{each}, {grown:.0%} of its memory.", end="")
+    print(f"\nLoad: {os.getloadavg()[0]:.1f} at the end.")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
 from airflow_provider_binance_margin.exchange.rate_limiter import Limit
@@ -16,12 +16,13 @@ from airflow_provider_binance_margin.exchange.rate_limiter import Limit
 MOST = 20
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Place:
     limit: Limit
     weight: int
     width: int
-    turn: Future[None] = field(default_factory=Future)
+    arrived: int
+    turn: Future[None] | None = None  # of one that has to wait
 
 
 class InFlight:
@@ -37,41 +38,45 @@ class InFlight:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._taken: set[_Place] = set()
-        self._waiting: dict[Limit, deque[tuple[int, _Place]]] = {}
+        self._taken: dict[Limit, set[_Place]] = {}
+        self._waiting: dict[Limit, deque[_Place]] = {}
         self._arrived = 0
 
     @contextmanager
-    def place(self, limit: Limit, weight: int, width: int) -> Iterator[Future[None]]:
-        """A place for one request: to be used once the future is done, given back with the block.
+    def place(self, limit: Limit, weight: int, width: int) -> Iterator[Future[None] | None]:
+        """A place for one request, given back with the block: free at once, or to be used once the future is done.
 
         :param width: requests in flight to the host that the caller can carry, whatever their limits
         """
-        place = _Place(limit, weight, width)
         with self._lock:
             if self._pid != os.getpid():  # a forked child: the parent's requests are none of its own
                 self._begin()
             self._arrived += 1
-            self._waiting.setdefault(limit, deque()).append((self._arrived, place))
+            place = _Place(limit, weight, width, self._arrived)
+            taken, waiting = self._taken.setdefault(limit, set()), self._waiting.setdefault(limit, deque())
+            waiting.append(place)
             self._admit()
+            if place not in taken:
+                place.turn = Future()
         try:
             yield place.turn
         finally:
             with self._lock:
-                if place in self._taken:
-                    self._taken.remove(place)
-                elif queue := self._waiting.get(limit):
-                    self._waiting[limit] = deque(entry for entry in queue if entry[1] is not place)
+                if place in taken:
+                    taken.remove(place)
+                elif place in waiting:
+                    waiting.remove(place)
                 self._admit()
 
     def _admit(self) -> None:
-        while heads := [queue[0] for queue in self._waiting.values() if queue and self._fits(queue[0][1])]:
-            _, place = min(heads, key=lambda head: head[0])
+        while heads := [queue[0] for queue in self._waiting.values() if queue and self._fits(queue[0])]:
+            place = min(heads, key=lambda head: head.arrived)
             self._waiting[place.limit].popleft()
-            if place.turn.set_running_or_notify_cancel():
-                self._taken.add(place)
-                place.turn.set_result(None)
+            if place.turn is None or place.turn.set_running_or_notify_cancel():
+                self._taken[place.limit].add(place)
+                if place.turn is not None:
+                    place.turn.set_result(None)
 
     def _fits(self, place: _Place) -> bool:
-        beside = sum(taken.limit == place.limit for taken in self._taken)
-        return len(self._taken) < place.width and beside < self._room(place.limit, place.weight)
+        in_flight = sum(map(len, self._taken.values()))
+        return in_flight < place.width and len(self._taken[place.limit]) < self._room(place.limit, place.weight)

@@ -37,6 +37,7 @@ LONGEST_BODY = 32 * 1024 * 1024
 HEADERS = {"Accept": "application/json", "User-Agent": f"airflow-provider-binance-margin/{__version__}"}
 _OWN_HEADERS = {"Accept-Encoding": "gzip", "Connection": "keep-alive"}
 _MOST_MEMBERS = 16
+_CHUNK = 65_536
 
 
 # -- proxy, certificates and content coding, for both transports -------------------------------------------------------
@@ -192,7 +193,7 @@ def send(session: requests.Session, request: Request, timeout: float) -> Reply:
 
 def _body(response: requests.Response) -> bytes:
     body = bytearray()
-    for chunk in response.raw.stream(65_536, decode_content=False):
+    for chunk in response.raw.stream(_CHUNK, decode_content=False):
         body += chunk
         if len(body) > LONGEST_BODY:
             raise AnswerTooLongError("the answer is too long")
@@ -232,7 +233,7 @@ class _TimedResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._sock, self._reader = sock, _TimedReader(self.fp.detach(), sock)
-        self.fp = io.BufferedReader(self._reader)
+        self.fp = io.BufferedReader(self._reader, _CHUNK)
 
     def _close_conn(self) -> None:
         """End reading; a connection with bytes beyond the answer is not used again."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, closing, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_margin.exchange.credentials import bare
@@ -71,21 +72,18 @@ def _resume(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
         return True, done.value
 
 
-@asynccontextmanager
-async def open_client(settings: Settings) -> AsyncIterator[AsyncClient]:
-    """Open a client; those of one host and timeout share a transport.
+def open_transport(settings: Settings) -> shared[Transport]:
+    """Open the transport that clients of one host and timeout share: the only item of a stream.
 
     :raises BinanceConfigError: for a proxy or certificates of the environment that cannot be used
     """
-    key = ("transport", settings.base_url, settings.timeout)
-    async with aclosing(shared(key, lambda: _open_transport(settings))) as transports:
-        yield AsyncClient(settings, await anext(transports))
+    return shared(("transport", settings.base_url, settings.timeout), partial(_serve_transport, settings))
 
 
-async def _open_transport(settings: Settings) -> AsyncGenerator[Transport, None]:
+async def _serve_transport(settings: Settings, publish: Callable[[Transport], None]) -> None:
     transport = (await asyncio.to_thread(_prepare, settings))()
     try:
-        yield transport
+        publish(transport)
         await asyncio.get_running_loop().create_future()  # until it is closed
     finally:
         await transport.close()
@@ -97,15 +95,15 @@ async def fetch_settings(conn_id: str) -> Settings:
     :raises BinanceConfigError: for a connection that is missing or cannot be used
     """
     try:
-        async with aclosing(shared(("settings", conn_id), lambda: _open_settings(conn_id))) as settings:
+        async with shared(("settings", conn_id), partial(_serve_settings, conn_id)) as settings:
             return await anext(settings)
     except (BinanceConfigError, asyncio.CancelledError) as error:
         refusal = bare(error)  # the frames of the thread hold the connection
     raise refusal
 
 
-async def _open_settings(conn_id: str) -> AsyncGenerator[Settings, None]:
-    yield await asyncio.to_thread(open_settings, await _fetch(conn_id))  # which may block, to read a key file
+async def _serve_settings(conn_id: str, publish: Callable[[Settings], None]) -> None:
+    publish(await asyncio.to_thread(open_settings, await _fetch(conn_id)))  # which may block, to read a key file
     await asyncio.get_running_loop().create_future()  # until it is closed
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -88,18 +89,22 @@ class MarginHistoryTrigger(_DatasetTrigger):
         await asyncio.sleep(self.not_before - time.time())
         try:
             settings = await fetch_settings(self.binance_conn_id)
-            async with aclosing(shared(self._question(settings), lambda: self._counts(settings))) as counts:
+            async with shared(self._question(settings), partial(self._poll, settings)) as counts:
                 async for count in counts:
-                    if isinstance(count, BinanceTransientError):
-                        self.log.warning("Poll failed, will retry: %s", name_connection(self.binance_conn_id, count))
-                        continue
-                    outcome = outcome_of(count, self.start, self)
-                    self.log.info(describe(outcome, self.min_records))
-                    if outcome["status"] != "waiting":
+                    if (outcome := self._outcome(count)) is not None:
                         break
         except BinanceError as error:
             outcome = failure_of(error, self.binance_conn_id)
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]
+
+    def _outcome(self, count: Count | BinanceTransientError) -> dict[str, Any] | None:
+        """Log a poll; return its outcome once that ends the wait."""
+        if isinstance(count, BinanceTransientError):
+            self.log.warning("Poll failed, will retry: %s", name_connection(self.binance_conn_id, count))
+            return None
+        outcome = outcome_of(count, self.start, self)
+        self.log.info(describe(outcome, self.min_records))
+        return None if outcome["status"] == "waiting" else outcome
 
     def _question(self, settings: Settings) -> Hashable:
         """Key of the shared polls; a trigger whose intervals grow polls by itself."""
@@ -107,22 +112,22 @@ class MarginHistoryTrigger(_DatasetTrigger):
         own = self if self.exponential_backoff else None
         return (settings, self.dataset, self._scope, window, self.poke_interval, self.max_wait, own)
 
-    async def _counts(self, settings: Settings) -> AsyncGenerator[Count | BinanceTransientError, None]:
-        """One count, or the error that prevented it, a poll."""
-        from airflow_provider_binance_margin.triggers.client import open_client
+    async def _poll(self, settings: Settings, publish: Callable[[Count | BinanceTransientError], None]) -> None:
+        """Publish one count, or the error that prevented it, a poll."""
+        from airflow_provider_binance_margin.triggers.client import AsyncClient, open_transport
 
-        async with open_client(settings) as client:
-            counter = settings.counter(
-                dataset_of(self.dataset), self._scope, self.start, self.end, settle=self.settle, max_span=self.max_span
-            )
-            counter.recall(self.memory)
+        window, dataset = (self.start, self.end), dataset_of(self.dataset)
+        counter = settings.counter(dataset, self._scope, *window, settle=self.settle, max_span=self.max_span)
+        counter.recall(self.memory)
+        async with open_transport(settings) as transports:
+            client = AsyncClient(settings, await anext(transports))
             for polls in itertools.count():
                 polled: Count | BinanceTransientError
                 try:
                     polled = await client.drive(counter.poll())
                 except BinanceTransientError as error:
                     polled = error
-                yield polled
+                publish(polled)
                 await asyncio.sleep(max(self._interval(polls), getattr(polled, "retry_after", 0.0)))
 
     def _interval(self, polls: int) -> float:
@@ -168,27 +173,12 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
             raise ValueError(f"poll_interval must be a second or more, not {self.poll_interval!r}")
         check_windows(grain=None, settle=0, max_span=self.max_span)
 
-    # -- one poll for all (Airflow 3.3), or one of its own ---------------------------------------------------------
-
-    def shared_stream_key(self) -> Hashable | None:
-        """Key of the shared poll: one per connection, dataset and scope."""
-        kind = type(self)
-        own = (self.dataset, self.binance_conn_id, str(self._scope), self.poll_interval, self.max_span)
-        return ("binance", f"{kind.__module__}.{kind.__qualname__}", *own)
-
-    @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[PollResult, None]:
-        """Poll once for all triggers of one key."""
-        async with aclosing(cls(**kwargs).poller().results()) as results:
-            async for result in results:
-                yield result
+    # -- one poll for all ------------------------------------------------------------------------------------------
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
-        """Poll for this trigger alone, where Airflow has no shared streams."""
-        async with (
-            aclosing(self.poller().results()) as results,
-            aclosing(self.filter_shared_stream(results)) as events,
-        ):
+        """Poll once for all triggers of this event loop with the same connection, dataset, scope and interval."""
+        poller = self.poller()
+        async with shared(poller.key, poller.run) as results, aclosing(self._events(results)) as events:
             async for event in events:
                 yield event
 
@@ -199,16 +189,14 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
 
     # -- from polls to events --------------------------------------------------------------------------------------
 
-    async def filter_shared_stream(
-        self, shared_stream: AsyncIterator[PollResult]
-    ) -> AsyncGenerator[TriggerEvent, None]:
+    async def _events(self, results: AsyncIterator[PollResult]) -> AsyncGenerator[TriggerEvent, None]:
         """Fire an event for each change since the last announcement, that of an earlier process included.
 
         At least once: an announcement is saved only after its event is out.
         """
         last: PollResult | None = None
         saved = True
-        async for now in shared_stream:
+        async for now in results:
             if last is None:
                 start = await self._start(now)
                 if start is None:

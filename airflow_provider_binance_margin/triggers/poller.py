@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
@@ -103,7 +103,12 @@ class RecordPoller:
     poll_interval: float
     max_span: float | None = None
 
-    async def results(self) -> AsyncGenerator[PollResult, None]:
+    @property
+    def key(self) -> Hashable:
+        """What it asks, and how often: pollers with equal keys are one."""
+        return ("polls", self.dataset.name, self.conn_id, self.scope, self.poll_interval, self.max_span)
+
+    async def run(self, publish: Callable[[PollResult], None]) -> None:
         """Poll for ever, one result each time. Errors are logged once and waited out."""
         last: PollResult | None = None
         trouble = _Trouble(self.conn_id, self.poll_interval)
@@ -114,7 +119,7 @@ class RecordPoller:
                     while True:
                         for last in await polls.poll():
                             trouble.is_over()
-                            yield last
+                            publish(last)
                         await asyncio.sleep(self.poll_interval)
             except Exception as error:  # noqa: BLE001 - Airflow restarts a trigger that ends at once, for ever
                 await asyncio.sleep(trouble.pause(error))
@@ -137,10 +142,11 @@ class RecordPoller:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncClient]:
         """Open the client."""
-        from airflow_provider_binance_margin.triggers.client import fetch_settings, open_client
+        from airflow_provider_binance_margin.triggers.client import AsyncClient, fetch_settings, open_transport
 
-        async with open_client(await fetch_settings(self.conn_id)) as client:
-            yield client
+        settings = await fetch_settings(self.conn_id)
+        async with open_transport(settings) as transports:
+            yield AsyncClient(settings, await anext(transports))
 
     def base(self, client: AsyncClient, ms: int) -> _Base:
         """Start to count from a moment; no window closes, and is counted no more, while records may still be late."""

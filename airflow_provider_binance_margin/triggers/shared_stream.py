@@ -1,60 +1,88 @@
-"""Async generator that runs once per event loop, however many consume it."""
+"""Stream of items that is made once per event loop, however many follow it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Hashable
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
+#: publishes items for as long as it runs
+Source: TypeAlias = Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]
 
-@dataclass
+
+@dataclass(slots=True)
+class _Item:
+    """One item, or the error that ended the stream, and the one after it."""
+
+    value: Any = None
+    error: Exception | None = None
+    following: _Item | None = None
+
+
 class _Stream:
-    """A running generator.
+    """A running source, and who waits for its next item."""
 
-    :param last: the latest item and the future of the next; each future holds an item and the future after it
-    """
+    def __init__(self, source: Source[Any]) -> None:
+        self.before_last = self._last = _Item()
+        self.waiting: list[asyncio.Future[None]] = []
+        self.users = 0
+        self.task = asyncio.create_task(self._run(source))
 
-    last: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    users: int = 0
-    task: asyncio.Task[None] | None = None
-
-    async def pump(self, source: AsyncGenerator[Any, None]) -> None:
-        following = self.last
+    async def _run(self, source: Source[Any]) -> None:
         try:
-            async with aclosing(source) as items:
-                async for item in items:
-                    self.last, following = following, asyncio.get_running_loop().create_future()
-                    self.last.set_result((item, following))
-        except Exception as error:  # noqa: BLE001 - each consumer raises it
-            following.set_exception(error)
+            await source(lambda value: self._append(_Item(value)))
+        except Exception as error:  # noqa: BLE001 - each follower raises it
+            self._append(_Item(error=error))
+
+    def _append(self, item: _Item) -> None:
+        self.before_last, self._last.following, self._last = self._last, item, item
+        waiting, self.waiting = self.waiting, []
+        for future in waiting:
+            if not future.done():  # a follower that was cancelled
+                future.set_result(None)
 
 
 _streams: dict[Hashable, _Stream] = {}
 
 
-async def shared(key: Hashable, source: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
-    """Yield the items of an endless generator: first the latest, if there is one, then each as it comes.
+class shared(Generic[T]):  # noqa: N801 - used as a function is
+    """Follow an endless stream in an ``async with``: first its latest item, if there is one, then each as it comes.
 
-    :param key: consumers of one event loop with equal keys share one generator
-    :param source: makes the generator for the first of them; it is closed with the last
+    :param key: followers on one event loop with equal keys share one stream
+    :param source: runs for the first of them, is cancelled with the last, and raises in each
     """
-    key = (asyncio.get_running_loop(), key)
-    stream = _streams.setdefault(key, _Stream())
-    stream.users += 1
-    try:
-        stream.task = stream.task or asyncio.create_task(stream.pump(source()))
-        following = stream.last
-        while True:
-            item, following = await asyncio.shield(following)  # a consumer that is cancelled cancels its own wait
-            yield item
-    finally:
-        stream.users -= 1
-        if not stream.users:
-            del _streams[key]
-            if stream.task is not None:
-                stream.task.cancel()
-                await asyncio.wait([stream.task])
+
+    def __init__(self, key: Hashable, source: Source[T]) -> None:
+        self._key, self._source = key, source
+
+    async def __aenter__(self) -> Self:
+        self._key = (asyncio.get_running_loop(), self._key)
+        if self._key not in _streams:
+            _streams[self._key] = _Stream(self._source)
+        del self._source  # it may hold the trigger that came first
+        self._stream = _streams[self._key]
+        self._stream.users += 1
+        self._at = self._stream.before_last
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while self._at.following is None:
+            self._stream.waiting.append(coming := asyncio.get_running_loop().create_future())
+            await coming
+        self._at = self._at.following
+        if self._at.error is not None:
+            raise self._at.error
+        return self._at.value  # type: ignore[no-any-return]  # the source's
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stream.users -= 1
+        if not self._stream.users:
+            del _streams[self._key]
+            self._stream.task.cancel()
+            await asyncio.wait([self._stream.task])

@@ -71,12 +71,12 @@ class Transport:
         raise interruption
 
     async def _exchange(self, request: Request) -> Reply:
-        url, proxy = URL(request.url, encoded=True), self._route.proxy
-        headers, proxy_headers = dict(request.headers), dict(self._route.proxy_headers)
-        if proxy and url.scheme == "http":  # not tunnelled: the proxy reads the request's own headers
-            headers |= proxy_headers
-        way: dict[str, Any] = {"proxy": proxy, "proxy_headers": proxy_headers, "allow_redirects": False}
-        async with self._client.get(url, headers=headers, **way) as response:
+        url, headers, way = URL(request.url, encoded=True), dict(request.headers), dict[str, Any]()
+        if self._route.proxy:
+            way = {"proxy": self._route.proxy, "proxy_headers": dict(self._route.proxy_headers)}
+            if url.scheme == "http":  # not tunnelled: the proxy reads the request's own headers
+                headers |= self._route.proxy_headers
+        async with self._client.get(url, headers=headers, allow_redirects=False, **way) as response:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk

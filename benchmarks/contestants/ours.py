@@ -9,6 +9,7 @@ from typing import Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401
 from measured import measured
 
+import airflow_provider_binance_margin.hooks.binance
 import airflow_provider_binance_margin.hooks.session
 import airflow_provider_binance_margin.transfers.progress  # noqa: F401
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator

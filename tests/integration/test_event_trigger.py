@@ -1,4 +1,4 @@
-"""The event trigger as the triggerer runs it: Airflow's own shared streams, real sockets to the sandbox."""
+"""The event trigger as the triggerer runs it, with real sockets to the sandbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import suppress
 import pytest
 from unit.triggers.model import Store
 from unit.triggers.triggerer import known  # noqa: F401 - a fixture
-from versions import needs
 
 from airflow_provider_binance_margin.lake.interval import ms, parse
 from airflow_provider_binance_margin.triggers import shared_stream
@@ -19,16 +18,11 @@ from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiqu
 
 HOUR = 3_600_000
 
-pytestmark = needs("airflow.triggers.shared_stream.SharedStreamManager")
-
 
 class Triggerer:
-    """What Airflow's triggerer does with watchers: subscribe each to its stream, and collect what it fires."""
+    """What Airflow's triggerer does with watchers: run each, and collect what it fires."""
 
     def __init__(self):
-        from airflow.triggers.shared_stream import SharedStreamManager
-
-        self.manager = SharedStreamManager()
         self.events, self.tasks = [], []
 
     def start(self, *triggers):
@@ -37,19 +31,13 @@ class Triggerer:
         ]
 
     async def run(self, number, trigger):
-        key = trigger.shared_stream_key()
-        stream = self.manager.subscribe(trigger_id=number, trigger=trigger, key=key)
-        try:
-            async for event in trigger.filter_shared_stream(stream):
-                self.events.append((number, event.payload))
-        finally:
-            await self.manager.unsubscribe(number, key)
+        async for event in trigger.run():
+            self.events.append((number, event.payload))
 
     async def stop(self):
         for task in self.tasks:
             task.cancel()
         ended = await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.manager.stop_all()
         self.tasks = []
         return [end for end in ended if not isinstance(end, asyncio.CancelledError)]
 
@@ -275,7 +263,7 @@ def test_no_secret_is_shown(watch, sandbox, known, fault, caplog, capsys):  # no
 
     events = watch(story, trigger).events
 
-    shown = repr((trigger, trigger.serialize(), trigger.shared_stream_key(), events, dict(store)))
+    shown = repr((trigger, trigger.serialize(), events, dict(store)))
     shown += caplog.text + "".join(capsys.readouterr())
     assert "Using selector" in shown  # what is logged at DEBUG is there
     assert [] == [secret for secret in (conn["login"], conn["password"]) if secret in shown]

@@ -12,7 +12,9 @@ import os
 import subprocess
 import threading
 import time
+from contextvars import ContextVar
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -541,3 +543,41 @@ def test_a_connection_that_was_corrected_is_used_by_the_next(sandbox, make, know
         return event
 
     assert 1 == asyncio.run(wait())["total"]
+
+
+WHO = ContextVar("who", default="nobody")
+
+
+def test_each_logs_its_polls_to_its_own_log(sandbox, make):
+    """The triggerer tells logs apart by context: not by who came first."""
+    start, told = sandbox.now_ms() - 3_600_000, []
+
+    async def wait(who):
+        WHO.set(who)
+        trigger = make(start=start, min_records=2)
+        trigger._log = SimpleNamespace(
+            info=lambda text, *_: told.append((who, WHO.get(), text.split(" of ")[0])),
+            warning=lambda *_: told.append((who, WHO.get(), "warned")),
+        )
+        return await first(trigger)
+
+    async def scene():
+        one, two = (asyncio.create_task(wait(who)) for who in ("one", "two"))
+        await joined(2)
+        while len(told) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        one.cancel()
+        await asyncio.gather(one, return_exceptions=True)
+        gone = len(told)
+        sandbox.fault("error", code=-1003, status=503)
+        sandbox.add(n=2)
+        async with asyncio.timeout(20):
+            await two
+        return gone
+
+    gone = asyncio.run(scene())
+
+    assert {("one", "one", "0"), ("two", "two", "0")} == set(told[:gone])
+    assert {("two", "two")} == {(who, context) for who, context, _ in told[gone:]}
+    assert ("two", "two", "2") == told[-1]
+    assert "warned" in [text for *_, text in told[gone:]]
