@@ -108,7 +108,7 @@ def test_not_yet(sense, sandbox, later, told, there):
         while not looks(sandbox) and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(2 * POKE)
-        sandbox.add(n=3, at=sandbox.now_ms())
+        sandbox.add(n=3, at=sandbox.now_ms() - 1000)  # none later than a look that comes between
 
     later(0, add_after_a_look)
 

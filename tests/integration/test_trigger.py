@@ -570,7 +570,7 @@ def test_each_logs_its_polls_to_its_own_log(sandbox, make):
         await asyncio.gather(one, return_exceptions=True)
         gone = len(told)
         sandbox.fault("error", code=-1003, status=503)
-        sandbox.add(n=2)
+        sandbox.add(n=2, at=sandbox.now_ms() - 1000)
         async with asyncio.timeout(20):
             await two
         return gone
