@@ -1,4 +1,4 @@
-"""How time, requests and memory grow with records, objects, scopes and workers, beside what the exchange's limit needs.
+"""Growth of time, requests and memory with records, objects, scopes and workers, beside what the limit needs.
 
 ``nice python benchmarks/growth.py [records objects scopes workers]``: writes growth.json and docs/img/growth.svg. About
 a quarter of an hour, most of it the limit's. Each point is one run, or so many side by side, the exchange 50 ms away.

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DATASET = "force_liquidation"
-PREFIX = f"binance/margin/{DATASET}/"
 CROSS = "cross"
 _DAY = timedelta(days=1)
 
@@ -94,8 +93,7 @@ def wanted_rows(sandbox_url: str, days: Sequence[date], dataset: str = DATASET) 
 
 def stored_objects(s3: S3Client, bucket: str, dataset: str = DATASET) -> dict[str, Stored]:
     """Every object of a dataset by its key."""
-    prefix = PREFIX.replace(DATASET, dataset)
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix_of(dataset))
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
     return {key: _read(s3, bucket, key) for key in keys}
 
@@ -151,10 +149,15 @@ def at_the_edges(days: Sequence[date], stored: Mapping[str, Stored], dataset: st
     return sum(DATASETS[dataset].ms(row) in edges for each in stored.values() for row in each.rows)
 
 
+def prefix_of(dataset: str = DATASET) -> str:
+    """The documented beginning of a dataset's keys."""
+    return f"binance/margin/{dataset}/"
+
+
 def key_of(day: date, scope: str, dataset: str = DATASET) -> str:
     """The documented place of a day's object."""
     name = f"{day:%Y%m%d}T000000Z_{day + _DAY:%Y%m%d}T000000Z.jsonl.gz"
-    return f"{PREFIX.replace(DATASET, dataset)}account=binance_default/scope={scope}/dt={day}/{name}"
+    return f"{prefix_of(dataset)}account=binance_default/scope={scope}/dt={day}/{name}"
 
 
 def midnight(day: date) -> datetime:

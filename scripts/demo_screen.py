@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo_lake import CROSS, PREFIX
+from demo_lake import CROSS, prefix_of
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -80,7 +80,9 @@ class Screen:
 
     def table(self, cells: Sequence[Cell], bucket: str) -> None:
         """One line for each day: its interval, its records, the key of the account's object."""
-        table = Table(title=f"s3://{bucket}/{PREFIX}", title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True)
+        table = Table(
+            title=f"s3://{bucket}/{prefix_of()}", title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True
+        )
         table.add_column("interval (UTC)")
         table.add_column("records", justify="right")
         table.add_column("isolated", justify="right")
@@ -89,7 +91,7 @@ class Screen:
             if cell.scope == CROSS:
                 isolated = sum(each.found or 0 for each in cells if each.day == cell.day and each.scope != CROSS)
                 found = "absent" if cell.found is None else str(cell.found)
-                table.add_row(f"{cell.day} 00:00 + 24h", found, str(isolated), cell.key.removeprefix(PREFIX))
+                table.add_row(f"{cell.day} 00:00 + 24h", found, str(isolated), cell.key.removeprefix(prefix_of()))
         self._console.print(table)
 
     def chart(self, days: Sequence[date], cells: Sequence[Cell]) -> None:

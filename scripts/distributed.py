@@ -160,7 +160,7 @@ class Distributed:
         return bool(lost) and lost <= last.keys() and set(last.values()) <= living
 
     def _tell_messages(self) -> None:
-        """How many messages each worker was given: what two had is what Redis took back from the dead one."""
+        """Tell how many messages each worker was given: what two had is what Redis took back from the dead one."""
         given = {name: set(_RECEIVED.findall(self._stack.said[name]())) for name in self._stack.names}
         first = given[WORKERS[0]]
         taken_back = sum(len(first & given[name]) for name in self._stack.workers)

@@ -1,4 +1,4 @@
-"""What `distributed.py` loads: DAGs as a user would run them, and the days that each dataset must have afterwards."""
+"""Loads of `distributed.py`: DAGs as a user would run them, and the days that each dataset must have afterwards."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote_plus
+from urllib.parse import urlencode
 
 from airflow_provider_binance_margin.exchange.credentials import Credentials
 from airflow_provider_binance_margin.exchange.errors import (
@@ -139,7 +139,7 @@ class Caller(Generic[T]):
     def _signed(self, params: Mapping[str, Any]) -> Request:
         sent = {name: value for name, value in params.items() if value is not None}
         sent |= {"recvWindow": sent.get("recvWindow", self.recv_window), "timestamp": self.host.server_ms()}
-        query = "&".join(f"{name}={_quoted(str(value))}" for name, value in sent.items())
+        query = urlencode(sent)
         signature = self.credentials.sign(query.encode())
         url = f"{self.host.base_url}{self.path}?{query}&signature={signature}"
         return Request(url, {"X-MBX-APIKEY": self.credentials.api_key})
@@ -242,10 +242,6 @@ def _error_code(body: bytes) -> tuple[int | None, int | None]:
         return None, None  # gateways number their own answers so
     epochs = [word for word in text.replace(".", " ").split() if word.isascii() and word.isdigit() and len(word) == 13]  # noqa: PLR2004
     return code, max(map(int, epochs)) if code == -1003 and epochs else None  # noqa: PLR2004
-
-
-def _quoted(text: str) -> str:
-    return text if text.isascii() and text.isalnum() else quote_plus(text)
 
 
 def _server_time(body: bytes) -> int:

@@ -201,6 +201,8 @@ class LiquidationReportOperator(BaseLakeOperator):
 
     @staticmethod
     def _write(store: ObjectStore, run: Run, report: Report, day: Day, rows: Sequence[Row]) -> None:
+        from airflow_provider_binance_margin.transfers.object_store import write_body
+
         key, identity = day
 
         def refuse_foreign(existing: Existing | None) -> None:
@@ -210,8 +212,6 @@ class LiquidationReportOperator(BaseLakeOperator):
                     f"{whose(identity.as_metadata())}",
                     "Let report_key name another place.",
                 )
-
-        from airflow_provider_binance_margin.transfers.object_store import write_body
 
         fetched = parse(report.fetched_at(identity.scope, identity.interval))
         with write_body(key, map(msgspec.json.encode, rows), COLUMNS) as body:

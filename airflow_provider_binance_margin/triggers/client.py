@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,12 +72,15 @@ def _resume(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
         return True, done.value
 
 
-def open_transport(settings: Settings) -> shared[Transport]:
-    """Open the transport that clients of one host and timeout share: the only item of a stream.
+@asynccontextmanager
+async def open_client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    """Open a client; those of one host and timeout share a transport, the only item of a stream.
 
     :raises BinanceConfigError: for a proxy or certificates of the environment that cannot be used
     """
-    return shared(("transport", settings.base_url, settings.timeout), partial(_serve_transport, settings))
+    key = ("transport", settings.base_url, settings.timeout)
+    async with shared(key, partial(_serve_transport, settings)) as transports:
+        yield AsyncClient(settings, await anext(transports))
 
 
 async def _serve_transport(settings: Settings, publish: Callable[[Transport], None]) -> None:

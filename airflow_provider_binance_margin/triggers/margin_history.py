@@ -114,13 +114,12 @@ class MarginHistoryTrigger(_DatasetTrigger):
 
     async def _poll(self, settings: Settings, publish: Callable[[Count | BinanceTransientError], None]) -> None:
         """Publish one count, or the error that prevented it, a poll."""
-        from airflow_provider_binance_margin.triggers.client import AsyncClient, open_transport
+        from airflow_provider_binance_margin.triggers.client import open_client
 
         window, dataset = (self.start, self.end), dataset_of(self.dataset)
         counter = settings.counter(dataset, self._scope, *window, settle=self.settle, max_span=self.max_span)
         counter.recall(self.memory)
-        async with open_transport(settings) as transports:
-            client = AsyncClient(settings, await anext(transports))
+        async with open_client(settings) as client:
             for polls in itertools.count():
                 polled: Count | BinanceTransientError
                 try:

@@ -142,11 +142,10 @@ class RecordPoller:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncClient]:
         """Open the client."""
-        from airflow_provider_binance_margin.triggers.client import AsyncClient, fetch_settings, open_transport
+        from airflow_provider_binance_margin.triggers.client import fetch_settings, open_client
 
-        settings = await fetch_settings(self.conn_id)
-        async with open_transport(settings) as transports:
-            yield AsyncClient(settings, await anext(transports))
+        async with open_client(await fetch_settings(self.conn_id)) as client:
+            yield client
 
     def base(self, client: AsyncClient, ms: int) -> _Base:
         """Start to count from a moment; no window closes, and is counted no more, while records may still be late."""

@@ -6,11 +6,10 @@ import asyncio
 import gc
 import json
 import logging
-from contextlib import suppress
 
 import pytest
 from unit.triggers.model import Store
-from unit.triggers.triggerer import known  # noqa: F401 - a fixture
+from unit.triggers.triggerer import known, until  # noqa: F401 - a fixture
 
 from airflow_provider_binance_margin.lake.interval import ms, parse
 from airflow_provider_binance_margin.triggers import shared_stream
@@ -20,7 +19,7 @@ HOUR = 3_600_000
 
 
 class Triggerer:
-    """What Airflow's triggerer does with watchers: run each, and collect what it fires."""
+    """Stand-in for Airflow's triggerer: runs each watcher, and collects what it fires."""
 
     def __init__(self):
         self.events, self.tasks = [], []
@@ -70,14 +69,6 @@ def make(store=None, **options):
     trigger = ForceLiquidationEventTrigger(**{"poll_interval": 1, **options})
     trigger.asset_state_store = Store() if store is None else store
     return trigger
-
-
-async def until(what, seconds=60):
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not what():  # noqa: ASYNC110 - the sandbox runs in a thread
-                await asyncio.sleep(0.02)
-    assert what()
 
 
 def test_a_record_wakes_all_who_watch(watch, sandbox):

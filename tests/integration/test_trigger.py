@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from frames import shown_in_frames
-from unit.triggers.triggerer import known, new_process  # noqa: F401 - a fixture
+from unit.triggers.triggerer import known, new_process, until  # noqa: F401 - a fixture
 from versions import import_string
 
 from airflow_provider_binance_margin.exchange import credentials, private_key
@@ -58,14 +58,12 @@ async def first(trigger):
     raise AssertionError("the trigger ended without an event")
 
 
-def look(until, make_all):
+def look(what, make_all):
     """Run triggers that have nothing to tell until this is so, however slow the machine is."""
 
     async def wait():
         running = [asyncio.create_task(first(each)) for each in make_all()]
-        async with asyncio.timeout(60):
-            while not until():  # noqa: ASYNC110 - the sandbox runs in a thread
-                await asyncio.sleep(0.01)
+        await until(what)
         for each in running:
             each.cancel()
         assert all(
@@ -391,9 +389,7 @@ async def joined(number):
     def polls():
         return [stream.users for (_, key), stream in shared_stream._streams.items() if key[0] != "settings"]
 
-    async with asyncio.timeout(60):
-        while number not in polls():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await until(lambda: number in polls())
 
 
 def test_a_thousand_sensors_that_ask_the_same_make_one_request_a_poll(sandbox, make):
@@ -438,8 +434,7 @@ def test_one_that_comes_later_hears_of_the_last_poll_at_once(sandbox, make):
 
     async def wait():
         waiting = asyncio.create_task(first(make(start=start, min_records=2, poke_interval=60.0)))
-        while not sandbox.requests:  # noqa: ASYNC110 - its log has no event
-            await asyncio.sleep(0.01)
+        await until(lambda: sandbox.requests)
         async with asyncio.timeout(20):
             event = await first(make(start=start, poke_interval=60.0))
         waiting.cancel()
@@ -564,8 +559,7 @@ def test_each_logs_its_polls_to_its_own_log(sandbox, make):
     async def scene():
         one, two = (asyncio.create_task(wait(who)) for who in ("one", "two"))
         await joined(2)
-        while len(told) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        await until(lambda: len(told) >= 2)
         one.cancel()
         await asyncio.gather(one, return_exceptions=True)
         gone = len(told)

@@ -280,7 +280,7 @@ def test_another_dataset_of_the_same_shape_is_read_by_its_own_data():
 
 
 def test_a_time_of_ten_digits_is_seconds(caplog):
-    """Where an endpoint sends them: left in the row as sent, and told once."""
+    """Left in the row as the endpoint sends it, and told once."""
     dataset_module._tell_of_seconds.cache_clear()
     rows = [
         b'{"amount":"1","asset":"USDT","status":"CONFIRMED","timestamp":%d,"txId":%d,"type":"ROLL_IN"}' % (time, number)

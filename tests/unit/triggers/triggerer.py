@@ -21,6 +21,13 @@ def made_again(final):
     return import_string(final["classpath"])(**kwargs)
 
 
+async def until(what, seconds=60):
+    """Wait until this is so; what changes it, such as the sandbox, runs in a thread or in another task."""
+    async with asyncio.timeout(seconds):
+        while not what():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 def triggered(final):
     """How a deferred task goes on: with its trigger's event, or because the time is up."""
     timeout = final["trigger_timeout"]
