@@ -34,6 +34,7 @@ _AGAIN = {
     "stale element reference",
     "element click intercepted",
     "element not interactable",
+    "not enabled",
     "still there",
     "not yet",
 }
@@ -110,8 +111,14 @@ class Browser:
         self._call("POST", "/frame", {"id": frame and {_ELEMENT: frame}})
 
     def click(self, xpath: str) -> None:
-        """Click the first that can be seen."""
-        _patiently(lambda: self._element(xpath, "POST", "click", {}))
+        """Click the first that can be seen, once it is enabled: a click on one that is not would do nothing."""
+
+        def click() -> None:
+            if not self._element(xpath, "GET", "enabled"):
+                _fail("not enabled", xpath)
+            self._element(xpath, "POST", "click", {})
+
+        _patiently(click)
 
     def keys(self, text: str) -> None:
         """Press keys, wherever the cursor is."""
@@ -129,8 +136,13 @@ class Browser:
         return str(_patiently(lambda: self._element(xpath, "GET", "property/value")))
 
     def gone(self, xpath: str) -> None:
-        """Wait until nothing of the kind can be seen."""
-        _patiently(lambda: self._seen(xpath) and _fail("still there", xpath))
+        """Wait until nothing of the kind can be seen; the error says what can be read there."""
+
+        def look() -> None:
+            if seen := self._seen(xpath):
+                _fail("still there", f"{xpath}: {self._call('GET', f'/element/{seen[0]}/text')}")
+
+        _patiently(look)
 
     def script(self, code: str) -> Any:
         """Run a function's body in the page and return what it returns."""
