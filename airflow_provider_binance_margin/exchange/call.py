@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
@@ -132,9 +132,11 @@ class Caller(Generic[T]):
             while turn is not None and not turn.done():
                 yield Wait(math.inf, until=turn)
             yield from self.host.acquire(weight, self.longest_wait, path, kind=kind, account=account, share=self.share)
+            sent_at = self.host.server_clock.now()
             reply = yield make()
             assert reply is not None
-            return self._judge(reply, path, kind, decode)  # before the place is free: whoever takes it knows of a ban
+            # before the place is free: whoever takes it knows of a ban
+            return self._judge(reply, path, kind, decode, sent_at)
 
     def _signed(self, params: Mapping[str, Any]) -> Request:
         sent = {name: value for name, value in params.items() if value is not None}
@@ -144,9 +146,12 @@ class Caller(Generic[T]):
         url = f"{self.host.base_url}{self.path}?{query}&signature={signature}"
         return Request(url, {"X-MBX-APIKEY": self.credentials.api_key})
 
-    def _judge(self, reply: Reply, path: str, kind: LimitKind, decode: Callable[[bytes], A]) -> A | _Refusal:
+    def _judge(
+        self, reply: Reply, path: str, kind: LimitKind, decode: Callable[[bytes], A], sent_at: float
+    ) -> A | _Refusal:
         """The answer, or a refusal with what it asks for; the host takes note of what either says."""
         status = reply.status
+        record = partial(self.host.record_response, status, reply.header, path, account=self._account, sent_at=sent_at)
         if status == 200 and path == _TIME_PATH and reply.is_cached:  # noqa: PLR2004
             return _Refusal(_CACHED_TIME, status=status)
         if status == 200:  # noqa: PLR2004
@@ -156,9 +161,9 @@ class Caller(Generic[T]):
                 pass
             else:
                 if not reply.is_cached:
-                    self.host.record_response(status, reply.header, path, account=self._account)
+                    record()
                 return answer
-        self.host.record_response(status, reply.header, path, account=self._account, accepted=False)
+        record(accepted=False)
         if status is None:
             return _Refusal(ErrorInfo(ErrorAction.RETRY, f"the exchange could not be reached ({reply.fault})"))
         code, banned_until_ms = _error_code(reply.body)

@@ -5,6 +5,7 @@ The exchange counts by address, so one worker's 429 is every worker's; nothing h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 
 from airflow_provider_binance_margin.exchange.ban_register import BanRegister
@@ -40,10 +41,12 @@ class Host:
         *,
         account: str = "",
         accepted: bool | None = None,
+        sent_at: float = math.inf,
     ) -> None:
         """Take note of the used weight that an answer states, and of a success's ``Date``.
 
         :param account: name of the account asked with
+        :param sent_at: when the request left, by the exchange's clock
         :param accepted: True for a success of the exchange's own; by its status if not given
         """
         if status is None:
@@ -54,7 +57,7 @@ class Host:
                 self.server_clock.record_date(header("date"))
             # what was still under way when a 429 came shows no room
             has_room = accepted and self.clock.monotonic() >= self.bans.not_before
-            self.limiter.record_used(header, path, account, accepted=has_room)
+            self.limiter.record_used(header, path, account, accepted=has_room, sent_at=sent_at)
 
     def record_throttle(
         self,

@@ -64,7 +64,7 @@ class WeightWindow:
         self._documented = self._limit = documented
         self._learned_at = self._heard_at = self._accepted_at = self._resumes_at = -math.inf
         self._accepted = 0  # the largest weight that an accepted answer has stated since the last 429
-        self._minute = self._stated_in = math.nan
+        self._minute = math.nan
         self._left = _MINUTE  # seconds of it that were left when used weight was stated last
         self._used = 0  # by everybody in this minute, as last stated
         self._unstated = 0  # by this process since
@@ -73,13 +73,16 @@ class WeightWindow:
         self._allowed = math.inf
         self._refilled_at = self._slow_until = now
 
-    def record_used(self, used: int, now: float, since_1970: float, *, accepted: bool) -> None:
+    def record_used(self, used: int, now: float, since_1970: float, sent_at: float, *, accepted: bool) -> None:
         """Take over what an answer states; one that was not refused disproves a lower limit."""
         minute, passed = divmod(since_1970, _MINUTE)
-        if minute == self._stated_in - 1:
-            return  # overtaken by one of a new minute
-        self._stated_in = minute
+        if self._heard_at == -math.inf:
+            self._minute = minute  # until now by this machine's clock
+        elif minute == self._minute - 1:
+            return  # overtaken by the new minute
         self._turn(since_1970)
+        if sent_at // _MINUTE < minute:
+            return  # under way as the minute ended: counted in either
         if not self._own:  # as if by now at full pace, beside what others had on average
             self._own = max(self._documented - used, 1.0) / (_MINUTE - passed)
             self._all = self._own + used / max(passed, 1.0)
@@ -156,13 +159,14 @@ class WeightWindow:
         budget = pace * _MINUTE - self._stated()
         budget -= budget * (1 - 1 / crowd) * (1 - left / self._left)  # what others may have used since
         budget = max(budget - self._unstated, 0.0) / crowd
-        ease = min(budget / left / pace, 1.0)
+        rate = min(budget / left, pace)
+        slow_rate = min(rate, (1 - _BURST) * pace / crowd)
         seconds = max(now - self._refilled_at, 0.0)
         slow = min(max(self._slow_until - self._refilled_at, 0.0), seconds)
-        gained = pace * ease * (seconds - _BURST * slow)
+        gained = rate * (seconds - slow) + slow_rate * slow
         self._allowed = min(self._allowed + gained, self._issued + _BURST * budget)
         self._refilled_at = max(now, self._refilled_at)
-        return pace * ease * (1 - _BURST if now < self._slow_until else 1.0)
+        return slow_rate if now < self._slow_until else rate
 
     def _pace(self, now: float, share: float) -> float:
         """Weight a second that the share allows."""
@@ -192,14 +196,16 @@ class RateLimiter:
         self._server_clock = server_clock
         self._windows: dict[Limit, WeightWindow] = {}
 
-    def record_used(self, header: Callable[[str], str | None], path: str, account: str, *, accepted: bool) -> None:
+    def record_used(
+        self, header: Callable[[str], str | None], path: str, account: str, *, accepted: bool, sent_at: float
+    ) -> None:
         """Take note of the used weight that an answer states, of either kind."""
         now, since_1970 = self._clock.monotonic(), self._server_clock.now()
         for kind, name in _HEADERS.items():
             used = header(name) or ""
             if used.isascii() and used.isdigit() and len(used) < 10:  # noqa: PLR2004 - a sane number
                 window = self._window(Limit.of(path, kind, account))
-                window.record_used(int(used), now, since_1970, accepted=accepted)
+                window.record_used(int(used), now, since_1970, sent_at, accepted=accepted)
 
     def record_throttle(self, path: str, kind: LimitKind, account: str, end: float, *, names_end: bool) -> None:
         """Take note of a 429: it may show a limit, and nothing leaves for any path before its end."""

@@ -96,8 +96,8 @@ def in_a_minute(times):
 @pytest.mark.parametrize(
     ("used", "left", "rate"),
     [
-        pytest.param(0, 60, 120, id="nothing"),
-        pytest.param(1_200, 50, 120, id="as-planned"),
+        pytest.param(0, 60, 100, id="nothing"),
+        pytest.param(1_200, 50, 100, id="as-planned"),
         pytest.param(3_600, 60, 60, id="half-at-once"),
         pytest.param(6_600, 60, 10, id="nearly-all-at-once"),
         pytest.param(6_600, 10, 60, id="nearly-all-late"),
@@ -107,12 +107,12 @@ def test_what_is_left_of_the_share_is_spread_over_what_is_left_of_the_minute(min
     """However much is used already; a process that is alone takes all of it."""
     window = WeightWindow(12_000, minutes.clock.mono)
     now, at = minutes.clock.mono, 1_760_000_040.0 - left
-    window.pause(now, is_new_minute=False)  # no burst, and five sixths of the pace
-    window.record_used(1, now - 30.0, at, accepted=True)
+    window.pause(now, is_new_minute=False)  # no burst, and five sixths of the pace at most
+    window.record_used(1, now - 30.0, at, at, accepted=True)
     window._own = window._all = 1.0
     window._used, window._left = used, left
     ticket = window.queue(1, now, at, 0.6)
-    assert window.wait(ticket, 1, now, at, 0.6) == pytest.approx(1.2 / rate, rel=0.01)
+    assert window.wait(ticket, 1, now, at, 0.6) == pytest.approx(1 / rate, rel=0.01)
 
 
 @pytest.mark.parametrize("used", [7_200, 12_000, 999_999_999])
@@ -242,7 +242,7 @@ def test_a_limit_is_disproved_by_an_answer_beyond_it(minutes):
     """Somebody was answered with more weight used: the refusal was about something else."""
     throttle(minutes, x_sapi_used_ip_weight_1m=600)
     minutes.hear(x_sapi_used_ip_weight_1m=601)
-    assert seconds_for(minutes, 100) == pytest.approx(1.0)
+    assert seconds_for(minutes, 100) == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_limit_that_was_shown_is_forgotten_after_an_hour(minutes):

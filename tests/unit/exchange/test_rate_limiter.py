@@ -27,9 +27,12 @@ class Fleet:
 
     :param lost: part of the answers that come without the used weight
     :param foreign: weight a second that others use, by the second since the begin
+    :param way: seconds that a request or an answer is under way, at most
     """
 
-    def __init__(self, *, weight=1, limit=12_000, kind="IP", share=0.6, lost=0.0, foreign=lambda _: 0, phase=0.0):
+    def __init__(
+        self, *, weight=1, limit=12_000, kind="IP", share=0.6, lost=0.0, foreign=lambda _: 0, phase=0.0, way=0.2
+    ):
         self.random = random.Random(f"{weight} {limit} {share}")
         self.clock = FakeClock()
         self.clock.sleep(MINUTE - self.clock.wall % MINUTE + phase)
@@ -42,7 +45,7 @@ class Fleet:
             lost,
             foreign,
         )
-        self.used, self.ours, self.refused = {}, {}, []
+        self.used, self.refused, self.way = {}, [], way
         self._events, self._numbers = [], itertools.count()
         self._later(1.0, self._others)
 
@@ -99,11 +102,15 @@ class Fleet:
             step.until.add_done_callback(lambda _: self._later(0.0, lambda: self._step(process, call, None)))
 
     def _way(self):
-        return self.random.uniform(0.01, 0.2)
+        return self.random.uniform(self.way / 20, self.way)
 
     def _arrives(self, process, call):
         used = self._count(self.weight)
         process.sent += self.weight
+        self._later(self._way() / 2, lambda: self._answer(process, call, used))
+
+    def _answer(self, process, call, used):
+        """A request is counted when it comes, and its answer dated when it leaves, which may be in the next minute."""
         headers = {} if self.random.random() < self.lost else {HEADERS[self.kind]: str(used)}
         headers["Date"] = formatdate(int(self.clock.wall), usegmt=True)
         reply = Reply(200, headers, b"{}")
@@ -148,6 +155,14 @@ def test_processes_settle_together_at_the_share(weight, processes, first, others
         pytest.approx(share, abs=first),
         [pytest.approx(share, abs=others)] * 2,
     )
+
+
+@pytest.mark.parametrize("phase", [0.0, 20.0, 50.0])
+def test_a_process_alone_keeps_its_pace_as_minutes_end(phase):
+    """Answers under way at that moment, whichever minute they were counted in, are not taken for what others use."""
+    fleet = Fleet(phase=phase, way=0.05)
+    used = minutes_of(fleet, 1, 4, threads=16)
+    assert (fleet.refused, used[1] >= 0.5, used[2:]) == ([], True, [pytest.approx(0.59, abs=0.01)] * 2)
 
 
 def test_processes_get_parts_of_one_order():
