@@ -86,7 +86,7 @@ def test_a_record_is_in_s3_within_seconds_and_once(tmp_path):
         (first,) = exchange.add(n=1)
         first_took = until(lambda: lake.holding(first), 120, airflow.tend)
         print(f"in S3 after {first_took:.1f} s")  # noqa: T201 - the figure is wanted
-        until(lambda: [run["state"] for run in airflow.api.runs("live")] == ["success"], 30)
+        until(lambda: [run["state"] for run in airflow.api.runs("live")] == ["success"], 90)
         time.sleep(POLL + 6)  # what was announced is remembered
 
         os.killpg(airflow.components["triggerer"].pid, signal.SIGKILL)

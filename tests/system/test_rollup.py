@@ -103,7 +103,7 @@ class Runs:
         order = {"dry_run": False, "only_failed": False, "reset_dag_runs": True, "dag_run_id": run}
         self.airflow.api.api("POST", f"dags/{HOURLY}/clearTaskInstances", order)
         ended = max(each["end_date"] for each in before)
-        self.until(lambda: any((each["end_date"] or "") > ended for each in self.airflow.api.runs(HOURLY)), 60)
+        self.until(lambda: any((each["end_date"] or "") > ended for each in self.airflow.api.runs(HOURLY)), 120)
 
     def until(self, what, seconds):
         """Wait until something holds, and say how long it took."""
@@ -141,7 +141,7 @@ def test_a_day_runs_once_after_its_last_hour(tmp_path):
 
         last = DAY + timedelta(hours=23)
         Backfill(airflow.api, HOURLY, last, last).start()
-        took = runs.until(lambda: [run["state"] for run in runs.days()] == ["success"], 60)
+        took = runs.until(lambda: [run["state"] for run in runs.days()] == ["success"], 120)
         print(f"the last one and the day: {took:.1f} s more")  # noqa: T201 - see above
         (day,) = runs.days()
         assert runs.hours() == KEYS
