@@ -17,7 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 A = TypeVar("A")
 
-OBJECTS_AT_ONCE = 4
+OBJECTS_AT_ONCE = 8
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from versions import PARTITIONS
 
 from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.lake.spool import Spool
+from airflow_provider_binance_margin.transfers.bounded_map import OBJECTS_AT_ONCE
 
 PREFIX = "binance/margin/force_liquidation/"
 HOUR = 3_600_000
@@ -668,11 +669,11 @@ def test_an_exchange_that_mixes_isolated_records_in_is_told_of_once(
     operator, run_task, sandbox, s3, caplog, monkeypatch, day
 ):
     """Isolated rows in an unfiltered answer are kept, and logged once, though several objects find them at once."""
-    holds, four, met = Spool.holds, threading.Barrier(4), threading.Event()
+    holds, barrier, met = Spool.holds, threading.Barrier(OBJECTS_AT_ONCE), threading.Event()
 
     def hold_together(spool, column, value):
         if not met.is_set():
-            four.wait(60)  # the first four objects, which are made side by side
+            barrier.wait(60)  # the first objects, which are made side by side
             met.set()
         return holds(spool, column, value)
 
