@@ -32,7 +32,7 @@ from airflow_provider_binance_margin.options import (
     seconds_or_none,
 )
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
-from airflow_provider_binance_margin.sensors.outcome import describe, error_of, outcome_of
+from airflow_provider_binance_margin.triggers.outcome import describe, error_of, outcome_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_binance_margin.exchange import errors
-from airflow_provider_binance_margin.sensors.outcome import describe, error_of, failure_of, outcome_of
+from airflow_provider_binance_margin.triggers.outcome import describe, error_of, failure_of, outcome_of
 
 TASK = SimpleNamespace(min_records=2, dataset="interest", isolated_symbol="BTCUSDT", binance_conn_id="c")
 START, END = 1_768_435_200_000, 1_768_521_600_000

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_binance_margin.exchange.counter import Count
 from airflow_provider_binance_margin.exchange.dataset import Record
-from airflow_provider_binance_margin.sensors.outcome import describe, outcome_of
+from airflow_provider_binance_margin.triggers.outcome import describe, outcome_of
 
 ODD = {
     "a long integer": ("9" * 5000, "9" * 5000),
