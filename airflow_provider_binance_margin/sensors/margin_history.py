@@ -200,8 +200,6 @@ class MarginHistorySensor(BaseSensorOperator):
     def _is_rescheduled(self) -> bool:
         return self.reschedule and not self.deferrable
 
-    # -- window and intervals --------------------------------------------------------------------------------------
-
     def _window(self, context: Context) -> tuple[int, int | None]:
         """The window in ms; its end is None where only its start is given."""
         start = parse(self.start)

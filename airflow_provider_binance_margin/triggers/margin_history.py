@@ -60,27 +60,19 @@ class MarginHistoryTrigger(_DatasetTrigger):
     """Poll once every poke interval and fire one event: found, closed, or failed for good.
 
     Transient errors (network, 5xx, 429, a ban) are logged and waited out, a ban until its end. Triggers of one event
-    loop that ask the same over the same connection share one poll. Parameters are the sensor's, but for:
-
-    :param start: first millisecond of the window
-    :param end: first millisecond after it; None for a window that stays open
-    :param settle: seconds
-    :param max_span: seconds
-    :param max_wait: seconds
-    :param not_before: earliest time of the first poll, in seconds since 1970
-    :param memory: the count of another process to go on from; see `exchange.counter.RecordCounter.memory`
+    loop that ask the same over the same connection share one poll. Parameters are the sensor's, durations in seconds.
     """
 
-    start: int
-    end: int | None
+    start: int  # first millisecond of the window
+    end: int | None  # first millisecond after it; None for a window that stays open
     min_records: int
     settle: float
     max_span: float | None
     poke_interval: float
     exponential_backoff: bool = False
     max_wait: float | None = None
-    not_before: float = 0.0
-    memory: dict[str, Any] | None = None
+    not_before: float = 0.0  # earliest time of the first poll, in seconds since 1970
+    memory: dict[str, Any] | None = None  # `RecordCounter.memory` of another process, whose count goes on
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait is over."""
@@ -173,8 +165,6 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
             raise ValueError(f"poll_interval must be a second or more, not {self.poll_interval!r}")
         check_windows(grain=None, settle=0, max_span=self.max_span)
 
-    # -- one poll for all ------------------------------------------------------------------------------------------
-
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
         """Poll once for all triggers of this event loop with the same connection, dataset, scope and interval."""
         poller = self.poller()
@@ -186,8 +176,6 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
         """Make the poller of this trigger's connection, dataset and scope."""
         dataset = dataset_of(self.dataset)
         return RecordPoller(dataset, self.binance_conn_id, self._scope, self.poll_interval, self.max_span)
-
-    # -- from polls to events --------------------------------------------------------------------------------------
 
     async def _events(self, results: AsyncIterator[PollResult]) -> AsyncGenerator[TriggerEvent, None]:
         """Fire an event for each change since the last announcement, that of an earlier process included.
