@@ -38,10 +38,7 @@ _TEST_TIMEOUT = 5.0
 
 
 class BinanceBaseHook(BaseHook):
-    """Signed, paced and retried calls over one connection. Safe to share between threads.
-
-    :param binance_conn_id: the connection, of type ``binance``
-    """
+    """Signed, paced and retried calls over one connection. Safe to share between threads."""
 
     def __init__(self, binance_conn_id: str = "binance_default") -> None:
         super().__init__()
@@ -113,8 +110,6 @@ class BinanceBaseHook(BaseHook):
                 sys.stderr.write(f"{message}\n")
         return works, message.replace(name_connection(self.binance_conn_id, ""), "")
 
-    # -- the exchange's clock ------------------------------------------------------------------------------------
-
     def exchange_time(self, at: float | None = None) -> float:
         """Exchange's time in s since 1970, at an instant of `time.monotonic`; this machine's before any answer."""
         known = self.host.exchange_time(at)
@@ -125,8 +120,6 @@ class BinanceBaseHook(BaseHook):
         if self.host.exchange_time() is None:
             self._drive(self.settings.caller("", 1, json_object, width=self.max_connections).set_clock())
         return self.exchange_time()
-
-    # -- calls ---------------------------------------------------------------------------------------------------
 
     def _get(
         self,

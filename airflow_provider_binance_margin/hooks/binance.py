@@ -52,8 +52,6 @@ class BinanceHook(BinanceBaseHook):
 
         return UI_FIELD_BEHAVIOUR
 
-    # -- forced liquidations -------------------------------------------------------------------------------------
-
     def force_liquidation_page(
         self,
         *,
@@ -91,13 +89,9 @@ class BinanceHook(BinanceBaseHook):
         """Fetch all forced liquidations of ``[start, end)``: `records` of ``force_liquidation``."""
         return self.records(FORCE_LIQUIDATION.name, start, end, isolated_symbol=isolated_symbol, settle=settle)
 
-    # -- the account ---------------------------------------------------------------------------------------------
-
     def isolated_symbols(self) -> list[str]:
         """List the pairs with an isolated margin account today (closed ones vanish), sorted: for `.expand`."""
         return self._get(_ISOLATED_ACCOUNT, weight=10, decode=_isolated_symbols)
-
-    # -- any dataset -----------------------------------------------------------------------------------------------
 
     def page(self, dataset: str, **params: Any) -> dict[str, Any]:
         """Fetch one page of a dataset.

@@ -16,6 +16,10 @@ _UNNEEDED = {
     "enableFutures": "may trade futures",
     "enableVanillaOptions": "may trade options",
 }
+_LACKING = {
+    "enableReading": "Warning: the key may not read, so records cannot be loaded with it.",
+    "ipRestrict": "Warning: the key has no IP list, so whoever gets hold of it can use it from anywhere.",
+}
 
 
 def diagnose(ask: Callable[[], Mapping[str, Any]]) -> tuple[bool, str]:
@@ -37,12 +41,6 @@ def diagnose(ask: Callable[[], Mapping[str, Any]]) -> tuple[bool, str]:
 
 
 def _warnings(flags: Mapping[str, Any]) -> list[str]:
-    warnings = []
-    powers = [text for flag, text in _UNNEEDED.items() if flags.get(flag) is True]
-    if powers:
-        warnings.append(f"Warning: the key {', '.join(powers)}; reading is all that is needed here.")
-    if flags.get("enableReading") is False:
-        warnings.append("Warning: the key may not read, so records cannot be loaded with it.")
-    if flags.get("ipRestrict") is False:
-        warnings.append("Warning: the key has no IP list, so whoever gets hold of it can use it from anywhere.")
-    return warnings
+    powers = ", ".join(text for flag, text in _UNNEEDED.items() if flags.get(flag) is True)
+    unneeded = [f"Warning: the key {powers}; reading is all that is needed here."] if powers else []
+    return unneeded + [text for flag, text in _LACKING.items() if flags.get(flag) is False]

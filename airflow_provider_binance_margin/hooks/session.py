@@ -155,7 +155,6 @@ def make_session(connections: int, base_url: str, *, use_environment: bool) -> r
     """Make a session that keeps a number of connections open to one host.
 
     :param use_environment: use the environment's proxies and certificates, which are looked up once, here
-    :raises BinanceConfigError: for a proxy or certificates of the environment that cannot be used
     """
     route = find_route(base_url, use_environment=use_environment)
     if route.certificates:
@@ -221,8 +220,7 @@ class _TimedReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the answer takes too long")
         self._sock.settimeout(left)
-        count: int | None = self._raw.readinto(buffer)
-        return count
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         self._raw.close()

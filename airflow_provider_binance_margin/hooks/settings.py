@@ -15,12 +15,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_binance_margin.exchange.call import Caller
 from airflow_provider_binance_margin.exchange.counter import RecordCounter, rows_asked
-from airflow_provider_binance_margin.exchange.credentials import (
-    Credentials,
-    hides_frames,
-    load_credentials,
-    plain_text,
-)
+from airflow_provider_binance_margin.exchange.credentials import Credentials, hides_frames, load_credentials, plain_text
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
 from airflow_provider_binance_margin.exchange.paging import Span
 from airflow_provider_binance_margin.exchange.rate_limiter import SHARE

@@ -19,13 +19,11 @@ import msgspec
 from airflow_provider_binance_margin.exchange.datasets import DATASETS, dataset_of
 from airflow_provider_binance_margin.exchange.scope import CROSS
 from airflow_provider_binance_margin.failures import KNOWN_ERRORS, LakeError, ObjectStaysError, task_error
-from airflow_provider_binance_margin.lake.audit import judge
 from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Grain, Interval, iso, join, ms, parse, widen
 from airflow_provider_binance_margin.lake.layout import LayoutError, checked_account, render, suffix_of, target_of
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, stated_records, whose
 from airflow_provider_binance_margin.lake.rows import read_rows
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
-from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
 from airflow_provider_binance_margin.transfers.lake_operator import BaseLakeOperator, check_key
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import run_of
@@ -184,14 +182,7 @@ class LiquidationReportOperator(BaseLakeOperator):
         """Judge one object by what it states about itself, and copy the rows it holds."""
         identity, existing = task.identity, store.head(task.key)
         metadata = existing.metadata if existing else {}
-        verdict: str = judge(
-            identity,
-            metadata if existing else None,
-            stated_records(metadata),
-            size=existing.size if existing else 0,
-            expect_empty=True,
-            fresh_ms=int(seconds(self.fresh) * 1000),
-        )
+        verdict: str = task.verdict(existing, stated_records(metadata), expect_empty=True, fresh=self.fresh)
         if existing and verdict not in _UNREAD:
             if verdict == "complete" and metadata.get("proof") not in _PROVED:
                 verdict = "claim"

@@ -9,15 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_binance_margin.coverage import CoverageLink, record
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
-from airflow_provider_binance_margin.lake.audit import (
-    FAULTS,
-    Finding,
-    Verdict,
-    judge,
-    ranges_of,
-    report,
-    series_in_words,
-)
+from airflow_provider_binance_margin.lake.audit import FAULTS, Finding, ranges_of, report, series_in_words
 from airflow_provider_binance_margin.lake.coverage import AuditedDays
 from airflow_provider_binance_margin.lake.object_metadata import stated_records
 from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
@@ -62,6 +54,7 @@ class MarginHistoryAuditOperator(LakeOperator):
     operator_extra_links = (CoverageLink(),)
     #: whether the operator that loads its gaps is told the dataset
     names_dataset: ClassVar[bool] = True
+    _audited: AuditedDays
 
     def __init__(
         self,
@@ -75,7 +68,6 @@ class MarginHistoryAuditOperator(LakeOperator):
         self.on_gap = on_gap
         self.verify_content = verify_content
         self.fresh = fresh
-        self._audited: AuditedDays | None = None
         if on_gap not in ("fail", "report"):
             raise ValueError(f'on_gap must be "fail" or "report", not {on_gap!r}')
 
@@ -86,23 +78,22 @@ class MarginHistoryAuditOperator(LakeOperator):
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Tell what was found, store it for the page, and fail if it is to."""
         self._tell(result)
-        if self._audited is not None:
-            place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
-            record(context, self, self._audited, place)
-            for subject, verdict, number in self._audited.counts():
-                send_metric("gauge", f"audit.{verdict}", number, subject)
+        place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
+        record(context, self, self._audited, place)
+        for subject, verdict, number in self._audited.counts():
+            send_metric("gauge", f"audit.{verdict}", number, subject)
         if "rejected" in result:
             raise AirflowFailException(
                 f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "
                 "verdicts on the rest are in the log"
             )
-        faults = {verdict: result["counts"][verdict] for verdict in FAULTS}
-        if self.on_gap == "fail" and any(faults.values()):
+        counts = result["counts"]
+        found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in FAULTS if counts[verdict])
+        if self.on_gap == "fail" and found:
             expiring = "".join(
                 f", the first before {first['load_before']}: the exchange forgets it then"
                 for first in result["expiring"][:1]
             )
-            found = ", ".join(f"{number} {verdict}" for verdict, number in faults.items() if number)
             raise AirflowFailException(
                 f"The lake is not complete from {result['start']} to {result['end']}: {found} of {result['checked']} "
                 f"intervals. The log lists them; load them again{expiring}"
@@ -147,26 +138,17 @@ class MarginHistoryAuditOperator(LakeOperator):
     ) -> Finding:
         """One interval: one look at the object, one question to the exchange."""
         existing = store.head(task.key)
-        metadata = existing.metadata if existing else None
         total = reader.count(*task.identity.interval)
-        verdict: Verdict = judge(
-            task.identity,
-            metadata,
-            total,
-            size=existing.size if existing else 0,
-            expect_empty=self.on_empty == "write",
-            fresh_ms=int(seconds(self.fresh) * 1000),
-        )
+        verdict = task.verdict(existing, total, expect_empty=self.on_empty == "write", fresh=self.fresh)
         if existing and self.verify_content and verdict not in ("foreign", "missing", "corrupt"):
             intact = store.sha256(task.key, existing.etag) == existing.metadata.get("body-sha256")
             verdict = verdict if intact else "corrupt"
-        records = None if metadata is None else stated_records(metadata)
+        records = stated_records(existing.metadata) if existing else None
         reason = "what is there does not state its account" if existing and verdict == "missing" else ""
         interval = task.identity.interval
         expires = load_before(hook.exchange_time(), interval.start, task.series.dataset)
         finding = Finding(interval, task.key, verdict, records, total, reason, expires, arguments)
-        if self._audited is not None:
-            self._audited.add(task.identity, finding)
+        self._audited.add(task.identity, finding)
         return finding
 
     def _tell(self, result: dict[str, Any]) -> None:

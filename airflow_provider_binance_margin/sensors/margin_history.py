@@ -32,7 +32,7 @@ from airflow_provider_binance_margin.options import (
     seconds_or_none,
 )
 from airflow_provider_binance_margin.retry_policy import default_retry_policy
-from airflow_provider_binance_margin.sensors.outcome import describe, error_of, outcome_of
+from airflow_provider_binance_margin.triggers.outcome import describe, error_of, outcome_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -199,8 +199,6 @@ class MarginHistorySensor(BaseSensorOperator):
     @property
     def _is_rescheduled(self) -> bool:
         return self.reschedule and not self.deferrable
-
-    # -- window and intervals --------------------------------------------------------------------------------------
 
     def _window(self, context: Context) -> tuple[int, int | None]:
         """The window in ms; its end is None where only its start is given."""

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_binance_margin.exchange.paging import FetchPages
@@ -60,13 +61,13 @@ def bounded_pages(pool: Executor, depth: int, beside: Future[Any] | None = None)
 def bounded_map(pool: Executor, depth: int, do: Callable[[A], R], tasks: Iterable[A]) -> Iterator[R]:
     """Results in the order in which tasks end, at most so many under way; the first failure is raised."""
     pending: set[Future[R]] = set()
+    coming = iter(tasks)
     try:
-        for task in tasks:
-            pending.add(pool.submit(do, task))
-            if len(pending) >= depth:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        while pending:
+        while True:
+            for task in islice(coming, depth - len(pending)):
+                pending.add(pool.submit(do, task))
+            if not pending:
+                return
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     finally:

@@ -224,9 +224,9 @@ class LakeOperator(BaseLakeOperator):
         """Do the task's work and return its result."""
         raise NotImplementedError
 
-    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - for subclasses
+    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         """Act on the result and return it."""
-        return result
+        raise NotImplementedError
 
     def execute_complete(self, context: Context, event: Any = None, waits: int = 0) -> Any:  # noqa: ARG002 - a moment
         """Start anew after a wait: nothing rides in what was deferred but how often that was in vain."""

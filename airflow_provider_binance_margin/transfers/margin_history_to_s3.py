@@ -22,7 +22,6 @@ from airflow_provider_binance_margin.transfers.bounded_map import (
     thread_pools,
 )
 from airflow_provider_binance_margin.transfers.lake_operator import LakeOperator
-from airflow_provider_binance_margin.transfers.lineage import lineage_of
 from airflow_provider_binance_margin.transfers.object_tasks import object_tasks
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from airflow_provider_binance_margin.transfers.object_loader import Refusal
     from airflow_provider_binance_margin.transfers.progress import Progress
     from airflow_provider_binance_margin.transfers.series import Series, SeriesList
+
+
+_EXCHANGE = "binance://api.binance.com"
 
 
 class S3ConsoleLink(BaseOperatorLink):
@@ -114,7 +116,7 @@ class MarginHistoryToS3Operator(LakeOperator):
                 'timezone="UTC", and the task grain="day".',
                 zone,
             )
-        return self._load(plan, self._run)
+        return self._load(plan, series, self._run)
 
     def has_progressed(self) -> bool:
         """True when objects were written that are not loaded again after a wait."""
@@ -129,13 +131,12 @@ class MarginHistoryToS3Operator(LakeOperator):
         self._tell_outlets(context, result)
         return result
 
-    def _load(self, plan: LoadPlan, run: Run) -> dict[str, Any]:
-        from airflow_provider_binance_margin.transfers.object_loader import ObjectLoader, WriteOptions
+    def _load(self, plan: LoadPlan, series: SeriesList, run: Run) -> dict[str, Any]:
+        from airflow_provider_binance_margin.transfers.object_loader import ObjectLoader
         from airflow_provider_binance_margin.transfers.progress import Progress
 
-        options = WriteOptions(run, seconds(self.settle), self.on_empty, _is_true(self.allow_shrink), self.replace)
+        allow_shrink = _is_true(self.allow_shrink)
         bucket, template = self.target()
-        series = self.series()
         tasks = object_tasks(plan, template, series, self.known_account())
         hook, store = self.connect(bucket)
         forgotten = self._forgotten(hook, plan, series)
@@ -147,7 +148,11 @@ class MarginHistoryToS3Operator(LakeOperator):
                 readers=self.readers(hook, series, require_total=self.require_total, fetch_pages=fetch_pages),
                 store=store,
                 plan=plan,
-                options=options,
+                run=run,
+                settle=seconds(self.settle),
+                on_empty=self.on_empty,
+                allow_shrink=allow_shrink,
+                replace=self.replace,
                 rejected=forgotten,
             )
             expected = len(series) * sum(1 for _ in plan.objects())
@@ -176,8 +181,6 @@ class MarginHistoryToS3Operator(LakeOperator):
                     raise
         return forgotten
 
-    # -- events and lineage -----------------------------------------------------------------------------------------
-
     def _tell_outlets(self, context: Context, result: Mapping[str, Any]) -> None:
         """Summary and symbols; where asked for, one partition key per grain: of all, those of earlier tries too."""
         answer = {name: result[name] for name in ("records", "uri")}
@@ -193,8 +196,25 @@ class MarginHistoryToS3Operator(LakeOperator):
                 event.add_partitions(partitions)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
-        """The endpoints as inputs, the objects with their rows and sizes as outputs."""
-        return lineage_of((series.dataset.path for series in self.series()), self._progress)
+        """An `OperatorLineage`: the endpoints as inputs, the objects written (at most 1,000) as outputs."""
+        from airflow.providers.common.compat.openlineage import facet  # which costs most of a second
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        paths, progress = dict.fromkeys(series.dataset.path for series in self.series()), self._progress
+        statistics = facet.OutputStatisticsOutputDatasetFacet
+        return OperatorLineage(
+            inputs=[facet.Dataset(namespace=_EXCHANGE, name=path.lstrip("/")) for path in paths],
+            outputs=[
+                facet.OutputDataset(
+                    namespace=f"s3://{progress.bucket}",
+                    name=key,
+                    outputFacets={"outputStatistics": statistics(rowCount=result.records, size=result.size)},
+                )
+                for key, result in progress.named.items()
+            ]
+            if progress
+            else [],
+        )
 
 
 def run_of(context: Context, *, is_resumed: bool) -> Run:

@@ -20,13 +20,7 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
 from airflow_provider_binance_margin.lake.fields import FieldError
-from airflow_provider_binance_margin.lake.object_metadata import (
-    CROSS,
-    Run,
-    is_intact,
-    stated_records,
-    whose,
-)
+from airflow_provider_binance_margin.lake.object_metadata import CROSS, Run, is_intact, stated_records, whose
 from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_beyond_memory
 from airflow_provider_binance_margin.transfers.object_store import Body, Existing, ObjectStore, write_body
@@ -49,33 +43,14 @@ _FORGOTTEN = "The exchange may not remember that far back any more, so what is t
 
 @dataclass(frozen=True)
 class ObjectResult:
-    """Outcome of one task.
+    """Outcome of one task."""
 
-    :param key: None when nothing is under it since there was nothing to write
-    :param records: in the object
-    :param requests: pages fetched for it
-    :param size: bytes under the key
-    :param symbols: rows written by symbol, or by scope where a row names none
-    :param refused: the reason why it was not written, though others of its run may be
-    """
-
-    key: str | None
-    records: int
-    requests: int = 0
-    size: int = 0
-    refused: Refusal | None = None
-    symbols: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class WriteOptions:
-    """The operator's options for writing."""
-
-    run: Run
-    settle: float = 60.0
-    on_empty: OnEmpty = "write"
-    allow_shrink: bool = False
-    replace: bool = True
+    key: str | None  # None when nothing is under it since there was nothing to write
+    records: int  # in the object
+    requests: int = 0  # pages fetched for it
+    size: int = 0  # bytes under the key
+    refused: Refusal | None = None  # the reason why it was not written, though others of its run may be
+    symbols: Mapping[str, int] = field(default_factory=dict)  # rows written by symbol, or by scope where none is named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +61,12 @@ class ObjectLoader:
     readers: Mapping[Series, Reader]
     store: ObjectStore
     plan: LoadPlan
-    options: WriteOptions
-    rejected: dict[Series, Refusal] = field(default_factory=dict)  # of several series: those not asked for any more
+    run: Run
+    settle: float
+    on_empty: OnEmpty
+    allow_shrink: bool
+    replace: bool
+    rejected: dict[Series, Refusal]  # of several series: those not asked for any more
     _incomplete: Counter[Series] = field(default_factory=Counter)
     _isolated_told: threading.Lock = field(default_factory=threading.Lock)  # the first of several takes it, and tells
 
@@ -95,7 +74,7 @@ class ObjectLoader:
         """Load one object, unless it is there and done, or must stay as it is."""
         try:
             # before S3 is connected to, only what may be done already waits for it: the put looks in any case
-            if self.store.is_connected or self.options.run.may_have_written or not self.options.replace:
+            if self.store.is_connected or self.run.may_have_written or not self.replace:
                 existing = self._look(task)
                 if existing and self._is_done(task, existing):
                     return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
@@ -106,7 +85,7 @@ class ObjectLoader:
                         self.readers[task.series],
                         task.series.dataset,
                         task.identity.interval,
-                        settle=self.options.settle,
+                        settle=self.settle,
                         plan=self.plan,
                         stuck=LakeError,
                         draft=lambda spool, end: (
@@ -137,7 +116,7 @@ class ObjectLoader:
         return existing
 
     def _is_done(self, task: ObjectTask, existing: Existing) -> bool:
-        trusted = not self.options.replace or self.options.run.wrote(existing.metadata)
+        trusted = not self.replace or self.run.wrote(existing.metadata)
         return trusted and task.identity.describes(existing.metadata) and is_intact(existing.metadata, existing.size)
 
     def _draft(self, task: ObjectTask, spool: Spool, drafts: ExitStack) -> tuple[Body, Counter[str]]:
@@ -151,9 +130,9 @@ class ObjectLoader:
         self, task: ObjectTask, spool: Spool, reading: Reading, asked_at: float, drafts: ExitStack
     ) -> ObjectResult:
         self._warn(task, spool, reading)
-        if not reading.records and self.options.on_empty != "write":
+        if not reading.records and self.on_empty != "write":
             existing = self._look(task)
-            if not (existing and _is_at_stake(existing)):
+            if not existing or (is_intact(existing.metadata, existing.size) and not stated_records(existing.metadata)):
                 return ObjectResult(None, 0, reading.requests)
         dataset = task.series.dataset
         first, last = spool.times()
@@ -164,7 +143,7 @@ class ObjectLoader:
             body,
             lambda now: self._refuse_to_replace(task, now, reading.records, body.written.records),
             identity=task.identity,
-            run=self.options.run,
+            run=self.run,
             records=reading.records,
             total=reading.total,
             proof="claim" if is_claim else reading.proof,
@@ -207,7 +186,7 @@ class ObjectLoader:
                 "%s does not state its account, so it is loaded again: it was written before accounts were told apart.",
                 self._url(task),
             )
-        elif known > records and not self.options.allow_shrink:
+        elif known > records and not self.allow_shrink:
             if is_intact(existing.metadata, existing.size):
                 raise ObjectStaysError(
                     seen,
@@ -270,8 +249,3 @@ def _not_final(dataset: Dataset, spool: Spool) -> int | None:
         return None
     with temporary_storage():
         return sum(not dataset.is_final(line) for line in spool.lines())
-
-
-def _is_at_stake(existing: Existing) -> bool:
-    """True for an object that even an answer without records must replace, or must not."""
-    return bool(stated_records(existing.metadata)) or not is_intact(existing.metadata, existing.size)

@@ -30,22 +30,17 @@ _SECONDS_BETWEEN_LOGS = 10.0
 
 @dataclass
 class Progress:
-    """Counts of a run so far, logged every ten seconds.
-
-    :param bucket: of the objects
-    :param expected: objects of the whole run
-    :param has_several_series: one of which may fail without the run being given up
-    """
+    """Counts of a run so far, logged every ten seconds."""
 
     bucket: str
-    expected: int
-    has_several_series: bool = False
+    expected: int  # objects of the whole run
+    has_several_series: bool = False  # one of which may fail without the run being given up
     done: int = 0
     objects: int = 0
     records: int = 0
     requests: int = 0
     bytes: int = 0
-    named: list[ObjectResult] = field(default_factory=list)
+    named: dict[str, ObjectResult] = field(default_factory=dict)  # by key
     refused: list[Refusal] = field(default_factory=list)
     incomplete: int = 0
     records_of: Counter[str] = field(default_factory=Counter)
@@ -78,7 +73,7 @@ class Progress:
                 there = "" if result.requests else ", there already"
                 self._lines.append(f"{result.records:,} records{there}: s3://{self.bucket}/{result.key}")
             if len(self.named) < _MOST_NAMED:
-                self.named.append(result)
+                self.named[result.key] = result
             if result.requests:
                 tags = names_of(subject)
                 send_metric("incr", "objects", 1, tags)
@@ -134,8 +129,8 @@ class Progress:
             "requests": self.requests,
             "bytes": self.bytes,
             **({"records_of": dict(self.records_of)} if len(self.records_of) > 1 else {}),
-            "uri": f"s3://{self.bucket}/{_place_of([result.key for result in self.named if result.key])}",
-            "keys": sorted(result.key for result in self.named if result.key)[:_MOST_KEYS],
+            "uri": f"s3://{self.bucket}/{_place_of(list(self.named))}",
+            "keys": sorted(self.named)[:_MOST_KEYS],
         }
 
     def greatest_symbols(self) -> dict[str, dict[str, int]]:

@@ -25,10 +25,6 @@ class Series:
     dataset: Dataset
     scope: Scope
 
-    def identity(self, account: str) -> dict[str, str]:
-        """The identity of its objects, but for the interval."""
-        return {"dataset": self.dataset.name, "scope": str(self.scope), "account": account}
-
     def __str__(self) -> str:
         """As ``interest of scope cross``."""
         return f"{self.dataset.name} of scope {self.scope}"
@@ -88,10 +84,11 @@ def series_of(dataset: Any, isolated_symbol: Any = None, filters: Any = None) ->
         a dataset that has no pairs is taken once, for the cross account
     :raises BinanceRequestError: with the cure
     """
-    datasets, pairs = _entries("dataset", dataset), _pairs(isolated_symbol)
+    pairs = _pairs(isolated_symbol)
+    without_pairs = [None] if _is_list(isolated_symbol) else pairs
     found: dict[tuple[str, Scope], Series] = {}
-    for known in map(dataset_of, [dataset] if datasets is None else datasets):
-        for pair in [isolated_symbol] if pairs is None else pairs if known.pair_param else [None]:
+    for known in map(dataset_of, _entries("dataset", dataset)):
+        for pair in pairs if known.pair_param else without_pairs:
             scope = scope_of(known, pair, filters)
             found.setdefault((known.name, scope), Series(known, scope))
     return SeriesList(found.values())
@@ -104,29 +101,28 @@ def check_series(dataset: Any, isolated_symbol: Any, filters: Any) -> SeriesList
     """
     datasets, symbols = _plain(dataset), _plain(isolated_symbol)
     try:
-        if _pairs(symbols) is None:
-            checked_symbol(symbols)
         if datasets is None:
+            _pairs(symbols)
             return SeriesList()
         return series_of(datasets, symbols, filters if is_plain(filters) else None)
     except BinanceRequestError as error:
         raise ValueError(str(error)) from None
 
 
-def _pairs(value: Any) -> list[str | None] | None:
+def _pairs(value: Any) -> list[str | None]:
     entries = _entries("isolated_symbol", value)
-    return None if entries is None else [checked_symbol(None if pair == "" else pair) for pair in entries]
+    return [checked_symbol(None if pair == "" and _is_list(value) else pair) for pair in entries]
 
 
-def _entries(name: str, value: Any) -> list[Any] | None:
-    """The entries of a list; None for a single value."""
+def _entries(name: str, value: Any) -> list[Any]:
+    """The entries of a list, or the single value."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "(", "{"):
         raise BinanceRequestError(
             f"{name} is the text of a list: for a template to give a list, its DAG needs "
             "render_template_as_native_obj=True"
         )
     if not _is_list(value):
-        return None
+        return [value]
     entries = sorted(value, key=str) if isinstance(value, AbstractSet) else list(value)
     if not entries:
         raise BinanceRequestError(f"{name} is an empty list: name one at least; [None] is the account without a pair")

@@ -27,14 +27,10 @@ _LONG_BODY = 256 * 1024
 
 @dataclass(frozen=True)
 class AsyncClient:
-    """Signed calls over one connection.
-
-    :param settings: the connection, checked
-    :param transport: shared by all triggers of the host on this event loop
-    """
+    """Signed calls over one connection."""
 
     settings: Settings
-    transport: Transport
+    transport: Transport  # shared by all triggers of the host on this event loop
 
     async def drive(self, call: Call[T]) -> T:
         """Run a call to its result."""
@@ -74,10 +70,7 @@ def _resume(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:
 
 @asynccontextmanager
 async def open_client(settings: Settings) -> AsyncIterator[AsyncClient]:
-    """Open a client; those of one host and timeout share a transport, the only item of a stream.
-
-    :raises BinanceConfigError: for a proxy or certificates of the environment that cannot be used
-    """
+    """Open a client; those of one host and timeout share a transport, the only item of a stream."""
     key = ("transport", settings.base_url, settings.timeout)
     async with shared(key, partial(_serve_transport, settings)) as transports:
         yield AsyncClient(settings, await anext(transports))

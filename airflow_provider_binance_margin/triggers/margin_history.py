@@ -21,7 +21,7 @@ from airflow_provider_binance_margin.exchange.scope import scope_of
 from airflow_provider_binance_margin.failures import name_connection
 from airflow_provider_binance_margin.lake.interval import iso, ms, parse
 from airflow_provider_binance_margin.options import check_windows
-from airflow_provider_binance_margin.sensors.outcome import describe, failure_of, outcome_of
+from airflow_provider_binance_margin.triggers.outcome import describe, failure_of, outcome_of
 from airflow_provider_binance_margin.triggers.poller import PollResult, RecordPoller, read_state
 from airflow_provider_binance_margin.triggers.shared_stream import shared
 
@@ -60,27 +60,19 @@ class MarginHistoryTrigger(_DatasetTrigger):
     """Poll once every poke interval and fire one event: found, closed, or failed for good.
 
     Transient errors (network, 5xx, 429, a ban) are logged and waited out, a ban until its end. Triggers of one event
-    loop that ask the same over the same connection share one poll. Parameters are the sensor's, but for:
-
-    :param start: first millisecond of the window
-    :param end: first millisecond after it; None for a window that stays open
-    :param settle: seconds
-    :param max_span: seconds
-    :param max_wait: seconds
-    :param not_before: earliest time of the first poll, in seconds since 1970
-    :param memory: the count of another process to go on from; see `exchange.counter.RecordCounter.memory`
+    loop that ask the same over the same connection share one poll. Parameters are the sensor's, durations in seconds.
     """
 
-    start: int
-    end: int | None
+    start: int  # first millisecond of the window
+    end: int | None  # first millisecond after it; None for a window that stays open
     min_records: int
     settle: float
     max_span: float | None
     poke_interval: float
     exponential_backoff: bool = False
     max_wait: float | None = None
-    not_before: float = 0.0
-    memory: dict[str, Any] | None = None
+    not_before: float = 0.0  # earliest time of the first poll, in seconds since 1970
+    memory: dict[str, Any] | None = None  # `RecordCounter.memory` of another process, whose count goes on
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait is over."""
@@ -162,17 +154,16 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        start = parse(self.since)
-        self.since = None if start is None else iso(ms(start))
         self._warned = ""
-        self._first: PollResult | None = None
-        self._useless: set[str] = set()
         self._unread = 0
+        #: candidates for the last announcement, best first; the state is None until it is read
+        self._announced: dict[str, PollResult | None] = {"State": None}
+        if (start := parse(self.since)) is not None:
+            self.since = iso(ms(start))
+            self._announced["since"] = PollResult(ms(start), 0, None)
         if self.poll_interval < 1:
             raise ValueError(f"poll_interval must be a second or more, not {self.poll_interval!r}")
         check_windows(grain=None, settle=0, max_span=self.max_span)
-
-    # -- one poll for all ------------------------------------------------------------------------------------------
 
     async def run(self) -> AsyncGenerator[TriggerEvent, None]:
         """Poll once for all triggers of this event loop with the same connection, dataset, scope and interval."""
@@ -185,8 +176,6 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
         """Make the poller of this trigger's connection, dataset and scope."""
         dataset = dataset_of(self.dataset)
         return RecordPoller(dataset, self.binance_conn_id, self._scope, self.poll_interval, self.max_span)
-
-    # -- from polls to events --------------------------------------------------------------------------------------
 
     async def _events(self, results: AsyncIterator[PollResult]) -> AsyncGenerator[TriggerEvent, None]:
         """Fire an event for each change since the last announcement, that of an earlier process included.
@@ -216,15 +205,15 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
 
         The announcement is the asset's state, else the empty one of `since`, else the first poll: nothing is old.
         """
-        self._first = self._first or now
-        for source in ("State", "since", "First poll"):
+        self._announced.setdefault("First poll", now)
+        for source, known in list(self._announced.items()):
             try:
-                announced = None if source in self._useless else await self._announced(source, now)
+                announced = known or await self._load(now)
                 if announced is not None:
                     counted = now if announced.base == now.base else await self.poller().count(announced.base, now)
                     return announced, counted
             except (BinanceRequestError, ValueError) as error:  # final
-                self._useless.add(source)
+                del self._announced[source]
                 self.log.warning("%s ignored, since it cannot be used: %s.", source, _words(error))
             except Exception as error:  # noqa: BLE001 - Airflow restarts a trigger that ends at once, for ever
                 self._warn_once("Catch-up failed, will retry at the next poll: %s.", error)
@@ -246,14 +235,6 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
         return TriggerEvent(window)  # type: ignore[no-untyped-call]
 
     # -- the last announcement, in the asset's state (Airflow 3.3) -------------------------------------------------
-
-    async def _announced(self, source: str, now: PollResult) -> PollResult | None:
-        if source == "State":
-            return await self._load(now)
-        if source == "First poll":
-            return self._first
-        start = parse(self.since)
-        return None if start is None else PollResult(ms(start), 0, None)
 
     async def _load(self, now: PollResult) -> PollResult | None:
         """Read the last announcement; None at a first start.

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -51,17 +52,11 @@ class _Counts:
 
 @dataclass(frozen=True)
 class PollResult:
-    """Result of one poll.
+    """Result of one poll, with the counts from other bases, which all holders of it share."""
 
-    :param base: start of the count, in ms
-    :param total: number of records since then
-    :param newest: time of the newest record, in ms; None if there is none
-    :param counts: counts from other bases, shared by all holders of this result
-    """
-
-    base: int
-    total: int
-    newest: int | None
+    base: int  # start of the count, in ms
+    total: int  # records since then
+    newest: int | None  # time of the newest record, in ms
     counts: _Counts = field(default_factory=_Counts, compare=False, repr=False)
 
     def is_news_after(self, earlier: PollResult) -> bool:
@@ -91,17 +86,13 @@ def read_state(state: object, now: PollResult) -> PollResult:
 
 @dataclass(frozen=True)
 class RecordPoller:
-    """Poller of one dataset over one connection.
-
-    :param poll_interval: seconds
-    :param max_span: seconds; the longest window per request, the dataset's own if None
-    """
+    """Poller of one dataset over one connection."""
 
     dataset: Dataset
     conn_id: str
     scope: Scope
-    poll_interval: float
-    max_span: float | None = None
+    poll_interval: float  # seconds
+    max_span: float | None = None  # seconds; the longest window per request, the dataset's own if None
 
     @property
     def key(self) -> Hashable:
@@ -171,13 +162,10 @@ class _Polls:
     """Successive polls over one client."""
 
     def __init__(self, poller: RecordPoller, client: AsyncClient, last: PollResult | None) -> None:
-        self._poller = poller
         self._client = client
         self._last = last
+        self._base_at = partial(poller.base, client)
         self._base = self._base_at(last.base if last else self._late())
-
-    def _base_at(self, ms: int) -> _Base:
-        return self._poller.base(self._client, ms)
 
     def _late(self) -> int:
         """Earliest time (ms) of a record that may still appear, by the exchange's clock."""
@@ -213,14 +201,14 @@ class _Polls:
         return [moved]
 
 
+@dataclass
 class _Trouble:
     """Backoff of failed polls; the first failure of a kind and the first success after it are logged."""
 
-    def __init__(self, conn_id: str, poll_interval: float) -> None:
-        self._conn_id = conn_id
-        self._poll_interval = poll_interval
-        self._kind = ""
-        self._times = 0
+    _conn_id: str
+    _poll_interval: float
+    _kind: str = ""
+    _times: int = 0
 
     def pause(self, error: Exception) -> float:
         """Seconds to wait after an error: longer each time, and never less than the exchange asks for."""

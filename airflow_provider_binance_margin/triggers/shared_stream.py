@@ -23,11 +23,11 @@ class _Item:
 
 
 class _Stream:
-    """A running source, and who waits for its next item."""
+    """A running source, its newest items, and an event that the next will set."""
 
     def __init__(self, source: Source[Any]) -> None:
         self.before_last = self._last = _Item()
-        self.waiting: list[asyncio.Future[None]] = []
+        self.has_grown = asyncio.Event()
         self.users = 0
         self.task = asyncio.create_task(self._run(source))
 
@@ -39,10 +39,8 @@ class _Stream:
 
     def _append(self, item: _Item) -> None:
         self.before_last, self._last.following, self._last = self._last, item, item
-        waiting, self.waiting = self.waiting, []
-        for future in waiting:
-            if not future.done():  # a follower that was cancelled
-                future.set_result(None)
+        self.has_grown.set()
+        self.has_grown = asyncio.Event()
 
 
 _streams: dict[Hashable, _Stream] = {}
@@ -73,8 +71,7 @@ class shared(Generic[T]):  # noqa: N801 - used as a function is
 
     async def __anext__(self) -> T:
         while self._at.following is None:
-            self._stream.waiting.append(coming := asyncio.get_running_loop().create_future())
-            await coming
+            await self._stream.has_grown.wait()
         self._at = self._at.following
         if self._at.error is not None:
             raise self._at.error

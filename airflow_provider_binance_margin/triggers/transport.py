@@ -37,12 +37,7 @@ _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
 class Transport:
-    """HTTP connections of one event loop to one host.
-
-    :param trust: trusted certificates
-    :param route: proxy
-    :param timeout: seconds for one answer
-    """
+    """HTTP connections of one event loop to one host; the timeout is of one answer, in seconds."""
 
     def __init__(self, trust: ssl.SSLContext, route: Route, timeout: float) -> None:
         self._route = route
@@ -122,10 +117,7 @@ def _has_arrived(transport: asyncio.BaseTransport | None) -> bool:
 
 
 def prepare(base_url: str, timeout: float, *, use_environment: bool) -> Callable[[], Transport]:
-    """Do the blocking part, and return the factory to call on the event loop.
-
-    :raises BinanceConfigError: for a proxy or certificates of the environment that cannot be used
-    """
+    """Do the blocking part, and return the factory to call on the event loop."""
     route = find_route(base_url, use_environment=use_environment)
     trust = load_trust(route.certificates)
     return lambda: Transport(trust, route, timeout)

@@ -139,7 +139,6 @@ def test_a_run_of_many_objects_names_a_thousand(operator):
     """An event has a size that a server takes."""
     from airflow_provider_binance_margin.lake.interval import Interval
     from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
-    from airflow_provider_binance_margin.transfers.lineage import lineage_of
     from airflow_provider_binance_margin.transfers.object_loader import ObjectResult
     from airflow_provider_binance_margin.transfers.progress import Progress
 
@@ -147,7 +146,9 @@ def test_a_run_of_many_objects_names_a_thousand(operator):
     for number in range(1500):
         progress.add(ObjectResult(f"{number}.jsonl", 1, 1, 10), identity)
 
-    found = lineage_of([series.dataset.path for series in operator().series()], progress)
+    task = operator()
+    task._progress = progress
+    found = task.get_openlineage_facets_on_complete(None)
 
     assert (len(found.outputs), progress.result()["objects"], progress.result()["records"]) == (1000, 1500, 1500)
     assert {output.namespace for output in found.outputs} == {"s3://lake"}

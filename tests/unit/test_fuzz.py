@@ -23,7 +23,7 @@ from airflow_provider_binance_margin.exchange.paging import HOUR_MS, Reader, Spa
 from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.hooks.settings import read_settings, secrets_of
 from airflow_provider_binance_margin.lake.spool import Spool
-from airflow_provider_binance_margin.sensors.outcome import error_of, failure_of, outcome_of
+from airflow_provider_binance_margin.triggers.outcome import error_of, failure_of, outcome_of
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 fuzzed = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import pkgutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,33 @@ def test_a_room_that_others_build_on_imports_none_of_them(room):
         names = [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
         names += [each.name for node in nodes if isinstance(node, ast.Import) for each in node.names]
         assert [] == [name for name in names if not is_of(name, allowed)], file
+
+
+def room_of(module):
+    return module.split(".")[1]
+
+
+def imports_of(module):
+    """Full names that a module imports, for annotations and within functions too; those of attributes among them."""
+    source = Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: a relative import"
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def test_imports_go_one_way():
+    """Packages, and the modules beside them, do not import each other, be it directly or in a circle."""
+    found = [module.name for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+    rooms = {room_of(module): set() for module in found}
+    for module in found:
+        names = [name for name in imports_of(module) if is_of(name, [package.__name__])]
+        rooms[room_of(module)] |= {room_of(name) for name in names} & set(rooms) - {room_of(module)}
+
+    assert "triggers" in rooms["sensors"], "the imports are seen"
+    TopologicalSorter(rooms).prepare()
 
 
 def test_every_exception_is_still_one():
