@@ -1,10 +1,10 @@
-"""Metrics by way of Airflow's own `Stats`: nothing is sent where Airflow has no client configured."""
+"""Metrics by way of Airflow's own `Stats`, in tasks and triggers: nothing is sent where it has no client configured."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -16,24 +16,44 @@ _THROTTLED = (429, 418)
 _USED_WEIGHT = {"IP": "x-sapi-used-ip-weight-1m", "UID": "x-sapi-used-uid-weight-1m"}
 
 
-def send_metric(kind: Literal["incr", "gauge"], name: str, number: float, tags: Mapping[str, str]) -> None:
+def task_stats() -> Any:
+    """Import the `Stats` that Airflow configures for a task."""
+    from airflow.providers.common.compat.sdk import Stats
+
+    return Stats
+
+
+def triggerer_stats() -> Any:
+    """Import the `Stats` that Airflow configures in the triggerer, another than a task's since 3.2."""
+    try:
+        from airflow.observability.stats import Stats
+    except ImportError:
+        return task_stats()
+    return Stats
+
+
+def send_metric(
+    kind: Literal["incr", "gauge"],
+    name: str,
+    number: float,
+    tags: Mapping[str, str],
+    stats: Callable[[], Any] = task_stats,
+) -> None:
     """Send one metric, with tags of the characters that names of metrics have; whatever fails there fails no task."""
     try:
-        from airflow.providers.common.compat.sdk import Stats
-
         clean = {tag: quote(value, safe="").replace("%", "_") for tag, value in tags.items()}
-        getattr(Stats, kind)(f"binance_margin.{name}", number, tags=clean)
+        getattr(stats(), kind)(f"binance_margin.{name}", number, tags=clean)
     except Exception as error:  # noqa: BLE001 - any backend's
         log.debug("Metric %s not sent: %s", name, type(error).__name__)
 
 
-def send_reply_metrics(connection: str, url: str, reply: Reply) -> None:
+def send_reply_metrics(connection: str, url: str, reply: Reply, stats: Callable[[], Any] = task_stats) -> None:
     """Count a request, and send the weight that its answer states as used in this minute on its endpoint."""
     tags = {"connection": connection, "endpoint": url.partition("?")[0].rpartition("/")[2]}
-    send_metric("incr", "requests", 1, tags)
+    send_metric("incr", "requests", 1, tags, stats)
     if reply.status in _THROTTLED:
-        send_metric("incr", "throttled", 1, tags)
+        send_metric("incr", "throttled", 1, tags, stats)
     for kind, name in _USED_WEIGHT.items():
         used = reply.header(name) or ""
         if used.isascii() and used.isdigit():
-            send_metric("gauge", "weight_used", int(used), {**tags, "kind": kind})
+            send_metric("gauge", "weight_used", int(used), {**tags, "kind": kind}, stats)

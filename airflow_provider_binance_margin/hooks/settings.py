@@ -49,6 +49,7 @@ class Settings:
     timeout: float  # seconds for one answer
     weight_share: float = SHARE  # part of each documented limit that all behind this address or account may use
     secrets: tuple[str, ...] = field(repr=False, default=())
+    conn_id: str = field(compare=False, default="")
 
     @property
     def is_loopback(self) -> bool:
@@ -124,6 +125,7 @@ def read_settings(conn: Connection) -> Settings:
         timeout=_number(extra, "timeout", default=15, least=0.1, most=600, whole=False),
         weight_share=_number(extra, "weight_share", default=SHARE, least=0.05, most=0.95, whole=False),
         secrets=(*secrets_of(conn), *([key_text] if key_text else [])),
+        conn_id=conn.conn_id,
     )
 
 

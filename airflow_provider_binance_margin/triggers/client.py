@@ -13,6 +13,7 @@ from airflow_provider_binance_margin.exchange.credentials import bare
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Wait
 from airflow_provider_binance_margin.hooks.settings import Settings, open_settings
+from airflow_provider_binance_margin.metrics import send_reply_metrics, triggerer_stats
 from airflow_provider_binance_margin.triggers.shared_stream import shared
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class AsyncClient:
                     reply = None
                 else:
                     reply = await self.transport.send(step)
+                    send_reply_metrics(self.settings.conn_id, step.url, reply, triggerer_stats)
 
 
 async def _resumed(call: Call[Any], reply: Reply | None) -> tuple[bool, Any]:

@@ -213,7 +213,7 @@ def test_connections(extra, host, port, login, password):
         def extra_dejson(self):
             return json.loads(self.extra)
 
-    connection = Connection(extra=extra, host=host, port=port, login=login, password=password)
+    connection = Connection(conn_id="c", extra=extra, host=host, port=port, login=login, password=password)
     assert all(isinstance(secret, str) for secret in secrets_of(connection))
     try:
         shown = repr(read_settings(connection))

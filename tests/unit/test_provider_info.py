@@ -123,7 +123,7 @@ def test_the_form_has_the_fields_that_the_hook_reads(name):
     from airflow_provider_binance_margin.hooks.settings import read_settings
 
     extra = {name: [5] if name not in ("recv_window", "timeout", "weight_share") else "x"}
-    conn = SimpleNamespace(host=None, port=None, login="k", password="s", extra_dejson=extra)
+    conn = SimpleNamespace(conn_id="c", host=None, port=None, login="k", password="s", extra_dejson=extra)
 
     with pytest.raises(Exception, match=name):
         read_settings(conn)

@@ -21,6 +21,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, quote, urlencode
 
 import pytest
@@ -953,7 +954,7 @@ def test_the_event_loop_goes_on_while_a_long_answer_is_decoded(outcome):
 
     async def drive():
         transport = Canned()
-        client = AsyncClient(None, transport)
+        client = AsyncClient(SimpleNamespace(conn_id="c"), transport)
         ticking = asyncio.create_task(tick())
         for transport.body in (b"{}", body):
             try:
@@ -988,7 +989,7 @@ def test_a_call_that_is_cancelled_while_it_decodes_can_be_closed():
 
     async def cancel():
         one = call()
-        driving = asyncio.create_task(AsyncClient(None, Canned()).drive(one))
+        driving = asyncio.create_task(AsyncClient(SimpleNamespace(conn_id="c"), Canned()).drive(one))
         await asyncio.to_thread(started.wait, 5)
         driving.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -33,6 +33,7 @@ class Conn:
     login: str | None = API_KEY
     password: str | None = SECRET
     extra: str | None = None
+    conn_id: str = "binance_default"
 
     @property
     def extra_dejson(self):
