@@ -79,24 +79,17 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """Result of reading an interval: counts, and the proof of its completeness.
+    """Result of reading an interval: counts, and the proof of its completeness."""
 
-    :param records: distinct records, by their key
-    :param rows: distinct rows: more than records where two differ under one key
-    :param total: total stated, summed over windows: more than records where windows share one
-    :param requests: requests sent
-    :param outside: rows whose time lies outside the window they were asked for
-    :param proof: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where
-        no total is stated and every page was read
-    :param looks: for each window, ascending: tell whether its first page, asked for once more, is the same
-    """
-
-    records: int = 0
-    rows: int = 0
-    total: int = 0
+    records: int = 0  # distinct, by their key
+    rows: int = 0  # distinct: more than records where two differ under one key
+    total: int = 0  # as stated, summed over windows: more than records where windows share one
     requests: int = 0
-    outside: int = 0
+    outside: int = 0  # rows whose time lies outside the window they were asked for
+    #: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where no total is
+    #: stated and every page was read
     proof: str = "total"
+    #: for each window, ascending: tells whether its first page, asked for once more, is the same
     looks: tuple[tuple[Ask, Callable[[Page], bool]], ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -133,20 +126,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads intervals of one endpoint. Safe to share between threads, each with a sink of its own.
-
-    :param fetch: fetches one page of one window
-    :param span: the longest window asked for at once
-    :param require_total: accept only an answer that agrees with its own total
-    :param fetch_pages: fetches pages, one by one or side by side
-    :param now: the exchange's clock, seconds since 1970; without one, the rows of every window may still move
-    """
+    """Reads intervals of one endpoint. Safe to share between threads, each with a sink of its own."""
 
     fetch: Fetch
     span: Span
-    require_total: bool = True
+    require_total: bool = True  # accept only an answer that agrees with its own total
     fetch_pages: FetchPages = field(default=map)
-    now: Callable[[], float] = float
+    now: Callable[[], float] = float  # the exchange's clock; without one, the rows of every window may still move
 
     def read(self, start: int, end: int, sink: Sink) -> Reading:
         """Put the complete records of ``[start, end)`` (ms) into the sink.
@@ -250,7 +236,8 @@ class _Window:
             parts = dict[Bounds, int]()
             for bounds, total in stated.items():
                 halves = {half: totals[half] for half in halved.get(bounds, ())}
-                if not halves or _are_shares(halves, total):
+                # a limit is never the sum of two numbers that are both less
+                if not halves or (sum(halves.values()) == total and min(halves.values()) > 0):
                     count += total
                 else:
                     parts |= halves
@@ -397,21 +384,15 @@ class _Window:
 
 @dataclass
 class _Pages:
-    """The pages of one reading of one window.
+    """The pages of one reading of one window."""
 
-    :param last: the number of the last page
-    :param older: rows of the older half of the window
-    :param stale: pages without a new row, one after the other
-    :param ends: number of the first and of the last two pages -> its rows and total
-    """
-
-    last: int = 1
+    last: int = 1  # the number of the last page
     outside: int = 0
-    older: int = 0
-    stale: int = 0
+    older: int = 0  # rows of the older half of the window
+    stale: int = 0  # pages without a new row, one after the other
     has_more: bool = True
     totals: set[int | None] = field(default_factory=set)
-    ends: dict[int, Seen] = field(default_factory=dict)
+    ends: dict[int, Seen] = field(default_factory=dict)  # number of the first and the last two pages -> what they hold
 
     @property
     def total(self) -> int | None:
@@ -449,11 +430,6 @@ def _halves(start: int, end: int) -> tuple[Bounds, Bounds]:
             f"once, or a multiple of {_CAP_STEP} that cannot be told from such a limit"
         )
     return (start, middle), (middle, end)
-
-
-def _are_shares(halves: dict[Bounds, int], total: int | None) -> bool:
-    """Tell whether a total is the sum of two that are both less: a limit never is."""
-    return sum(halves.values()) == total and min(halves.values()) > 0
 
 
 def _is_likely_cap(number: int | None) -> bool:

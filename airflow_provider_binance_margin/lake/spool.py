@@ -12,11 +12,11 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain, groupby
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 KeyValue: TypeAlias = int | str | None
 #: time, key, line; a row is known by its key, or, where the key lacks a value, by its line
@@ -68,7 +68,7 @@ class _Database(sqlite3.Connection):
             return super().execute(*statement)
 
 
-class Spool:
+class Spool(AbstractContextManager["Spool"]):
     """Takes rows in any order and gives them back sorted by (time, key..., line), equal ones once.
 
     A record is there once, by its key, whatever windows have it: as its latest row has it. Where rows of one window
@@ -135,10 +135,6 @@ class Spool:
         self._is_joined = True
         self._make_draft = draft
         self.draft: Any = None  # of the rows as they are
-
-    def __enter__(self) -> Self:
-        """The spool itself."""
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """Close it."""
