@@ -46,6 +46,10 @@ FetchPages: TypeAlias = Callable[[Callable[[Ask], Answer], Iterable[Ask]], Itera
 class Sink(Protocol):
     """Sink for the records of one interval, window by window. A window that is read anew is taken out first."""
 
+    distinct: int  # records of the current window, by their key
+    conflicts: int  # rows of it that differ from another under the same key
+    fingerprint: int  # hash of its rows, whatever their order
+
     def clear(self) -> None:
         """Forget all windows."""
 
@@ -57,15 +61,6 @@ class Sink(Protocol):
 
     def add(self, records: Iterable[Record]) -> None:
         """Add records; one that the window already has is taken once."""
-
-    def distinct(self) -> int:
-        """Count the distinct records of the current window, by their key."""
-
-    def conflicts(self) -> int:
-        """Count the rows of the current window that differ from another under the same key."""
-
-    def fingerprint(self) -> int:
-        """Return a hash of the current window's rows, whatever their order."""
 
     def settle(self, end: int) -> None:
         """Use the time of the requests that confirm the rows before `end` (ms): unless they fail, none is added."""
@@ -253,8 +248,8 @@ class _Window:
         for attempt in range(1, READINGS + 1):
             sink.restart_window()
             read = self._read_pages(sink, last)
-            found, rows = sink.distinct(), sink.distinct() + sink.conflicts()
-            agrees, is_known = read.totals == {found}, sink.fingerprint() in known
+            found, rows = sink.distinct, sink.distinct + sink.conflicts
+            agrees, is_known = read.totals == {found}, sink.fingerprint in known
             is_whole = False
             if agrees and not is_known:
                 is_whole = rows == found and self._is_whole(read, found, sink)
@@ -271,7 +266,7 @@ class _Window:
                 looks = (((self.bounds, 1), partial(read.starts_with, counted=is_taken)),)
                 return Reading(found, rows, read.total or 0, self.requests, read.outside, proof, looks)
             if agrees or not self.reader.require_total:
-                known.add(sink.fingerprint())
+                known.add(sink.fingerprint)
             agreed = agreed or agrees
             last = read.last if agrees and self.reader.require_total else 1
             seen = f"{found} distinct records seen, total stated as {_stated(read.totals)}"
@@ -332,7 +327,7 @@ class _Window:
             if len(read.totals) == 1:
                 self._take(range(last + 1, read.last + 1), read, sink)
             return read
-        while read.has_more and (read.totals != {sink.distinct()} or sink.conflicts()):
+        while read.has_more and (read.totals != {sink.distinct} or sink.conflicts):
             if read.last == MOST_PAGES:
                 raise BinanceIncompleteError(f"{self} does not end after {MOST_PAGES} pages")
             read.last += 1
@@ -356,12 +351,12 @@ class _Window:
     def _add(self, number: int, page: Page, read: _Pages, sink: Sink) -> None:
         """Add a page to the sink; the second in a row without a new row is one too many."""
         start, end = self.bounds
-        before = sink.distinct() + sink.conflicts()
+        before = sink.distinct + sink.conflicts
         sink.add(page.records)
         read.totals.add(page.total)
         read.outside += sum(r.time is None or not start <= r.time < end for r in page.records)
         read.older += sum(r.time is not None and r.time < (start + end) // 2 for r in page.records)
-        is_stale = page.records and sink.distinct() + sink.conflicts() == before
+        is_stale = page.records and sink.distinct + sink.conflicts == before
         read.stale = read.stale + 1 if is_stale else 0
         read.has_more = bool(page.records)
         if read.stale == _STALE_PAGES:
