@@ -39,6 +39,7 @@ from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceTransientError
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.messages import Reply, Request, drive
+from airflow_provider_binance_margin.hooks import session as hooks_session
 from airflow_provider_binance_margin.hooks.session import make_session, send
 from airflow_provider_binance_margin.triggers import transport
 from airflow_provider_binance_margin.triggers.client import AsyncClient
@@ -866,6 +867,19 @@ def test_a_body_without_end_is_given_up(session, coding):
     assert most < 150 * 1024 * 1024
 
 
+@pytest.mark.parametrize("length", [1000, 1001])
+@pytest.mark.parametrize("coding", [None, "gzip"])
+def test_a_body_of_the_greatest_length_is_taken_and_one_byte_more_is_not(session, monkeypatch, coding, length):
+    for module in (hooks_session, transport):
+        monkeypatch.setattr(module, "LONGEST_BODY", 1000)
+    body = b"x" * length
+    with Server(packed_as(coding or "identity", gzip.compress(body) if coding else body)) as server:
+        reply = ask(session, f"{server.url}/p")
+
+    whole, too_long = (200, "", body), (None, "AnswerTooLongError", b"")
+    assert (reply.status, reply.fault, reply.body) == (whole if length == 1000 else too_long)
+
+
 # -- what was not asked for --------------------------------------------------------------------------------------------
 
 STALE = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{stale}"
@@ -927,6 +941,28 @@ def test_bytes_that_the_event_loop_has_not_come_to_are_seen_too(open_session):
         assert sent.wait(60)
         time.sleep(0.05)
         assert ask(session, f"{server.url}/p").body == b"{}"
+
+
+def test_no_request_of_a_triggerer_waits_for_the_connection_of_another():
+    """Its signature would grow old meanwhile: all are sent at once, here each is answered when all have arrived."""
+    number = 101
+    arrived = threading.Barrier(number)
+
+    def speak(connection, _):
+        arrived.wait(60)
+        connection.sendall(OK)
+        return True
+
+    async def send_all(url):
+        made = transport.prepare(url, 60.0, use_environment=False)()
+        try:
+            return await asyncio.gather(*(made.send(Request(f"{url}/p")) for _ in range(number)))
+        finally:
+            await made.close()
+
+    with Server(speak) as server:
+        replies = asyncio.run(send_all(server.url))
+    assert {(reply.status, reply.body) for reply in replies} == {(200, b"{}")}
 
 
 @pytest.mark.parametrize("outcome", ["answer", "error"])
