@@ -197,6 +197,14 @@ def test_what_was_refused_is_told_together_and_each_cure_once(number, incomplete
     )
 
 
+@pytest.mark.parametrize("expected", [1, 2, 3])
+def test_a_reason_is_logged_at_once_where_there_are_others(caplog, expected):
+    progress = Progress("lake", expected)
+    progress.add(refused(LakeError("foreign")), identity())
+
+    assert caplog.messages == ["Not loaded, the others are: foreign"] * (expected > 1)
+
+
 def test_a_reason_is_logged_once_and_a_hundred_at_most(caplog):
     progress = Progress("lake", 300)
     same = LakeError("the same")
