@@ -38,14 +38,7 @@ _EXPIRING_MS = 14 * 24 * 3_600_000
 _AHEAD = 300.0
 _SHORTEST_DAY_MS = 23 * 3_600_000
 
-CURE = (
-    "Schedule the DAG with CronDataIntervalTimetable (or a partition timetable), pass grain= so that the last whole "
-    "hour, day or month is taken, or pass start= and end=, for example from params"
-)
-_DATE = (
-    "Give a run by hand a logical date (in the UI or the API: it loads the last interval before that), or pass start= "
-    "and end=, for example from params"
-)
+_OR_BOUNDS = "or pass start= and end=, for example from params"
 
 
 class LoadPlan(NamedTuple):
@@ -78,10 +71,14 @@ def resolve_plan(
     )
     if plan is None:
         if _of_run(context, "run_type") == "manual" and _bounds(context) is None:
-            raise IntervalError(f"this run has no data interval to load. {_DATE}")
+            raise IntervalError(
+                "this run has no data interval to load. Give a run by hand a logical date (in the UI or the API: it "
+                f"loads the last interval before that), {_OR_BOUNDS}"
+            )
         raise IntervalError(
-            f"this run has no data interval to load. {CURE}. (Airflow 3 gives bare cron strings an interval of no "
-            "length, and runs by an asset none.)"
+            "this run has no data interval to load. Schedule the DAG with CronDataIntervalTimetable (or a partition "
+            f"timetable), pass grain= so that the last whole hour, day or month is taken, {_OR_BOUNDS}. (Airflow 3 "
+            "gives bare cron strings an interval of no length, and runs by an asset none.)"
         )
     for interval in plan.intervals:
         _check(interval, plan)

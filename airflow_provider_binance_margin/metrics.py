@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from airflow_provider_binance_margin.exchange.rate_limiter import used_weights
+
 if TYPE_CHECKING:
     from airflow_provider_binance_margin.exchange.messages import Reply
 
 log = logging.getLogger(__name__)
-
-_THROTTLED = (429, 418)
-_USED_WEIGHT = {"IP": "x-sapi-used-ip-weight-1m", "UID": "x-sapi-used-uid-weight-1m"}
 
 
 def task_stats() -> Any:
@@ -51,9 +50,7 @@ def send_reply_metrics(connection: str, url: str, reply: Reply, stats: Callable[
     """Count a request, and send the weight that its answer states as used in this minute on its endpoint."""
     tags = {"connection": connection, "endpoint": url.partition("?")[0].rpartition("/")[2]}
     send_metric("incr", "requests", 1, tags, stats)
-    if reply.status in _THROTTLED:
+    if reply.status in (429, 418):
         send_metric("incr", "throttled", 1, tags, stats)
-    for kind, name in _USED_WEIGHT.items():
-        used = reply.header(name) or ""
-        if used.isascii() and used.isdigit():
-            send_metric("gauge", "weight_used", int(used), {**tags, "kind": kind}, stats)
+    for kind, used in used_weights(reply.header):
+        send_metric("gauge", "weight_used", used, {**tags, "kind": kind}, stats)

@@ -30,17 +30,12 @@ _SKEW_MS = 5000
 
 @dataclass(frozen=True)
 class Count:
-    """Result of one poll.
+    """Result of one poll."""
 
-    :param total: number of records that the exchange states from the window's start to `end` (ms, exclusive)
-    :param newest: the newest of them
-    :param closed: True once the window has ended and settled, so that nothing can appear in it any more
-    """
-
-    total: int
+    total: int  # number of records that the exchange states from the window's start to `end`
     newest: Record | None
-    end: int
-    closed: bool
+    end: int  # ms, exclusive
+    closed: bool  # True once the window has ended and settled, so that nothing can appear in it any more
 
     @property
     def newest_time(self) -> int | None:
@@ -60,21 +55,14 @@ class _Closed(msgspec.Struct, frozen=True):
 
 @dataclass(eq=False, repr=False)
 class RecordCounter:
-    """Count of the records from a moment on; totals of settled windows are kept, not asked for again.
+    """Count of the records from a moment on; totals of settled windows are kept, not asked for again."""
 
-    :param caller: signed calls of the dataset's endpoint, decoding answers of `rows_asked` rows
-    :param start: first millisecond of the window
-    :param end: first millisecond after it; None for a window that stays open
-    :param span: the longest window asked for at once
-    :param settle: seconds after its end, by the exchange's clock, at which a window counts as closed
-    """
-
-    caller: Caller[Page]
-    start: int
-    end: int | None
+    caller: Caller[Page]  # decodes answers of `rows_asked` rows
+    start: int  # ms
+    end: int | None  # ms, exclusive; None for a window that stays open
     _: KW_ONLY
     span: Span
-    settle: float
+    settle: float  # seconds after its end, by the exchange's clock, at which a window counts as closed
     dataset: Dataset
     scope: Scope
 

@@ -78,16 +78,16 @@ class BinanceSpanError(BinanceRequestError):
 
 
 class ErrorAction(Enum):
-    """Reaction to an answer."""
+    """Reaction to an answer, and the error of a call that ends with it."""
 
-    RETRY = "retry"
-    RETRY_SLOWLY = "retry slowly"
-    THROTTLE = "throttle"
-    RESYNC = "resync"
-    KEY = "key"
-    CONFIG = "config"
-    REQUEST = "request"
-    SPAN = "span"
+    RETRY = "retry", BinanceTransientError
+    RETRY_SLOWLY = "retry slowly", BinanceTransientError
+    THROTTLE = "throttle", BinanceThrottledError
+    RESYNC = "resync", BinanceClockError
+    KEY = "key", BinanceCredentialError
+    CONFIG = "config", BinanceConfigError
+    REQUEST = "request", BinanceRequestError
+    SPAN = "span", BinanceSpanError
 
 
 class ErrorInfo(NamedTuple):
@@ -173,16 +173,6 @@ ERRORS: dict[int, ErrorInfo] = {
     ),
 }
 
-_BY_ACTION: dict[ErrorAction, type[BinanceError]] = {
-    ErrorAction.RETRY: BinanceTransientError,
-    ErrorAction.RETRY_SLOWLY: BinanceTransientError,
-    ErrorAction.RESYNC: BinanceClockError,
-    ErrorAction.KEY: BinanceCredentialError,
-    ErrorAction.CONFIG: BinanceConfigError,
-    ErrorAction.REQUEST: BinanceRequestError,
-    ErrorAction.SPAN: BinanceSpanError,
-}
-
 
 def error_info(code: int | None, status: int) -> ErrorInfo:
     """Meaning of an answer's code and HTTP status.
@@ -207,4 +197,5 @@ def error_info(code: int | None, status: int) -> ErrorInfo:
 def error_for(info: ErrorInfo, *, code: int | None, status: int) -> BinanceError:
     """The exception for an answer that ends a call (throttling has exceptions of its own)."""
     seen = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
-    return _BY_ACTION[info.action](f"{info.text} ({seen})", code=code, status=status)
+    kind: type[BinanceError] = info.action.value[1]
+    return kind(f"{info.text} ({seen})", code=code, status=status)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
+from airflow_provider_binance_margin.exchange.forking import fork_safe_lock, renew_in_children
 from airflow_provider_binance_margin.exchange.rate_limiter import Limit
 
 #: requests in flight to one host, at most, where the caller names no other number
@@ -34,10 +33,11 @@ class InFlight:
     def __init__(self, room: Callable[[Limit, int], int]) -> None:
         self._room = room
         self._lock = fork_safe_lock()
-        self._begin()
+        self.renew()
+        renew_in_children(self)
 
-    def _begin(self) -> None:
-        self._pid = os.getpid()
+    def renew(self) -> None:
+        """Forget all places in a forked child: its parent's requests are none of its own."""
         self._taken: dict[Limit, set[_Place]] = {}
         self._waiting: dict[Limit, deque[_Place]] = {}
         self._arrived = 0
@@ -49,8 +49,6 @@ class InFlight:
         :param width: requests in flight to the host that the caller can carry, whatever their limits
         """
         with self._lock:
-            if self._pid != os.getpid():  # a forked child: the parent's requests are none of its own
-                self._begin()
             self._arrived += 1
             place = _Place(limit, weight, width, self._arrived)
             taken, waiting = self._taken.setdefault(limit, set()), self._waiting.setdefault(limit, deque())

@@ -63,7 +63,7 @@ class LedgerReader(Reader):
         if run.agrees and not agrees:  # rows may have entered since
             requests += 1
             agrees = is_confirmed(self.fetch(start, end, None).records)
-        if agrees and not sink.conflicts():
+        if agrees and not sink.conflicts:
             return self._reading(sink, requests, (start, end), lambda page: is_confirmed(page.records))
         sink.restart_window()
         middle = middle_of(start, end, limit)
@@ -75,7 +75,7 @@ class LedgerReader(Reader):
 
     @staticmethod
     def _reading(sink: Sink, requests: int, bounds: Bounds, is_unchanged: Callable[[Page], bool]) -> Reading:
-        records, rows = sink.distinct(), sink.distinct() + sink.conflicts()
+        records, rows = sink.distinct, sink.distinct + sink.conflicts
         return Reading(records, rows, records, requests, proof="exhausted", looks=(((bounds, None), is_unchanged),))
 
     def _limit_of(self, page: Sequence[Record]) -> int:

@@ -51,7 +51,7 @@ Call: TypeAlias = Generator[Request | Wait, Reply | None, T]
 
 
 def drive(call: Call[T], send: Callable[[Request], Reply], wait: Callable[[Wait], None]) -> T:
-    """Do what a call asks for, until it returns; `triggers.connection` awaits where this waits."""
+    """Do what a call asks for, until it returns; `AsyncClient.drive` awaits where this waits."""
     reply: Reply | None = None
     with closing(call):  # whatever ends it: its place among the requests in flight is free at once
         while True:

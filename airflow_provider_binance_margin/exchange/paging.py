@@ -46,6 +46,10 @@ FetchPages: TypeAlias = Callable[[Callable[[Ask], Answer], Iterable[Ask]], Itera
 class Sink(Protocol):
     """Sink for the records of one interval, window by window. A window that is read anew is taken out first."""
 
+    distinct: int  # records of the current window, by their key
+    conflicts: int  # rows of it that differ from another under the same key
+    fingerprint: int  # hash of its rows, whatever their order
+
     def clear(self) -> None:
         """Forget all windows."""
 
@@ -57,15 +61,6 @@ class Sink(Protocol):
 
     def add(self, records: Iterable[Record]) -> None:
         """Add records; one that the window already has is taken once."""
-
-    def distinct(self) -> int:
-        """Count the distinct records of the current window, by their key."""
-
-    def conflicts(self) -> int:
-        """Count the rows of the current window that differ from another under the same key."""
-
-    def fingerprint(self) -> int:
-        """Return a hash of the current window's rows, whatever their order."""
 
     def settle(self, end: int) -> None:
         """Use the time of the requests that confirm the rows before `end` (ms): unless they fail, none is added."""
@@ -79,24 +74,17 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """Result of reading an interval: counts, and the proof of its completeness.
+    """Result of reading an interval: counts, and the proof of its completeness."""
 
-    :param records: distinct records, by their key
-    :param rows: distinct rows: more than records where two differ under one key
-    :param total: total stated, summed over windows: more than records where windows share one
-    :param requests: requests sent
-    :param outside: rows whose time lies outside the window they were asked for
-    :param proof: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where
-        no total is stated and every page was read
-    :param looks: for each window, ascending: tell whether its first page, asked for once more, is the same
-    """
-
-    records: int = 0
-    rows: int = 0
-    total: int = 0
+    records: int = 0  # distinct, by their key
+    rows: int = 0  # distinct: more than records where two differ under one key
+    total: int = 0  # as stated, summed over windows: more than records where windows share one
     requests: int = 0
-    outside: int = 0
+    outside: int = 0  # rows whose time lies outside the window they were asked for
+    #: "total" when records and total agree, "pages" when two equal readings stand for it, "exhausted" where no total is
+    #: stated and every page was read
     proof: str = "total"
+    #: for each window, ascending: tells whether its first page, asked for once more, is the same
     looks: tuple[tuple[Ask, Callable[[Page], bool]], ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -133,20 +121,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads intervals of one endpoint. Safe to share between threads, each with a sink of its own.
-
-    :param fetch: fetches one page of one window
-    :param span: the longest window asked for at once
-    :param require_total: accept only an answer that agrees with its own total
-    :param fetch_pages: fetches pages, one by one or side by side
-    :param now: the exchange's clock, seconds since 1970; without one, the rows of every window may still move
-    """
+    """Reads intervals of one endpoint. Safe to share between threads, each with a sink of its own."""
 
     fetch: Fetch
     span: Span
-    require_total: bool = True
+    require_total: bool = True  # accept only an answer that agrees with its own total
     fetch_pages: FetchPages = field(default=map)
-    now: Callable[[], float] = float
+    now: Callable[[], float] = float  # the exchange's clock; without one, the rows of every window may still move
 
     def read(self, start: int, end: int, sink: Sink) -> Reading:
         """Put the complete records of ``[start, end)`` (ms) into the sink.
@@ -250,7 +231,8 @@ class _Window:
             parts = dict[Bounds, int]()
             for bounds, total in stated.items():
                 halves = {half: totals[half] for half in halved.get(bounds, ())}
-                if not halves or _are_shares(halves, total):
+                # a limit is never the sum of two numbers that are both less
+                if not halves or (sum(halves.values()) == total and min(halves.values()) > 0):
                     count += total
                 else:
                     parts |= halves
@@ -266,8 +248,8 @@ class _Window:
         for attempt in range(1, READINGS + 1):
             sink.restart_window()
             read = self._read_pages(sink, last)
-            found, rows = sink.distinct(), sink.distinct() + sink.conflicts()
-            agrees, is_known = read.totals == {found}, sink.fingerprint() in known
+            found, rows = sink.distinct, sink.distinct + sink.conflicts
+            agrees, is_known = read.totals == {found}, sink.fingerprint in known
             is_whole = False
             if agrees and not is_known:
                 is_whole = rows == found and self._is_whole(read, found, sink)
@@ -284,7 +266,7 @@ class _Window:
                 looks = (((self.bounds, 1), partial(read.starts_with, counted=is_taken)),)
                 return Reading(found, rows, read.total or 0, self.requests, read.outside, proof, looks)
             if agrees or not self.reader.require_total:
-                known.add(sink.fingerprint())
+                known.add(sink.fingerprint)
             agreed = agreed or agrees
             last = read.last if agrees and self.reader.require_total else 1
             seen = f"{found} distinct records seen, total stated as {_stated(read.totals)}"
@@ -345,7 +327,7 @@ class _Window:
             if len(read.totals) == 1:
                 self._take(range(last + 1, read.last + 1), read, sink)
             return read
-        while read.has_more and (read.totals != {sink.distinct()} or sink.conflicts()):
+        while read.has_more and (read.totals != {sink.distinct} or sink.conflicts):
             if read.last == MOST_PAGES:
                 raise BinanceIncompleteError(f"{self} does not end after {MOST_PAGES} pages")
             read.last += 1
@@ -369,12 +351,12 @@ class _Window:
     def _add(self, number: int, page: Page, read: _Pages, sink: Sink) -> None:
         """Add a page to the sink; the second in a row without a new row is one too many."""
         start, end = self.bounds
-        before = sink.distinct() + sink.conflicts()
+        before = sink.distinct + sink.conflicts
         sink.add(page.records)
         read.totals.add(page.total)
         read.outside += sum(r.time is None or not start <= r.time < end for r in page.records)
         read.older += sum(r.time is not None and r.time < (start + end) // 2 for r in page.records)
-        is_stale = page.records and sink.distinct() + sink.conflicts() == before
+        is_stale = page.records and sink.distinct + sink.conflicts == before
         read.stale = read.stale + 1 if is_stale else 0
         read.has_more = bool(page.records)
         if read.stale == _STALE_PAGES:
@@ -397,21 +379,15 @@ class _Window:
 
 @dataclass
 class _Pages:
-    """The pages of one reading of one window.
+    """The pages of one reading of one window."""
 
-    :param last: the number of the last page
-    :param older: rows of the older half of the window
-    :param stale: pages without a new row, one after the other
-    :param ends: number of the first and of the last two pages -> its rows and total
-    """
-
-    last: int = 1
+    last: int = 1  # the number of the last page
     outside: int = 0
-    older: int = 0
-    stale: int = 0
+    older: int = 0  # rows of the older half of the window
+    stale: int = 0  # pages without a new row, one after the other
     has_more: bool = True
     totals: set[int | None] = field(default_factory=set)
-    ends: dict[int, Seen] = field(default_factory=dict)
+    ends: dict[int, Seen] = field(default_factory=dict)  # number of the first and the last two pages -> what they hold
 
     @property
     def total(self) -> int | None:
@@ -449,11 +425,6 @@ def _halves(start: int, end: int) -> tuple[Bounds, Bounds]:
             f"once, or a multiple of {_CAP_STEP} that cannot be told from such a limit"
         )
     return (start, middle), (middle, end)
-
-
-def _are_shares(halves: dict[Bounds, int], total: int | None) -> bool:
-    """Tell whether a total is the sum of two that are both less: a limit never is."""
-    return sum(halves.values()) == total and min(halves.values()) > 0
 
 
 def _is_likely_cap(number: int | None) -> bool:

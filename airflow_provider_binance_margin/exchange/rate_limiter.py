@@ -7,7 +7,7 @@ account (UID). The rule is told in ``docs/reliability.md``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
 from airflow_provider_binance_margin.exchange.server_clock import Clock, ServerClock
@@ -52,6 +52,14 @@ class Limit(NamedTuple):
     def of(cls, path: str, kind: LimitKind, account: str) -> Limit:
         """That of a call: an address is one, whatever the account."""
         return cls(path, kind, account if kind == "UID" else "")
+
+
+def used_weights(header: Callable[[str], str | None]) -> Iterator[tuple[LimitKind, int]]:
+    """The weights of this minute that an answer states as used."""
+    for kind, name in _HEADERS.items():
+        used = header(name) or ""
+        if used.isascii() and used.isdigit() and len(used) < 10:  # noqa: PLR2004 - a sane number
+            yield kind, int(used)
 
 
 class WeightWindow:
@@ -201,11 +209,9 @@ class RateLimiter:
     ) -> None:
         """Take note of the used weight that an answer states, of either kind."""
         now, since_1970 = self._clock.monotonic(), self._server_clock.now()
-        for kind, name in _HEADERS.items():
-            used = header(name) or ""
-            if used.isascii() and used.isdigit() and len(used) < 10:  # noqa: PLR2004 - a sane number
-                window = self._window(Limit.of(path, kind, account))
-                window.record_used(int(used), now, since_1970, sent_at, accepted=accepted)
+        for kind, used in used_weights(header):
+            window = self._window(Limit.of(path, kind, account))
+            window.record_used(used, now, since_1970, sent_at, accepted=accepted)
 
     def record_throttle(self, path: str, kind: LimitKind, account: str, end: float, *, names_end: bool) -> None:
         """Take note of a 429: it may show a limit, and nothing leaves for any path before its end."""

@@ -70,10 +70,6 @@ def _gap(interval: Interval, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"start": iso(interval.start), "end": iso(interval.end), **arguments}
 
 
-def _expiring(finding: Finding) -> dict[str, Any]:
-    return {**_gap(finding.interval, finding.arguments), "load_before": iso(finding.load_before or 0)}
-
-
 def judge(  # noqa: PLR0911 - one for each verdict
     identity: ObjectIdentity,
     metadata: Mapping[str, str] | None,
@@ -138,11 +134,12 @@ def report(findings: Iterable[Finding]) -> dict[str, Any]:
             gaps.setdefault(series, []).append(finding.interval)
             if finding.load_before is not None and finding.interval <= expiring.get(series, finding).interval:
                 expiring[series] = finding
+    forgotten = [{**_gap(f.interval, f.arguments), "load_before": iso(f.load_before or 0)} for f in expiring.values()]
     listed_gaps = [_gap(gap, dict(arguments)) for arguments, intervals in gaps.items() for gap in join(intervals)]
     return {
         "checked": sum(counts.values()),
         "counts": counts,
         "gaps": sorted(listed_gaps, key=str)[:MOST_GAPS],
-        "expiring": sorted(map(_expiring, expiring.values()), key=str)[:_MOST_LISTED],
+        "expiring": sorted(forgotten, key=str)[:_MOST_LISTED],
         **{verdict: sorted(found, key=str)[:_MOST_LISTED] for verdict, found in listed.items()},
     }

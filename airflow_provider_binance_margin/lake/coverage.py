@@ -139,7 +139,7 @@ def years_of(days: Mapping[int, Day], audit: Audit, **subject: str) -> list[dict
     """The values to be stored, one a year; `subject` by the names of `SUBJECT`."""
     years = groupby(sorted(days), key=lambda number: date_of(number).year)
     of_year = ((year, {number: days[number] for number in numbers}) for year, numbers in years)
-    return [_encode(subject, year, found, _spans(found, audit)) for year, found in of_year]
+    return [encode(subject, year, found, _spans(found, audit)) for year, found in of_year]
 
 
 def _spans(numbers: Iterable[int], audit: Audit) -> list[Span]:
@@ -148,7 +148,8 @@ def _spans(numbers: Iterable[int], audit: Audit) -> list[Span]:
     return [(run[0][1], run[-1][1], audit) for run in runs]
 
 
-def _encode(subject: Mapping[str, Any], year: int, days: Mapping[int, Day], spans: Iterable[Span]) -> dict[str, Any]:
+def encode(subject: Mapping[str, Any], year: int, days: Mapping[int, Day], spans: Iterable[Span]) -> dict[str, Any]:
+    """The value to be stored of one year; `subject` by the names of `SUBJECT`."""
     base = first_of(year)
     length = first_of(year + 1) - base
     shown = [_shown(days.get(base + n, Day(UNSEEN))) for n in range(length)]
@@ -230,7 +231,7 @@ def lay_loads(value: Mapping[str, Any], loads: Iterable[Load]) -> dict[str, Any]
             is_open = number not in days or days[number].letter in _CURABLE
             if is_open and load.when >= audited.get(number, 0):
                 days[number] = Day(LOADED)
-    return _encode(value, value["year"], days, spans)
+    return encode(value, value["year"], days, spans)
 
 
 def began_ms(audit: Audit) -> int:
@@ -247,4 +248,4 @@ def merge(known: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
     taken = {number for first, last, _ in spans for number in range(first, last + 1)}
     for first, last, audit in audits_of(known):
         spans += _spans(set(range(first, last + 1)) - taken, audit)
-    return _encode(newer, newer["year"], decode(known) | decode(newer), spans)
+    return encode(newer, newer["year"], decode(known) | decode(newer), spans)

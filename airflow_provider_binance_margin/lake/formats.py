@@ -72,14 +72,10 @@ def write_rows(lines: Iterable[bytes], suffix: str, columns: Columns, file: IO[b
             records += len(batch)
             yield batch
 
-    with _packed(file) if suffix.endswith(".gz") else nullcontext(file) as target:
+    # a header with neither a file's name nor a time, so that equal rows give equal bytes
+    with GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) if suffix.endswith(".gz") else nullcontext(file) as target:
         _WRITERS[suffix.removesuffix(".gz")](counted(), columns, target)
     return Written(records, digest.hexdigest())
-
-
-def _packed(file: IO[bytes]) -> GzipFile:
-    """Its header names neither a file nor a time, so that equal rows give equal bytes."""
-    return GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=file, mtime=0)
 
 
 def _write_jsonl(batches: Batches, _: Columns, file: Any) -> None:

@@ -13,6 +13,8 @@ GRAINS: tuple[Grain, ...] = get_args(Grain)
 _YEARS = range(2000, 2200)
 DAY_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: what the start of a grain has beside a whole hour
+_FIRST: dict[Grain, dict[str, Any]] = {"hour": {}, "day": {"hour": 0}, "month": {"hour": 0, "day": 1}}
 #: what a template leaves where nothing was given
 _NOTHING = ("", "None")
 
@@ -94,13 +96,7 @@ def believable(when: datetime) -> datetime:
 
 def floor(value: int, grain: Grain) -> int:
     """The start of the grain that holds this millisecond."""
-    when = utc(value)
-    whole = when.replace(minute=0, second=0, microsecond=0)
-    if grain != "hour":
-        whole = whole.replace(hour=0)
-    if grain == "month":
-        whole = whole.replace(day=1)
-    return ms(whole)
+    return ms(utc(value).replace(minute=0, second=0, microsecond=0, **_FIRST[grain]))
 
 
 def next_grain(start: int, grain: Grain) -> int:

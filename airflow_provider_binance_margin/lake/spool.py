@@ -12,11 +12,11 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain, groupby
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 KeyValue: TypeAlias = int | str | None
 #: time, key, line; a row is known by its key, or, where the key lacks a value, by its line
@@ -68,7 +68,7 @@ class _Database(sqlite3.Connection):
             return super().execute(*statement)
 
 
-class Spool:
+class Spool(AbstractContextManager["Spool"]):
     """Takes rows in any order and gives them back sorted by (time, key..., line), equal ones once.
 
     A record is there once, by its key, whatever windows have it: as its latest row has it. Where rows of one window
@@ -130,15 +130,11 @@ class Spool:
         )
         self._lines_of = lru_cache(_PAGES_AT_HAND)(self._read_page)
         self._window = self._page = self._first_page = 0
-        self._distinct = self._conflicts = self._fingerprint = 0
+        self.distinct = self.conflicts = self.fingerprint = 0  # of the current window
         self._records = self._rows = 0
         self._is_joined = True
         self._make_draft = draft
         self.draft: Any = None  # of the rows as they are
-
-    def __enter__(self) -> Self:
-        """The spool itself."""
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """Close it."""
@@ -162,7 +158,7 @@ class Spool:
         """The rows added from here on belong to a new window."""
         self._window += 1
         self._first_page = self._page
-        self._distinct = self._conflicts = self._fingerprint = 0
+        self.distinct = self.conflicts = self.fingerprint = 0
 
     def restart_window(self) -> None:
         """Forget the rows of the current window."""
@@ -172,7 +168,7 @@ class Spool:
             self._page = self._first_page
             self._lines_of.cache_clear()
             self._is_joined, self.draft = False, None
-        self._distinct = self._conflicts = self._fingerprint = 0
+        self.distinct = self.conflicts = self.fingerprint = 0
 
     def _delete(self, *tables: str, where: str = "") -> None:
         for table in tables:
@@ -191,11 +187,11 @@ class Spool:
                 if None not in key
             ]
         )
-        self._distinct += added
+        self.distinct += added
         lines = new = [line for _, _, line in page]
         if added < len(page):
             new = [line for position, line in enumerate(lines) if self._is_new(position, page)]
-        self._fingerprint += sum(map(hash, new))
+        self.fingerprint += sum(map(hash, new))
         self._db.execute("INSERT INTO pages VALUES (?, ?)", (self._page, zlib.compress(b"\n".join(lines), 1)))
         self._page += 1
 
@@ -225,22 +221,10 @@ class Spool:
         entry = (self._window, line, is_named, *sortable, -1 if time is None else time, self._page, position)
         new = self._db.execute(self._insert_other, entry).rowcount
         if is_named:
-            self._conflicts += new  # another row under a known key: kept beside it, counted once
+            self.conflicts += new  # another row under a known key: kept beside it, counted once
         else:
-            self._distinct += new
+            self.distinct += new
         return bool(new)
-
-    def distinct(self) -> int:
-        """Number of records in the current window, by their keys."""
-        return self._distinct
-
-    def conflicts(self) -> int:
-        """Number of rows in the current window that differ from another under the same key."""
-        return self._conflicts
-
-    def fingerprint(self) -> int:
-        """The same, within this process, for the same rows of the current window, in whatever order they came."""
-        return self._fingerprint
 
     def settle(self, end: int) -> None:
         """Make the draft, if there is to be one."""
@@ -253,7 +237,7 @@ class Spool:
         if self._is_joined:
             return
         self._delete("versions", "outdated")
-        self._records, conflicts = self._distinct, self._conflicts
+        self._records, conflicts = self.distinct, self.conflicts
         if self._first_page > 0:  # there are more windows than the current one
             self._db.execute(self._insert_versions)
             self._db.execute(self._insert_outdated)

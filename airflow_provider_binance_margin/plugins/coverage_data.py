@@ -20,7 +20,6 @@ from airflow_provider_binance_margin.coverage import COVERAGE
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.lake.coverage import (
     SUBJECT,
-    VERSION,
     Audit,
     CoverageError,
     Load,
@@ -28,7 +27,7 @@ from airflow_provider_binance_margin.lake.coverage import (
     began_ms,
     date_of,
     day_number,
-    first_of,
+    encode,
     lay_loads,
     letters_of,
     merge,
@@ -218,7 +217,10 @@ def _with_loads(session: Session, values: dict[Key, dict[str, Any]], readable: s
     for event in _events(session, names, readable, utc(began)):
         for key, load in _loads(event.extra, ms(event.timestamp)):
             loads.setdefault(key, []).append(load)
-    laid = {key: lay_loads(values.get(key) or _never_audited(key), found) for key, found in loads.items()}
+    laid = {
+        key: lay_loads(values.get(key) or encode(key._asdict(), key.year, {}, ()), found)
+        for key, found in loads.items()
+    }
     return values | laid
 
 
@@ -259,11 +261,6 @@ def _told(extra: Any) -> Iterator[tuple[str, str, str, Interval]]:
                 yield dataset, account, scope, bounds
     except (KeyError, TypeError, ValueError):
         return
-
-
-def _never_audited(key: Key) -> dict[str, Any]:
-    days = f".{first_of(key.year + 1) - first_of(key.year)}"
-    return {"v": VERSION, **key._asdict(), "days": days, "records": [], "totals": {}, "audits": []}
 
 
 # -- liquidations -----------------------------------------------------------------------------------------------------

@@ -40,9 +40,12 @@ from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceTransientError
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.messages import Reply, Request, drive
+from airflow_provider_binance_margin.hooks import session as hooks_session
+from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.hooks.session import make_session, send
+from airflow_provider_binance_margin.hooks.settings import open_settings
 from airflow_provider_binance_margin.triggers import transport
-from airflow_provider_binance_margin.triggers.client import AsyncClient
+from airflow_provider_binance_margin.triggers.client import AsyncClient, open_client
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -297,6 +300,40 @@ def test_a_proxy_of_the_environment_is_used_only_where_it_may_be(monkeypatch, op
             with open_session(1, server.url, use_environment=use) as made:
                 assert ask(made, f"{server.url}/p?a=1").status == 200
     assert ([head.split(" ")[1] for head in proxy.requests], len(server.requests)) == ([f"{server.url}/p?a=1"], 1)
+
+
+def send_from_worker(settings, request):
+    hook = BinanceHook("b")
+    hook.settings = settings
+    try:
+        return send(hook.get_conn(), request, 20.0)
+    finally:
+        hook.close()
+
+
+def send_from_triggerer(settings, request):
+    async def ask():
+        async with open_client(settings) as client:
+            return await client.transport.send(request)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("is_local", [True, False], ids=["local", "elsewhere"])
+@pytest.mark.parametrize("send_from", [send_from_worker, send_from_triggerer], ids=["worker", "triggerer"])
+def test_a_connection_uses_the_environments_proxy_unless_its_host_is_this_machine(monkeypatch, send_from, is_local):
+    with Server(says(OK)) as server, Server(says(b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")) as proxy:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "")
+        url = server.url if is_local else "https://exchange.test"
+        fields = {"conn_type": "binance", "host": url, "login": "a-key-of-this-test", "password": "its-secret"}
+        settings = open_settings(Connection(conn_id="b", **fields))
+        reply = send_from(settings, Request(f"{url}/p"))
+
+    asked = [head.split(" ")[0] for head in proxy.requests]
+    assert (reply.status, len(server.requests), asked) == ((200, 1, []) if is_local else (None, 0, ["CONNECT"]))
 
 
 @pytest.mark.parametrize("lines", [b"Retry-After: 600\r\nRetry-After: 900", b"retry-after: 900\r\nRETRY-AFTER: 600"])
@@ -867,6 +904,19 @@ def test_a_body_without_end_is_given_up(session, coding):
     assert most < 150 * 1024 * 1024
 
 
+@pytest.mark.parametrize("length", [1000, 1001])
+@pytest.mark.parametrize("coding", [None, "gzip"])
+def test_a_body_of_the_greatest_length_is_taken_and_one_byte_more_is_not(session, monkeypatch, coding, length):
+    for module in (hooks_session, transport):
+        monkeypatch.setattr(module, "LONGEST_BODY", 1000)
+    body = b"x" * length
+    with Server(packed_as(coding or "identity", gzip.compress(body) if coding else body)) as server:
+        reply = ask(session, f"{server.url}/p")
+
+    whole, too_long = (200, "", body), (None, "AnswerTooLongError", b"")
+    assert (reply.status, reply.fault, reply.body) == (whole if length == 1000 else too_long)
+
+
 # -- what was not asked for --------------------------------------------------------------------------------------------
 
 STALE = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{stale}"
@@ -928,6 +978,28 @@ def test_bytes_that_the_event_loop_has_not_come_to_are_seen_too(open_session):
         assert sent.wait(60)
         time.sleep(0.05)
         assert ask(session, f"{server.url}/p").body == b"{}"
+
+
+def test_no_request_of_a_triggerer_waits_for_the_connection_of_another():
+    """Its signature would grow old meanwhile: all are sent at once, here each is answered when all have arrived."""
+    number = 101
+    arrived = threading.Barrier(number)
+
+    def speak(connection, _):
+        arrived.wait(60)
+        connection.sendall(OK)
+        return True
+
+    async def send_all(url):
+        made = transport.prepare(url, 60.0, use_environment=False)()
+        try:
+            return await asyncio.gather(*(made.send(Request(f"{url}/p")) for _ in range(number)))
+        finally:
+            await made.close()
+
+    with Server(speak) as server:
+        replies = asyncio.run(send_all(server.url))
+    assert {(reply.status, reply.body) for reply in replies} == {(200, b"{}")}
 
 
 @pytest.mark.parametrize("outcome", ["answer", "error"])

@@ -46,12 +46,15 @@ class Memory:
     def add(self, records):
         self.windows[-1] += records
 
+    @property
     def distinct(self):
         return len({identity(record) for record in self.windows[-1]})
 
+    @property
     def conflicts(self):
-        return len({record.line for record in self.windows[-1]}) - self.distinct()
+        return len({record.line for record in self.windows[-1]}) - self.distinct
 
+    @property
     def fingerprint(self):
         return hash(frozenset(record.line for record in self.windows[-1]))
 

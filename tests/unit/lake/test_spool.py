@@ -75,11 +75,13 @@ class Model:
     def add(self, page):
         self.windows[-1] += page
 
+    @property
     def distinct(self):
         return len({self.identity(each) for each in self.windows[-1]})
 
+    @property
     def conflicts(self):
-        return len({each[2] for each in self.windows[-1]}) - self.distinct()
+        return len({each[2] for each in self.windows[-1]}) - self.distinct
 
     def kept(self):
         """Each line once, of the window that has the latest version of its record."""
@@ -161,7 +163,7 @@ def test_a_spool_is_a_sorted_set_of_rows(sequence):
                     each.clear()
                 else:
                     each.add(iter(step))
-            assert (spool.distinct(), spool.conflicts()) == (model.distinct(), model.conflicts())
+            assert (spool.distinct, spool.conflicts) == (model.distinct, model.conflicts)
             assert spool.records() == model.records()
         assert list(spool.lines()) == model.lines() == list(spool.lines())
         assert (spool.records(), spool.rows()) == (model.records(), model.rows())
@@ -234,7 +236,7 @@ def test_one_id_may_be_of_two_symbols():
     with Spool(3) as spool:
         spool.add(same_id)
 
-        assert (spool.distinct(), spool.conflicts()) == (3, 0)
+        assert (spool.distinct, spool.conflicts) == (3, 0)
 
 
 def test_a_number_is_not_its_digits():
@@ -243,7 +245,7 @@ def test_a_number_is_not_its_digits():
     with Spool(3) as spool:
         spool.add([row(order_id=each) for each in ids])
 
-        assert spool.distinct() == 4
+        assert spool.distinct == 4
         assert list(spool.lines()) == lines_of(*(row(order_id=each) for each in ids))
 
 
@@ -274,8 +276,8 @@ def test_different_rows_under_one_id_are_all_kept_and_count_as_one(pages_, confl
             spool.add(page)
         all_rows = {each for page in pages_ for each in page}
 
-        assert spool.distinct() == len({each[1] for each in all_rows})
-        assert spool.conflicts() == conflicts
+        assert spool.distinct == len({each[1] for each in all_rows})
+        assert spool.conflicts == conflicts
         assert list(spool.lines()) == lines_of(*sorted(all_rows))
 
 
@@ -286,7 +288,7 @@ def test_rows_that_cannot_be_identified_are_told_apart_by_their_line():
         spool.add(nameless)
         spool.add(nameless[::-1])
 
-        assert (spool.distinct(), spool.conflicts()) == (3, 0)
+        assert (spool.distinct, spool.conflicts) == (3, 0)
         assert sorted(spool.lines()) == sorted(lines_of(*nameless))
 
 
@@ -300,7 +302,7 @@ def test_what_the_endpoint_makes_of_odd_rows_is_taken():
     with Spool(3) as spool:
         spool.add(FORCE_LIQUIDATION.read_page(body).records)
 
-        assert spool.distinct() == 5
+        assert spool.distinct == 5
         assert spool.times() == (2, 2)
         assert [json.loads(line) for line in spool.lines()] == [
             {},
@@ -324,10 +326,10 @@ def test_a_window_that_is_read_again_leaves_nothing_behind():
         assert list(spool.lines())
         spool.restart_window()
 
-        assert (spool.distinct(), spool.conflicts()) == (0, 0)
+        assert (spool.distinct, spool.conflicts) == (0, 0)
         assert (spool.times(), spool.holds(0, "GONE")) == ((5, 6), False)
         spool.add([row(7, order_id=3)])
-        assert (spool.distinct(), spool.conflicts()) == (1, 0)
+        assert (spool.distinct, spool.conflicts) == (1, 0)
         assert list(spool.lines()) == lines_of(row(5, order_id=1), row(6, order_id=2), row(7, order_id=3))
 
 
@@ -351,7 +353,7 @@ def test_a_row_that_two_windows_answer_is_there_once():
         for _ in range(2):
             spool.start_window()
             spool.add([OLD, OTHER, nameless])
-            assert (spool.distinct(), spool.conflicts()) == (3, 0)
+            assert (spool.distinct, spool.conflicts) == (3, 0)
 
         assert (spool.records(), spool.rows()) == (3, 3)
         assert list(spool.lines()) == lines_of(OLD, nameless, OTHER)
@@ -375,7 +377,7 @@ def test_a_record_that_moved_to_another_window_is_there_once(windows, expected):
         for window in windows:
             spool.start_window()
             spool.add(window)
-            assert spool.distinct() == len({each[1] for each in window})
+            assert spool.distinct == len({each[1] for each in window})
 
         assert list(spool.lines()) == lines_of(*expected)
         assert (spool.records(), spool.rows()) == (len({each[1] for each in expected}), len(expected))
@@ -423,12 +425,12 @@ def test_two_readings_of_the_same_rows_have_one_fingerprint(pages_, same):
     """Whatever their order, their pages, and how often each comes."""
     with Spool(3) as spool:
         spool.add([OLD, NEW, OTHER, THIRD])
-        first = spool.fingerprint()
+        first = spool.fingerprint
         spool.restart_window()
         for page in pages_:
             spool.add(page)
 
-        assert (spool.fingerprint() == first) == same
+        assert (spool.fingerprint == first) == same
 
 
 def test_an_empty_spool_gives_nothing():
@@ -439,7 +441,7 @@ def test_an_empty_spool_gives_nothing():
         spool.add(iter(()))
 
         assert list(spool.lines()) == []
-        assert (spool.distinct(), spool.conflicts(), spool.times()) == (0, 0, (None, None))
+        assert (spool.distinct, spool.conflicts, spool.times()) == (0, 0, (None, None))
         assert not spool.holds(0, "BTCUSDT")
 
 
@@ -448,7 +450,7 @@ def test_one_column_is_enough():
     with Spool(1) as spool:
         spool.add([(2, (7,), b"b"), (1, (8,), b"a"), (2, (7,), b"c"), (None, (None,), b"d")])
 
-        assert (spool.distinct(), spool.conflicts()) == (3, 1)
+        assert (spool.distinct, spool.conflicts) == (3, 1)
         assert list(spool.lines()) == [b"d", b"a", b"b", b"c"]
 
 
@@ -474,7 +476,7 @@ def test_a_page_of_any_length_is_taken_by_an_old_sqlite_too():
         spool._db.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 999)
         spool.add(many[:500] + many)
 
-        assert (spool.distinct(), spool.conflicts()) == (1000, 0)
+        assert (spool.distinct, spool.conflicts) == (1000, 0)
         assert list(spool.lines()) == lines_of(*many)
 
 
@@ -559,7 +561,7 @@ def run(count):
                 page = []
         spool.add(page)
         lines = sum(1 for _ in spool.lines())
-        return raw, disk(), lines, spool.distinct()
+        return raw, disk(), lines, spool.distinct
 
 run(60_000)
 before = peak()
