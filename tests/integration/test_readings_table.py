@@ -29,7 +29,7 @@ FOREVER = timedelta(days=10_000)
 LIMIT = 10**9  # weight a minute: nothing waits for the pace
 PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
 PROOF = "<!-- tests: tests/integration/test_readings_table.py::test_the_table_says_what_each_reading_comes_to -->"
-RIGHT, WRONG, WAITS, UNTOLD = "right", "WRONG", "waits", "cannot be told"
+RIGHT, WRONG, WAITS, UNTOLD = "right", "WRONG", "waits", "undetected"
 WHO = ("hook", "operator", "audit", "sensor")
 READERS = WHO[:2]
 
