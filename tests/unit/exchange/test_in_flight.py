@@ -262,7 +262,7 @@ def host_in_use(clock, n=4):
 
 def asynchronously(host, send):
     """Makes calls as the triggerer does, with this for a transport."""
-    connection = SimpleNamespace(transport=SimpleNamespace(send=send))
+    connection = SimpleNamespace(settings=SimpleNamespace(conn_id="c"), transport=SimpleNamespace(send=send))
     return lambda: AsyncClient.drive(connection, Caller(host, KEY, PATH, 1, json.loads, attempts=1).call({}))
 
 
@@ -331,7 +331,7 @@ def test_a_call_that_is_cancelled_while_its_answer_is_decoded_gives_its_place_ba
         raise ValueError
 
     async def scene():
-        connection = SimpleNamespace(transport=SimpleNamespace(send=ok))
+        connection = SimpleNamespace(settings=SimpleNamespace(conn_id="c"), transport=SimpleNamespace(send=ok))
         task = asyncio.create_task(AsyncClient.drive(connection, Caller(host, KEY, PATH, 1, decode).call({})))
         await asyncio.to_thread(decoding.wait, 30)
         for _ in range(times):
