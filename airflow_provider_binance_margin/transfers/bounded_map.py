@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 A = TypeVar("A")
 
-OBJECTS_AT_ONCE = 8
+OBJECTS_AT_ONCE = 4
 
 
 @contextmanager
