@@ -154,12 +154,13 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        start = parse(self.since)
+        self.since = None if start is None else iso(ms(start))
         self._warned = ""
         self._unread = 0
         #: candidates for the last announcement, best first; the state is None until it is read
         self._announced: dict[str, PollResult | None] = {"State": None}
-        if (start := parse(self.since)) is not None:
-            self.since = iso(ms(start))
+        if start is not None:
             self._announced["since"] = PollResult(ms(start), 0, None)
         if self.poll_interval < 1:
             raise ValueError(f"poll_interval must be a second or more, not {self.poll_interval!r}")

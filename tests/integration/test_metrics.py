@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from contextlib import aclosing, closing, contextmanager
 from datetime import timedelta
 from importlib import import_module
@@ -12,6 +11,7 @@ from inspect import signature
 
 import pytest
 from airflow.providers.common.compat.sdk import Stats
+from statsd_server import statsd
 from unit.triggers.model import Store
 from unit.triggers.triggerer import known, until  # noqa: F401 - a fixture
 
@@ -67,25 +67,18 @@ def configured(process):
 @pytest.fixture
 def heard(monkeypatch, request):
     """What was sent so far, by name and tags: the sum of counts, the last of gauges."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0.5)
-        options = {"STATSD_ON": "True", "STATSD_HOST": "127.0.0.1", "STATSD_PORT": str(server.getsockname()[1])}
-        options |= {"STATSD_PREFIX": "airflow", "STATSD_INFLUXDB_ENABLED": "True"}
-        for name, value in options.items():
-            monkeypatch.setenv(f"AIRFLOW__METRICS__{name}", value)
+    with statsd(STATSD_PREFIX="airflow", STATSD_INFLUXDB_ENABLED="True") as (heard, env):
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
         found = {}
 
         def read():
-            while True:
-                try:
-                    sent = server.recv(65_536).decode()
-                except TimeoutError:
-                    return found
+            for sent in heard():
                 name, tags, number, kind = re.fullmatch(r"airflow\.([^,:]+),?([^:]*):([^|]+)\|(\w+)", sent).groups()
                 key = name.removeprefix("binance_margin."), ",".join(sorted(tags.split(",")))
                 if name.startswith("binance_margin."):
                     found[key] = float(number) + (found.get(key, 0) if kind == "c" else 0)
+            return found
 
         with configured(getattr(request, "param", "task")):
             yield read

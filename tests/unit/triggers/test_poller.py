@@ -12,6 +12,7 @@ from unit.triggers.model import HOUR, START, Model, Store, scene
 from versions import needs
 
 from airflow_provider_binance_margin.exchange.messages import Reply
+from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
 
 STATE = "binance/force_liquidation/binance_default/cross"
 NOW = int(START * 1000)
@@ -57,6 +58,12 @@ def test_since_asks_for_what_is_old(since, expected):
     watcher = scene(story, model=model, since=since)
 
     assert ([expected] if expected else []) == [event.payload["total"] for event in watcher.events]
+
+
+@pytest.mark.parametrize("nothing", ["", "None"])
+def test_a_since_that_names_no_moment_is_none(nothing):
+    """However a template leaves it: Airflow tells triggers apart by their arguments."""
+    assert ForceLiquidationEventTrigger(since=nothing).serialize() == ForceLiquidationEventTrigger().serialize()
 
 
 def test_a_record_is_announced_within_a_poll():
