@@ -18,7 +18,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 A = TypeVar("A")
 
-OBJECTS_AT_ONCE = 4
+#: objects side by side: at first, so that one cut short by a ban has some of them done; and at most
+OBJECTS_AT_ONCE, MOST_OBJECTS_AT_ONCE = 4, 8
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def thread_pools(hook: BinanceHook, max_workers: int) -> Iterator[tuple[ThreadPo
     Leaving the block cancels what is queued and waits for calls under way.
     """
     calls = ThreadPoolExecutor(max_workers, "binance-call")
-    objects = ThreadPoolExecutor(OBJECTS_AT_ONCE + 1, "s3-object")  # one more to connect to S3 beside the first
+    objects = ThreadPoolExecutor(MOST_OBJECTS_AT_ONCE + 1, "s3-object")  # one more to connect to S3 beside the first
     try:
         yield calls, objects
     finally:
@@ -58,17 +59,22 @@ def bounded_pages(pool: Executor, depth: int, beside: Future[Any] | None = None)
     return fetch_pages
 
 
-def bounded_map(pool: Executor, depth: int, do: Callable[[A], R], tasks: Iterable[A]) -> Iterator[R]:
-    """Results in the order in which tasks end, at most so many under way; the first failure is raised."""
+def bounded_map(pool: Executor, depth: int, do: Callable[[A], R], tasks: Iterable[A], *, most: int = 0) -> Iterator[R]:
+    """Results in the order in which tasks end; the first failure is raised.
+
+    :param depth: tasks under way at most, at first; each time that as many are done it grows by one, up to `most`
+    """
     pending: set[Future[R]] = set()
-    coming = iter(tasks)
+    coming, ended = iter(tasks), 0
     try:
         while True:
-            for task in islice(coming, depth - len(pending)):
+            width = max(depth, min(depth + ended // depth, most))
+            for task in islice(coming, width - len(pending)):
                 pending.add(pool.submit(do, task))
             if not pending:
                 return
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            ended += len(done)
             yield from (future.result() for future in done)
     finally:
         for future in pending:

@@ -61,7 +61,7 @@ class BaseLakeOperator(BaseOperator):
     :param isolated_symbol: the pair of one isolated margin account, e.g. ``BTCUSDT``, or a list of pairs in which None
         is the cross account; a dataset without pairs is then taken once (templated)
     :param account: the account's name, part of each object's identity; the connection's id if not given (templated)
-    :param max_workers: calls in flight at most; objects are finished four side by side
+    :param max_workers: requests in flight at most; four to eight objects are made side by side
     :param s3_extra_args: handed to S3 with each put: encryption, ACL, storage class; what a HEAD needs of them with
         each HEAD. Templates in it are rendered where the task runs, and stored nowhere: the way for a customer key,
         which ``partial`` would put into the database

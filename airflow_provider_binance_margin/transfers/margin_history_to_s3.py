@@ -16,6 +16,7 @@ from airflow_provider_binance_margin.lake.object_metadata import Run
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_partitioned, local_midnight, partition_key
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.bounded_map import (
+    MOST_OBJECTS_AT_ONCE,
     OBJECTS_AT_ONCE,
     bounded_map,
     bounded_pages,
@@ -158,7 +159,13 @@ class MarginHistoryToS3Operator(LakeOperator):
             expected = len(series) * sum(1 for _ in plan.objects())
             progress = self._progress = Progress(store.bucket, expected, has_several_series=len(series) > 1)
             try:
-                loads = bounded_map(objects, OBJECTS_AT_ONCE, lambda task: (loader.load(task), task), tasks)
+                loads = bounded_map(
+                    objects,
+                    OBJECTS_AT_ONCE,
+                    lambda task: (loader.load(task), task),
+                    tasks,
+                    most=MOST_OBJECTS_AT_ONCE,
+                )
                 for loaded, task in loads:
                     progress.add(loaded, task.identity)
             finally:

@@ -16,6 +16,7 @@ from airflow_provider_binance_margin.operators.force_liquidation_audit import Fo
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.sandbox.market import ISOLATED, PRICES
 from airflow_provider_binance_margin.sensors.margin_history import MarginHistorySensor
+from airflow_provider_binance_margin.transfers.bounded_map import MOST_OBJECTS_AT_ONCE
 from airflow_provider_binance_margin.transfers.force_liquidation_to_s3 import ForceLiquidationToS3Operator
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
@@ -310,7 +311,7 @@ def test_a_dataset_that_never_agrees_with_its_total_keeps_no_others_away(sandbox
     assert "interest of scope cross, [" in str(done.error)
     assert sorted(s3.keys()) == [key("force_liquidation", day=day - days) for day in range(days)]
     asked = {entry.query.partition("&endTime")[0] for entry in sandbox.requests if "interest" in entry.path}
-    assert 6 <= len(asked) <= 6 + 4  # four are read side by side
+    assert 6 <= len(asked) <= 6 + MOST_OBJECTS_AT_ONCE
 
 
 def test_a_rejected_key_ends_the_run_at_once(sandbox, s3, load):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from airflow_provider_binance_margin.transfers.bounded_map import (
-    OBJECTS_AT_ONCE,
+    MOST_OBJECTS_AT_ONCE,
     bounded_map,
     bounded_pages,
     thread_pools,
@@ -89,6 +89,17 @@ def test_so_many_are_under_way_or_wait_to_be_taken(way, depth):
     assert pool.submitted == len(ahead) == 20
 
 
+def test_more_are_under_way_the_more_are_done():
+    """A run that a ban cuts short has its first objects done, and a long one is not bound by the way to the store."""
+    pool = Immediate()
+    under_way = [pool.submitted - ended for ended, _ in enumerate(bounded_map(pool, 2, str, range(40), most=5))]
+
+    assert under_way[0] == 2
+    assert max(under_way) == 5
+    assert pool.submitted == len(under_way) == 40
+    assert not any(now > 2 + ended // 2 for ended, now in enumerate(under_way, 1))
+
+
 @pytest.mark.parametrize("state", ["nothing", "under way", "well"])
 def test_pages_go_on_beside_what_has_not_failed(state):
     beside = None if state == "nothing" else Future()
@@ -109,7 +120,7 @@ def test_no_page_is_asked_for_once_what_is_beside_has_failed():
     assert pool.submitted == 1
 
 
-@pytest.mark.parametrize(("which", "threads"), [(0, 3), (1, OBJECTS_AT_ONCE + 1)], ids=["calls", "objects"])
+@pytest.mark.parametrize(("which", "threads"), [(0, 3), (1, MOST_OBJECTS_AT_ONCE + 1)], ids=["calls", "objects"])
 def test_leaving_the_pools_cancels_what_is_queued_and_waits_for_the_rest(which, threads):
     """Each has as many threads as it may do things at once, and one more for objects, to connect to S3."""
     closed, cancelled, all_begun = threading.Event(), threading.Event(), threading.Barrier(threads + 1)
