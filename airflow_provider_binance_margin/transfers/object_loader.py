@@ -73,11 +73,13 @@ class ObjectLoader:
     def load(self, task: ObjectTask) -> ObjectResult:
         """Load one object, unless it is there and done, or must stay as it is."""
         try:
+            is_new = False
             # before S3 is connected to, only what may be done already waits for it: the put looks in any case
             if self.store.is_connected or self.run.may_have_written or not self.replace:
                 existing = self._look(task)
                 if existing and self._is_done(task, existing):
                     return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
+                is_new = existing is None
             if task.series not in self.rejected:
                 with (
                     ExitStack() as drafts,
@@ -93,7 +95,7 @@ class ObjectLoader:
                         ),
                     ) as (spool, reading, asked_at),
                 ):
-                    return self._write(task, spool, reading, asked_at, drafts)
+                    return self._write(task, spool, reading, asked_at, drafts, is_new=is_new)
         except (BinanceConfigError, BinanceRequestError) as error:
             if len(self.readers) == 1 or not concerns_one_series(error):
                 raise
@@ -127,7 +129,7 @@ class ObjectLoader:
         return drafts.enter_context(write_body(task.key, lines, task.series.dataset.columns)), symbols
 
     def _write(
-        self, task: ObjectTask, spool: Spool, reading: Reading, asked_at: float, drafts: ExitStack
+        self, task: ObjectTask, spool: Spool, reading: Reading, asked_at: float, drafts: ExitStack, *, is_new: bool
     ) -> ObjectResult:
         self._warn(task, spool, reading)
         if not reading.records and self.on_empty != "write":
@@ -142,6 +144,7 @@ class ObjectLoader:
             task.key,
             body,
             lambda now: self._refuse_to_replace(task, now, reading.records, body.written.records),
+            is_new=is_new,
             identity=task.identity,
             run=self.run,
             records=reading.records,

@@ -134,6 +134,7 @@ class ObjectStore:
         self._told = self._bucket_seen = False
         self._connected: S3Client | None = None
         self._unproved: set[str] = set()
+        self._heeded: set[str] = set()  # conditions that are known to count
         self._lock, self._connecting = threading.Lock(), threading.Lock()
 
     @property
@@ -153,6 +154,7 @@ class ObjectStore:
                 self._connected = _connect(self._hook)
                 is_proved = is_aws(self._connected.meta.endpoint_url)
                 self._unproved = set() if is_proved else {"ContentLength", *_FALSE_CONDITIONS}
+                self._heeded = {*_FALSE_CONDITIONS} if is_proved else set()
             return self._connected
 
     def check_bucket(self) -> None:
@@ -199,17 +201,19 @@ class ObjectStore:
         metadata = {name.lower(): value for name, value in answer["Metadata"].items()}
         return Existing(answer["ETag"], answer["ContentLength"], metadata)
 
-    def put(self, key: str, payload: Payload, judge: Callable[[Existing | None], None]) -> int:
+    def put(self, key: str, payload: Payload, judge: Callable[[Existing | None], None], *, is_new: bool = False) -> int:
         """Put an object, if what is there at that moment may be replaced.
 
         :param judge: is shown what is there, and raises if it must stay
+        :param is_new: there was nothing when it was last looked for: a store whose conditions count is not asked again
         :return: the size put
         :raises LakeError: when the store refuses for good
         :raises StoreError: when it failed, or others keep writing to the key
         """
         seen = set()
-        for _ in range(_TRIES):
-            existing = self.head(key)
+        is_new = is_new and self._conditional and "IfNoneMatch" in self._heeded
+        for number in range(_TRIES):
+            existing = None if is_new and not number else self.head(key)
             judge(existing)
             seen.add(existing and existing.etag)
             condition = {"IfMatch": existing.etag} if existing else {"IfNoneMatch": "*"}
@@ -232,6 +236,7 @@ class ObjectStore:
         body: Body,
         judge: Callable[[Existing | None], None],
         *,
+        is_new: bool = False,
         identity: ObjectIdentity,
         run: Run,
         **stated: Any,
@@ -251,7 +256,7 @@ class ObjectStore:
                 **stated,
             )
             payload = Payload(cast("IO[bytes]", body.file), FORMATS[suffix_of(key)], metadata)
-            return self.put(key, payload, judge)
+            return self.put(key, payload, judge, is_new=is_new)
 
     def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:
         """Checksum of an object's bytes, all of which are read (into `copy`); StoreError if it has changed since."""
@@ -315,7 +320,11 @@ class ObjectStore:
             try:
                 # the same once more: where it is not refused, it replaces nothing but itself
                 self._put_once(key, payload, {name: _FALSE_CONDITIONS[name]})
-            except (ClientError, BotoCoreError):
+            except BotoCoreError:
+                continue
+            except ClientError as error:
+                if _code(error) in _CHANGED_MEANWHILE:
+                    self._heeded.add(name)
                 continue
             self._tell_unconditional()
 

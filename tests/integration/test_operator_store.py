@@ -305,6 +305,38 @@ def test_an_object_that_appears_meanwhile_is_noticed(operator, run_task, s3, s3_
     assert s3.get("x.jsonl") == b"theirs"
 
 
+@pytest.mark.parametrize("counts", [True, False], ids=["conditions-count", "conditions-are-ignored"])
+def test_what_was_not_there_is_put_without_another_look(operator, run_task, sandbox, s3, s3_proxy, day, counts):
+    """Where the store refuses a put over what has appeared meanwhile; elsewhere each is looked for right before."""
+    asked = []
+
+    def meddle(handler):
+        asked.append((handler.command, handler.path))
+        if handler.command == "PUT" and not counts:
+            without(handler, CONDITIONS)
+        if handler.command == "PUT" and "T20" in handler.path and "theirs" not in appeared:
+            appeared.append("theirs")
+            if counts:
+                s3.put("T20.jsonl", b"theirs")
+
+    appeared = []
+    s3_proxy(meddle)
+
+    done = run_task(operator(grain="hour", s3_key="{start:T%H}.jsonl"), interval=day.interval, retries=3)
+
+    assert len(s3.keys()) == 24
+    looks = [[command for command, path in asked if path.endswith(f"T{hour:02}.jsonl")] for hour in range(24)]
+    if counts:
+        assert done.state == "failed"
+        assert "T20.jsonl holds something this package did not write" in str(done.error)
+        assert s3.get("T20.jsonl") == b"theirs"
+        assert looks.pop(20) == ["HEAD", "PUT", "HEAD"]
+        assert looks[12:] == [["HEAD", "PUT"]] * 11
+    else:
+        assert done.state == "success", done.error
+        assert looks[12:] == [["HEAD", "HEAD", "PUT"]] * 12
+
+
 def test_an_object_that_grows_meanwhile_is_not_shrunk(operator, run_task, sandbox, s3, s3_proxy, day):
     """A run that read fewer records than another wrote meanwhile does not put its own over them."""
     sandbox.add(n=2, at=day.ms[0])
@@ -482,6 +514,9 @@ def test_aws_is_not_put_to_the_test(monkeypatch, host):
 
     assert store.put("x", Payload(io.BytesIO(b"four"), "text/plain", {}), lambda _: None) == 4
     assert asked == ["HEAD", "HEAD", "PUT"]
+
+    assert store.put("x", Payload(io.BytesIO(b"four"), "text/plain", {}), lambda _: None, is_new=True) == 4
+    assert asked[3:] == ["PUT"]
 
 
 def framed(handler):
