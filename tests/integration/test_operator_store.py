@@ -306,35 +306,47 @@ def test_an_object_that_appears_meanwhile_is_noticed(operator, run_task, s3, s3_
 
 
 @pytest.mark.parametrize("counts", [True, False], ids=["conditions-count", "conditions-are-ignored"])
-def test_what_was_not_there_is_put_without_another_look(operator, run_task, sandbox, s3, s3_proxy, day, counts):
-    """Where the store refuses a put over what has appeared meanwhile; elsewhere each is looked for right before."""
+def test_what_was_not_there_is_put_without_another_look(api, s3, s3_proxy, monkeypatch, counts):
+    """Where the store refuses a put over what has appeared meanwhile; elsewhere it is looked for right before."""
+    asked, seen = [], []
+
+    def meddle(handler):
+        asked.append(handler.command)
+        if handler.command == "PUT" and not counts:
+            without(handler, CONDITIONS)
+
+    s3_proxy(meddle)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(api.conns["aws_default"]))
+    store, payload = ObjectStore(S3Hook(), s3.name, {}), Payload(io.BytesIO(b"ours"), "text/plain", {})
+    store.put("first", payload, seen.append, is_new=True)  # by which the store is put to the test
+    asked.clear()
+
+    store.put("second", payload, seen.append, is_new=True)
+    s3.put("third", b"of another")
+    store.put("third", payload, seen.append, is_new=True)
+
+    assert asked == (["PUT", "PUT", "HEAD", "PUT"] if counts else ["HEAD", "PUT", "HEAD", "PUT"]) + ["PUT"]
+    assert [each and each.size for each in seen] == ([None] * 3 + [10] if counts else [None, None, 10])
+
+
+def test_of_new_objects_each_is_looked_for_once(operator, run_task, s3, s3_proxy, day):
+    """What another writes before the put is noticed all the same."""
     asked = []
 
     def meddle(handler):
-        asked.append((handler.command, handler.path))
-        if handler.command == "PUT" and not counts:
-            without(handler, CONDITIONS)
-        if handler.command == "PUT" and "T20" in handler.path and "theirs" not in appeared:
-            appeared.append("theirs")
-            if counts:
-                s3.put("T20.jsonl", b"theirs")
+        asked.append((handler.command, handler.path.rpartition("/")[2]))
+        if asked.count(("PUT", "20.jsonl")) == 1 and asked[-1] == ("PUT", "20.jsonl"):
+            s3.put("20.jsonl", b"theirs")
 
-    appeared = []
     s3_proxy(meddle)
 
-    done = run_task(operator(grain="hour", s3_key="{start:T%H}.jsonl"), interval=day.interval, retries=3)
+    done = run_task(operator(grain="hour", s3_key="{start:%H}.jsonl"), interval=day.interval, retries=3)
 
+    assert done.state == "failed"
+    assert "20.jsonl holds something this package did not write" in str(done.error)
+    assert s3.get("20.jsonl") == b"theirs"
     assert len(s3.keys()) == 24
-    looks = [[command for command, path in asked if path.endswith(f"T{hour:02}.jsonl")] for hour in range(24)]
-    if counts:
-        assert done.state == "failed"
-        assert "T20.jsonl holds something this package did not write" in str(done.error)
-        assert s3.get("T20.jsonl") == b"theirs"
-        assert looks.pop(20) == ["HEAD", "PUT", "HEAD"]
-        assert looks[12:] == [["HEAD", "PUT"]] * 11
-    else:
-        assert done.state == "success", done.error
-        assert looks[12:] == [["HEAD", "HEAD", "PUT"]] * 12
+    assert [command for command, name in asked if name == "23.jsonl"] == ["HEAD", "PUT"]
 
 
 def test_an_object_that_grows_meanwhile_is_not_shrunk(operator, run_task, sandbox, s3, s3_proxy, day):
