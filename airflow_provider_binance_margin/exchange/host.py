@@ -17,10 +17,9 @@ from airflow_provider_binance_margin.exchange.server_clock import Clock, ServerC
 
 
 class Host:
-    """One base URL, as this process has come to know it. Safe to share between threads.
+    """One base URL (without a slash at its end), as this process has come to know it. Safe to share between threads.
 
-    :param base_url: scheme, host and port, without a slash at the end
-    :param clock: this machine's clock
+    Its methods take a call's path and, as `Caller` has them, its `kind`, its account by name, and its `share`.
     """
 
     def __init__(self, base_url: str, clock: Clock) -> None:
@@ -45,9 +44,8 @@ class Host:
     ) -> None:
         """Take note of the used weight that an answer states, and of a success's ``Date``.
 
-        :param account: name of the account asked with
-        :param sent_at: when the request left, by the exchange's clock
         :param accepted: True for a success of the exchange's own; by its status if not given
+        :param sent_at: when the request left, by the exchange's clock
         """
         if status is None:
             return
@@ -71,10 +69,7 @@ class Host:
         account: str = "",
         date: str | None = None,
     ) -> None:
-        """Take note of a 429, 418 or 403, see `BanRegister.record`; a 429 may also show a limit below the documented.
-
-        :param date: the answer's own ``Date``, by which it means an end that is a date
-        """
+        """Take note of a 429, 418 or 403, see `BanRegister.record`; a 429 may show a limit below the documented."""
         with self._lock:
             names_end = self.bans.record(status, retry_after, banned_until_ms, code, date)
             self.limiter.record_throttle(path, kind, account, self.bans.not_before, names_end=names_end)
@@ -91,8 +86,6 @@ class Host:
     ) -> Generator[Wait, object, None]:
         """Wait until a call of this weight to the path may be sent.
 
-        :param kind: the limit that counts it: the address's or the account's
-        :param share: the part of the limit that may be used
         :raises BinanceBannedError: at once while a ban lasts
         :raises BinanceThrottledError: when the exchange asks for a longer wait than `longest_wait`
         """
