@@ -28,7 +28,7 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.in_flight import MOST
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait
-from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, Limit, LimitKind
+from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, Endpoint, LimitKind
 
 T = TypeVar("T")
 
@@ -59,9 +59,9 @@ class Caller(Generic[T]):
     share: float = SHARE  # the part of it that may be used
 
     @cached_property
-    def _account(self) -> str:
-        """The account, by all that is known of it: its key, as a digest."""
-        return sha256(self.credentials.api_key.encode()).hexdigest()[:16]
+    def _endpoint(self) -> Endpoint:
+        """The account is known by its key alone, as a digest."""
+        return Endpoint(self.path, self.kind, sha256(self.credentials.api_key.encode()).hexdigest()[:16])
 
     def call(self, params: Mapping[str, Any]) -> Call[T]:
         """Make one call, tried until it is answered, refused for good, or `attempts` have failed; None is not sent."""
@@ -115,13 +115,10 @@ class Caller(Generic[T]):
     def ask(self, make: Callable[[], Request]) -> Call[T | _Refusal]:
         """Send one request in a place of its own among those in flight, made (and signed) when it may leave."""
         self.host.bans.check(self.longest_wait)  # what is refused in any case need not wait for a place
-        limit = Limit.of(self.path, self.kind, self._account)
-        with self.host.in_flight.place(limit, self.weight, self.width) as turn:
+        with self.host.in_flight.place(self._endpoint.limit(self.kind), self.weight, self.width) as turn:
             while turn is not None and not turn.done():
                 yield Wait(math.inf, until=turn)
-            yield from self.host.acquire(
-                self.weight, self.longest_wait, self.path, kind=self.kind, account=self._account, share=self.share
-            )
+            yield from self.host.acquire(self.weight, self.longest_wait, self._endpoint, self.share)
             sent_at = self.host.server_clock.now()
             reply = yield make()
             assert reply is not None
@@ -139,9 +136,7 @@ class Caller(Generic[T]):
     def _judge(self, reply: Reply, sent_at: float) -> T | _Refusal:
         """The answer, or a refusal with what it asks for; the host takes note of what either says."""
         status = reply.status
-        record = partial(
-            self.host.record_response, status, reply.header, self.path, account=self._account, sent_at=sent_at
-        )
+        record = partial(self.host.record_response, status, reply.header, self._endpoint, sent_at=sent_at)
         if status == 200 and self.path == _TIME_PATH and reply.is_cached:  # noqa: PLR2004
             return _Refusal(_CACHED_TIME, status=status)
         if status == 200:  # noqa: PLR2004
@@ -161,14 +156,7 @@ class Caller(Generic[T]):
         retry_after = reply.header("retry-after")
         if status in (418, 429) or info.action is ErrorAction.THROTTLE or (status == 403 and code is None):  # noqa: PLR2004
             self.host.record_throttle(
-                status,
-                retry_after,
-                banned_until_ms=banned_until_ms,
-                code=code,
-                path=self.path,
-                kind=self.kind,
-                account=self._account,
-                date=date,
+                status, retry_after, self._endpoint, banned_until_ms=banned_until_ms, code=code, date=date
             )
             return _Refusal(info, code, status, is_throttled=True)
         return _Refusal(info, code, status, self.host.bans.asked_wait(retry_after, date))

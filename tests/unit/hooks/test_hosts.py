@@ -17,7 +17,7 @@ from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.hooks.hosts import shared_host
 from airflow_provider_binance_margin.hooks.settings import read_settings
 
-LIMIT = Limit.of("/p", "IP", "")
+LIMIT = Limit("/p", "IP", "")
 
 
 def host_of(url):
