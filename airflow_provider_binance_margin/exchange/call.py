@@ -18,21 +18,19 @@ from urllib.parse import urlencode
 
 from airflow_provider_binance_margin.exchange.credentials import Credentials
 from airflow_provider_binance_margin.exchange.errors import (
-    BinanceClockError,
+    BinanceError,
     BinanceThrottledError,
     BinanceTransientError,
     ErrorAction,
     ErrorInfo,
-    error_for,
     error_info,
 )
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.in_flight import MOST
 from airflow_provider_binance_margin.exchange.messages import Call, Reply, Request, Wait
-from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, Limit, LimitKind
+from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, Endpoint, LimitKind
 
 T = TypeVar("T")
-A = TypeVar("A")
 
 ATTEMPTS = 5
 LONGEST_WAIT = 60.0
@@ -46,34 +44,24 @@ _HTTP_STATUSES = 600
 
 @dataclass(frozen=True)
 class Caller(Generic[T]):
-    """Endpoint and key: everything of a call but its parameters.
-
-    :param weight: request weight of one call
-    :param decode: body -> answer; ValueError for a body that is not an answer
-    :param recv_window: ms for which a request stays valid, by the exchange's clock
-    :param attempts: tries before a fault that may pass is raised
-    :param longest_wait: seconds; a longer wait that the exchange asks for is raised
-    :param width: requests in flight to the host that the transport can carry
-    :param kind: the limit that counts a call: the address's or the account's
-    :param share: the part of it that may be used
-    """
+    """Endpoint and key: everything of a call but its parameters."""
 
     host: Host
     credentials: Credentials
     path: str
-    weight: int
-    decode: Callable[[bytes], T]
-    recv_window: int = 5000
-    attempts: int = ATTEMPTS
-    longest_wait: float = LONGEST_WAIT
-    width: int = MOST
-    kind: LimitKind = "IP"
-    share: float = SHARE
+    weight: int  # of one call
+    decode: Callable[[bytes], T]  # body -> answer; ValueError for a body that is not an answer
+    recv_window: int = 5000  # ms for which a request stays valid, by the exchange's clock
+    attempts: int = ATTEMPTS  # tries before a fault that may pass is raised
+    longest_wait: float = LONGEST_WAIT  # seconds; a longer wait that the exchange asks for is raised
+    width: int = MOST  # requests in flight to the host that the transport can carry
+    kind: LimitKind = "IP"  # the limit that counts a call: the address's or the account's
+    share: float = SHARE  # the part of it that may be used
 
     @cached_property
-    def _account(self) -> str:
-        """The account, by all that is known of it: its key, as a digest."""
-        return sha256(self.credentials.api_key.encode()).hexdigest()[:16]
+    def _endpoint(self) -> Endpoint:
+        """The account is known by its key alone, as a digest."""
+        return Endpoint(self.path, self.kind, sha256(self.credentials.api_key.encode()).hexdigest()[:16])
 
     def call(self, params: Mapping[str, Any]) -> Call[T]:
         """Make one call, tried until it is answered, refused for good, or `attempts` have failed; None is not sent."""
@@ -82,7 +70,7 @@ class Caller(Generic[T]):
         while True:
             if self.host.server_clock.is_stale():
                 yield from self._measure()
-            outcome = yield from self._ask(lambda: self._signed(params), self.path, self.kind, self.weight, self.decode)
+            outcome = yield from self.ask(lambda: self._signed(params))
             if not isinstance(outcome, _Refusal):
                 return outcome
             if outcome.info.action is ErrorAction.RESYNC and outcome.asked > self.longest_wait:
@@ -109,34 +97,33 @@ class Caller(Generic[T]):
 
     def _measure(self) -> Call[float | _Refusal]:
         """Set the clock by one question for the server's time; return the seconds it took, or why it failed."""
+        of_any: Caller[Any] = self
+        clock: Caller[int] = replace(of_any, path=_TIME_PATH, weight=1, kind="IP", decode=_server_time)
         before = 0.0
 
-        def ask() -> Request:
+        def make() -> Request:
             nonlocal before
             before = self.host.clock.time()
             return Request(self.host.base_url + _TIME_PATH, {"Cache-Control": "no-cache"})
 
-        outcome = yield from self._ask(ask, _TIME_PATH, "IP", 1, _server_time)
+        outcome = yield from clock.ask(make)
         if isinstance(outcome, _Refusal):
             return outcome
         self.host.server_clock.set(outcome, sent_at=before)
         return self.host.clock.time() - before
 
-    def _ask(
-        self, make: Callable[[], Request], path: str, kind: LimitKind, weight: int, decode: Callable[[bytes], A]
-    ) -> Call[A | _Refusal]:
+    def ask(self, make: Callable[[], Request]) -> Call[T | _Refusal]:
         """Send one request in a place of its own among those in flight, made (and signed) when it may leave."""
         self.host.bans.check(self.longest_wait)  # what is refused in any case need not wait for a place
-        account = self._account
-        with self.host.in_flight.place(Limit.of(path, kind, account), weight, self.width) as turn:
+        with self.host.in_flight.place(self._endpoint.limit(self.kind), self.weight, self.width) as turn:
             while turn is not None and not turn.done():
                 yield Wait(math.inf, until=turn)
-            yield from self.host.acquire(weight, self.longest_wait, path, kind=kind, account=account, share=self.share)
+            yield from self.host.acquire(self.weight, self.longest_wait, self._endpoint, self.share)
             sent_at = self.host.server_clock.now()
             reply = yield make()
             assert reply is not None
             # before the place is free: whoever takes it knows of a ban
-            return self._judge(reply, path, kind, decode, sent_at)
+            return self._judge(reply, sent_at)
 
     def _signed(self, params: Mapping[str, Any]) -> Request:
         sent = {name: value for name, value in params.items() if value is not None}
@@ -146,17 +133,15 @@ class Caller(Generic[T]):
         url = f"{self.host.base_url}{self.path}?{query}&signature={signature}"
         return Request(url, {"X-MBX-APIKEY": self.credentials.api_key})
 
-    def _judge(
-        self, reply: Reply, path: str, kind: LimitKind, decode: Callable[[bytes], A], sent_at: float
-    ) -> A | _Refusal:
+    def _judge(self, reply: Reply, sent_at: float) -> T | _Refusal:
         """The answer, or a refusal with what it asks for; the host takes note of what either says."""
         status = reply.status
-        record = partial(self.host.record_response, status, reply.header, path, account=self._account, sent_at=sent_at)
-        if status == 200 and path == _TIME_PATH and reply.is_cached:  # noqa: PLR2004
+        record = partial(self.host.record_response, status, reply.header, self._endpoint, sent_at=sent_at)
+        if status == 200 and self.path == _TIME_PATH and reply.is_cached:  # noqa: PLR2004
             return _Refusal(_CACHED_TIME, status=status)
         if status == 200:  # noqa: PLR2004
             try:
-                answer = decode(reply.body)
+                answer = self.decode(reply.body)
             except (ValueError, RecursionError):
                 pass
             else:
@@ -171,14 +156,7 @@ class Caller(Generic[T]):
         retry_after = reply.header("retry-after")
         if status in (418, 429) or info.action is ErrorAction.THROTTLE or (status == 403 and code is None):  # noqa: PLR2004
             self.host.record_throttle(
-                status,
-                retry_after,
-                banned_until_ms=banned_until_ms,
-                code=code,
-                path=path,
-                kind=kind,
-                account=self._account,
-                date=date,
+                status, retry_after, self._endpoint, banned_until_ms=banned_until_ms, code=code, date=date
             )
             return _Refusal(info, code, status, is_throttled=True)
         return _Refusal(info, code, status, self.host.bans.asked_wait(retry_after, date))
@@ -190,10 +168,9 @@ class Caller(Generic[T]):
             if attempt == self.attempts:
                 self.host.bans.raise_throttle()
             return  # the clearance of the next attempt waits, or raises what is too long to wait for
-        if action not in (ErrorAction.RETRY, ErrorAction.RETRY_SLOWLY, ErrorAction.RESYNC):
-            raise error_for(refusal.info, code=refusal.code, status=refusal.status or 0)
-        if attempt == self.attempts or refusal.asked > self.longest_wait:
-            raise _failed(refusal, attempt)
+        may_pass = action in (ErrorAction.RETRY, ErrorAction.RETRY_SLOWLY, ErrorAction.RESYNC)
+        if not may_pass or attempt == self.attempts or refusal.asked > self.longest_wait:
+            raise refusal.error(attempt if may_pass else 1)
         pause = max(_backoff(attempt, slowly=action is ErrorAction.RETRY_SLOWLY), refusal.asked)
         yield Wait(pause, refusal.info.text)
 
@@ -217,20 +194,20 @@ class _Refusal:
     info: ErrorInfo
     code: int | None = None
     status: int | None = None
-    asked: float = 0.0
+    asked: float = 0.0  # seconds that the exchange asks to wait
     is_throttled: bool = False
 
-
-def _failed(refusal: _Refusal, attempts: int) -> BinanceTransientError:
-    """The error of a fault that may pass, with the wait that the exchange asked for, if it did."""
-    seen = "no answer" if refusal.status is None else f"HTTP {refusal.status}"
-    times = f", {attempts} times in a row" if attempts > 1 else ""
-    text = f"{refusal.info.text} ({seen}){times}"
-    if refusal.asked:
-        text = f"{text}, and asks to wait {refusal.asked:.0f} s"
-        return BinanceThrottledError(text, retry_after=refusal.asked, code=refusal.code, status=refusal.status)
-    kind = BinanceClockError if refusal.info.action is ErrorAction.RESYNC else BinanceTransientError
-    return kind(text, code=refusal.code, status=refusal.status)
+    def error(self, attempts: int) -> BinanceError:
+        """The error that ends the call, with the wait that the exchange asks for, if it may pass."""
+        seen = "no answer" if self.status is None else f"HTTP {self.status}"
+        code = "" if self.code is None else f", code {self.code}"
+        times = f", {attempts} times in a row" if attempts > 1 else ""
+        text = f"{self.info.text} ({seen}{code}){times}"
+        kind: type[BinanceError] = self.info.action.value[1]
+        if self.asked and issubclass(kind, BinanceTransientError):
+            text = f"{text}, and asks to wait {self.asked:.0f} s"
+            return BinanceThrottledError(text, retry_after=self.asked, code=self.code, status=self.status)
+        return kind(text, code=self.code, status=self.status)
 
 
 def _error_code(body: bytes) -> tuple[int | None, int | None]:

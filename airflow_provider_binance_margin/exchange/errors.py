@@ -192,10 +192,3 @@ def error_info(code: int | None, status: int) -> ErrorInfo:
             ErrorAction.RETRY, f"the answer {unread}: if this lasts, check the connection's host and any proxy"
         )
     return ErrorInfo(ErrorAction.REQUEST, "the code is unknown to this package; nothing was assumed about it")
-
-
-def error_for(info: ErrorInfo, *, code: int | None, status: int) -> BinanceError:
-    """The exception for an answer that ends a call (throttling has exceptions of its own)."""
-    seen = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
-    kind: type[BinanceError] = info.action.value[1]
-    return kind(f"{info.text} ({seen})", code=code, status=status)

@@ -12,16 +12,14 @@ from airflow_provider_binance_margin.exchange.ban_register import BanRegister
 from airflow_provider_binance_margin.exchange.forking import fork_safe_lock
 from airflow_provider_binance_margin.exchange.in_flight import InFlight
 from airflow_provider_binance_margin.exchange.messages import Wait
-from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, LimitKind, RateLimiter
+from airflow_provider_binance_margin.exchange.rate_limiter import SHARE, Endpoint, RateLimiter
 from airflow_provider_binance_margin.exchange.server_clock import Clock, ServerClock
+
+_UNNAMED = Endpoint()
 
 
 class Host:
-    """One base URL, as this process has come to know it. Safe to share between threads.
-
-    :param base_url: scheme, host and port, without a slash at the end
-    :param clock: this machine's clock
-    """
+    """One base URL (without a slash at its end), as this process has come to know it. Safe to share between threads."""
 
     def __init__(self, base_url: str, clock: Clock) -> None:
         self.base_url = base_url
@@ -37,17 +35,15 @@ class Host:
         self,
         status: int | None,
         header: Callable[[str], str | None],
-        path: str = "",
+        endpoint: Endpoint = _UNNAMED,
         *,
-        account: str = "",
         accepted: bool | None = None,
         sent_at: float = math.inf,
     ) -> None:
         """Take note of the used weight that an answer states, and of a success's ``Date``.
 
-        :param account: name of the account asked with
-        :param sent_at: when the request left, by the exchange's clock
         :param accepted: True for a success of the exchange's own; by its status if not given
+        :param sent_at: when the request left, by the exchange's clock
         """
         if status is None:
             return
@@ -57,48 +53,34 @@ class Host:
                 self.server_clock.record_date(header("date"))
             # what was still under way when a 429 came shows no room
             has_room = accepted and self.clock.monotonic() >= self.bans.not_before
-            self.limiter.record_used(header, path, account, accepted=has_room, sent_at=sent_at)
+            self.limiter.record_used(header, endpoint, accepted=has_room, sent_at=sent_at)
 
     def record_throttle(
         self,
         status: int,
         retry_after: str | None,
+        endpoint: Endpoint = _UNNAMED,
         *,
         banned_until_ms: int | None,
         code: int | None = None,
-        path: str = "",
-        kind: LimitKind = "IP",
-        account: str = "",
         date: str | None = None,
     ) -> None:
-        """Take note of a 429, 418 or 403, see `BanRegister.record`; a 429 may also show a limit below the documented.
-
-        :param date: the answer's own ``Date``, by which it means an end that is a date
-        """
+        """Take note of a 429, 418 or 403, see `BanRegister.record`; a 429 may show a limit below the documented."""
         with self._lock:
             names_end = self.bans.record(status, retry_after, banned_until_ms, code, date)
-            self.limiter.record_throttle(path, kind, account, self.bans.not_before, names_end=names_end)
+            self.limiter.record_throttle(endpoint, self.bans.not_before, names_end=names_end)
 
     def acquire(
-        self,
-        weight: int,
-        longest_wait: float,
-        path: str = "",
-        *,
-        kind: LimitKind = "IP",
-        account: str = "",
-        share: float = SHARE,
+        self, weight: int, longest_wait: float, endpoint: Endpoint = _UNNAMED, share: float = SHARE
     ) -> Generator[Wait, object, None]:
-        """Wait until a call of this weight to the path may be sent.
+        """Wait until a call of this weight may be sent.
 
-        :param kind: the limit that counts it: the address's or the account's
-        :param share: the part of the limit that may be used
         :raises BinanceBannedError: at once while a ban lasts
         :raises BinanceThrottledError: when the exchange asks for a longer wait than `longest_wait`
         """
         yield from self._permission(longest_wait)  # first, so that a call that is refused takes nothing from the pace
         with self._lock:
-            turn = self.limiter.queue(weight, path, kind, account, share)
+            turn = self.limiter.queue(weight, endpoint, share)
         while (pause := self._pause(turn)) > 0:
             yield Wait(pause)
             yield from self._permission(longest_wait)

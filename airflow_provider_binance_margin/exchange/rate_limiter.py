@@ -42,16 +42,23 @@ _TICK = 1e-5  # seconds that any clock can tell apart
 
 
 class Limit(NamedTuple):
-    """The limit that counts a call: by address, or by account."""
+    """One limit of weight: of the address or of one account, on one path."""
 
     path: str
     kind: LimitKind
     account: str
 
-    @classmethod
-    def of(cls, path: str, kind: LimitKind, account: str) -> Limit:
-        """That of a call: an address is one, whatever the account."""
-        return cls(path, kind, account if kind == "UID" else "")
+
+class Endpoint(NamedTuple):
+    """A path, as one account asks it; `kind` is the limit that counts a call by its documentation."""
+
+    path: str = ""
+    kind: LimitKind = "IP"
+    account: str = ""
+
+    def limit(self, kind: LimitKind) -> Limit:
+        """The limit of a kind: an address is one, whatever the account."""
+        return Limit(self.path, kind, self.account if kind == "UID" else "")
 
 
 def used_weights(header: Callable[[str], str | None]) -> Iterator[tuple[LimitKind, int]]:
@@ -205,29 +212,29 @@ class RateLimiter:
         self._windows: dict[Limit, WeightWindow] = {}
 
     def record_used(
-        self, header: Callable[[str], str | None], path: str, account: str, *, accepted: bool, sent_at: float
+        self, header: Callable[[str], str | None], endpoint: Endpoint, *, accepted: bool, sent_at: float
     ) -> None:
         """Take note of the used weight that an answer states, of either kind."""
         now, since_1970 = self._clock.monotonic(), self._server_clock.now()
         for kind, used in used_weights(header):
-            window = self._window(Limit.of(path, kind, account))
+            window = self._window(endpoint.limit(kind))
             window.record_used(used, now, since_1970, sent_at, accepted=accepted)
 
-    def record_throttle(self, path: str, kind: LimitKind, account: str, end: float, *, names_end: bool) -> None:
+    def record_throttle(self, endpoint: Endpoint, end: float, *, names_end: bool) -> None:
         """Take note of a 429: it may show a limit, and nothing leaves for any path before its end."""
-        self._window(Limit.of(path, kind, account)).record_refusal(self._clock.monotonic())
+        self._window(endpoint.limit(endpoint.kind)).record_refusal(self._clock.monotonic())
         for window in self._windows.values():
             window.pause(end, is_new_minute=names_end)
 
-    def queue(self, weight: int, path: str, kind: LimitKind, account: str, share: float) -> Callable[[], float]:
+    def queue(self, weight: int, endpoint: Endpoint, share: float) -> Callable[[], float]:
         """Queue a call; return what says how long to wait, and at last lets it go with 0."""
-        window = self._window(Limit.of(path, kind, account))
+        window = self._window(endpoint.limit(endpoint.kind))
         ticket = window.queue(weight, self._clock.monotonic(), self._server_clock.now(), share)
 
         def wait() -> float:
             now, since_1970 = self._clock.monotonic(), self._server_clock.now()
             # an endpoint may count by both, whatever is documented
-            other = self._windows.get(Limit.of(path, "IP" if kind == "UID" else "UID", account))
+            other = self._windows.get(endpoint.limit("IP" if endpoint.kind == "UID" else "UID"))
             if other and other.is_spent(now, since_1970, share):
                 return _LOOK
             return window.wait(ticket, weight, now, since_1970, share)

@@ -67,9 +67,12 @@ class ServerClock:
         date, heard_at = self._date
         return date + (self._clock.monotonic() if at is None else at) - heard_at
 
-    def now(self) -> float:
-        """The exchange's time, or this machine's before it is known."""
-        return self.exchange_time() or self._clock.time()
+    def now(self, at: float | None = None) -> float:
+        """The same, by this machine's clock before the first success."""
+        known = self.exchange_time(at)
+        if known is None:
+            return self._clock.time() - (0.0 if at is None else self._clock.monotonic() - at)
+        return known
 
 
 @lru_cache(maxsize=16)  # answers of one second say the same

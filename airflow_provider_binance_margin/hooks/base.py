@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import sys
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError
 from concurrent.futures import wait as wait_for
@@ -112,8 +111,7 @@ class BinanceBaseHook(BaseHook):
 
     def exchange_time(self, at: float | None = None) -> float:
         """Exchange's time in s since 1970, at an instant of `time.monotonic`; this machine's before any answer."""
-        known = self.host.exchange_time(at)
-        return known if known is not None else time.time() + (0.0 if at is None else at - time.monotonic())
+        return self.host.server_clock.now(at)
 
     def ask_exchange_time(self) -> float:
         """Exchange's time, requested only if no answer has told it yet."""

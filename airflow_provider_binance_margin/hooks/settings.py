@@ -19,7 +19,7 @@ from airflow_provider_binance_margin.exchange.credentials import Credentials, hi
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceCredentialError
 from airflow_provider_binance_margin.exchange.paging import Span
 from airflow_provider_binance_margin.exchange.rate_limiter import SHARE
-from airflow_provider_binance_margin.hooks.hosts import canonical_url, shared_host
+from airflow_provider_binance_margin.hooks.hosts import shared_host
 from airflow_provider_binance_margin.hooks.key_file import read_key_file
 from airflow_provider_binance_margin.hooks.redaction import hush_http_loggers, mask
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_HOST = "https://api.binance.com"
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 #: bytes of an Ed25519 key in PKCS#8
 _SHORTEST_DER = 48
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -177,6 +178,7 @@ def _number(extra: Mapping[str, Any], name: str, *, default: float, least: float
 
 
 def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
+    """The base URL that a connection names, in one spelling: lower case, no trailing dot, no default port."""
     given = (host or "").strip() or DEFAULT_HOST
     try:
         parts = urlsplit(given if "://" in given else f"https://{given}")
@@ -189,27 +191,28 @@ def _base_url(host: str | None, port: int | None, *, sandbox: bool) -> str:
         raise BinanceConfigError("the connection's host must begin with https://")
     if parts.path not in ("", "/") or parts.query or parts.fragment or "?" in given or "#" in given:
         raise BinanceConfigError("the connection's host is a base URL: it must have no path (such as /sapi) or query")
-    if not (_is_address(name) or (_HOST_NAME.fullmatch(name) and "[" not in given)):
+    address = _address(name)
+    if address is None and ("[" in given or not _HOST_NAME.fullmatch(name)):
         raise BinanceConfigError("the connection's host is not the name of a host")
     if scheme == "http" and not (_is_loopback(name) or sandbox):
         raise BinanceConfigError(
             "the connection's host begins with http://, which would send the key and all records in the clear: use "
             "https:// (http:// is for this machine and for sandbox keys only)"
         )
-    shown = f"[{name}]" if ":" in name else name
-    number = url_port or port
-    if number and not 0 < number < 65_536:  # noqa: PLR2004
+    number = url_port or port or _DEFAULT_PORTS[scheme]
+    if not 0 < number < 65_536:  # noqa: PLR2004
         raise BinanceConfigError("the connection's port must be a number from 1 to 65535")
-    return canonical_url(f"{scheme}://{shown}" + (f":{number}" if number else ""))
+    if address is not None:
+        name = f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004
+    return f"{scheme}://{name}" + ("" if number == _DEFAULT_PORTS[scheme] else f":{number}")
 
 
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return "%" not in name
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    with suppress(ValueError):
+        return None if "%" in name else ipaddress.ip_address(name)
+    return None
 
 
 def _is_loopback(name: str) -> bool:
-    return name.lower() == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
+    address = _address(name)
+    return name == "localhost" or (address is not None and address.is_loopback)

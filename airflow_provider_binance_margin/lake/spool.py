@@ -84,12 +84,12 @@ class Spool(AbstractContextManager["Spool"]):
             self._db = sqlite3.connect(
                 "", isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS, factory=_Database
             )
-        names = [f"k{i}" for i in range(key_columns)]
-        key = ", ".join(names)
-        same_key = " AND ".join(f"a.{name} = b.{name}" for name in names)
+        self._names = names = [f"k{i}" for i in range(key_columns)]
+        self._key = key = ", ".join(names)
+        self._same_key = same_key = " AND ".join(f"a.{name} = b.{name}" for name in names)
         # `rows` are known by their keys; `others`, the few whose key lacks a value or is another row's, by their lines.
         # `outdated` are those whose record a later window has too; `versions` are what windows have of such records.
-        kept = f"NOT EXISTS (SELECT 1 FROM outdated b WHERE a.window = b.window AND {same_key})"
+        self._kept = kept = f"NOT EXISTS (SELECT 1 FROM outdated b WHERE a.window = b.window AND {same_key})"
         self._db.executescript(
             f"""
             PRAGMA journal_mode = OFF;
@@ -106,27 +106,6 @@ class Spool(AbstractContextManager["Spool"]):
                 UNION ALL SELECT time, {key}, page, position FROM others a WHERE NOT named OR {kept};
             BEGIN
             """
-        )
-        self._marks = f"({', '.join('?' * (key_columns + 4))})"
-        self._insert_other = f"INSERT OR IGNORE INTO others VALUES ({', '.join('?' * (key_columns + 6))})"
-        self._select_place = " AND ".join(
-            ["SELECT page, position FROM rows WHERE window = ?", *(f"{name} = ?" for name in names)]
-        )
-        self._select_places = f"SELECT page, position FROM rows ORDER BY time, {key}"
-        self._select_entries = f"SELECT time, {key}, page, position FROM entries ORDER BY time, {key}"
-        self._count = (
-            f"SELECT (SELECT count(*) FROM rows a WHERE {kept})"
-            " + (SELECT count(DISTINCT line) FROM others WHERE NOT named),"
-            f" (SELECT count(*) FROM others a WHERE named AND {kept})"
-        )
-        self._insert_versions = (
-            f"INSERT INTO versions SELECT {key}, window, max(time, ifnull((SELECT max(b.time) FROM others b"
-            f" WHERE b.window = a.window AND b.named AND {same_key}), -1)) FROM rows a"
-            f" WHERE ({key}) IN (SELECT {key} FROM rows GROUP BY {key} HAVING count(*) > 1)"
-        )
-        self._insert_outdated = (
-            f"INSERT INTO outdated SELECT window, {key} FROM versions a WHERE EXISTS (SELECT 1 FROM versions b"
-            f" WHERE {same_key} AND (b.time, b.window) > (a.time, a.window))"
         )
         self._lines_of = lru_cache(_PAGES_AT_HAND)(self._read_page)
         self._window = self._page = self._first_page = 0
@@ -200,26 +179,31 @@ class Spool(AbstractContextManager["Spool"]):
 
         Where other threads wait for the lock, as those that fetch pages do, getting it back costs more than an insert.
         """
-        taken, at_once = 0, _VALUES_AT_ONCE // self._marks.count("?")
+        taken, at_once = 0, _VALUES_AT_ONCE // (len(self._names) + 4)
         for start in range(0, len(entries), at_once):
-            some = entries[start : start + at_once]
-            insert = f"INSERT OR IGNORE INTO rows VALUES {', '.join([self._marks] * len(some))}"
-            taken += self._db.execute(insert, list(chain.from_iterable(some))).rowcount
+            taken += self._insert_or_ignore("rows", entries[start : start + at_once])
         return taken
+
+    def _insert_or_ignore(self, table: str, entries: Sequence[tuple[Any, ...]]) -> int:
+        marks = f"({', '.join('?' * len(entries[0]))})"
+        statement = f"INSERT OR IGNORE INTO {table} VALUES {', '.join([marks] * len(entries))}"
+        return self._db.execute(statement, list(chain.from_iterable(entries))).rowcount
 
     def _is_new(self, position: int, page: Sequence[Row]) -> bool:
         """True for a row that the window lacked; one that its key does not tell apart is added by its line."""
         time, key, line = page[position]
         is_named = None not in key
         if is_named:
-            number, place = self._db.execute(self._select_place, (self._window, *key)).fetchone()
+            known = " AND ".join(f"{name} = ?" for name in ("window", *self._names))
+            find = f"SELECT page, position FROM rows WHERE {known}"
+            number, place = self._db.execute(find, (self._window, *key)).fetchone()
             if (number, place) == (self._page, position):
                 return True  # what its key stands for is this very row
             if line == (page[place][-1] if number == self._page else self._lines_of(number)[place]):
                 return False  # or its equal
         sortable = ("" if value is None else value for value in key)
         entry = (self._window, line, is_named, *sortable, -1 if time is None else time, self._page, position)
-        new = self._db.execute(self._insert_other, entry).rowcount
+        new = self._insert_or_ignore("others", [entry])
         if is_named:
             self.conflicts += new  # another row under a known key: kept beside it, counted once
         else:
@@ -239,9 +223,20 @@ class Spool(AbstractContextManager["Spool"]):
         self._delete("versions", "outdated")
         self._records, conflicts = self.distinct, self.conflicts
         if self._first_page > 0:  # there are more windows than the current one
-            self._db.execute(self._insert_versions)
-            self._db.execute(self._insert_outdated)
-            self._records, conflicts = self._db.execute(self._count).fetchone()
+            self._db.execute(
+                f"INSERT INTO versions SELECT {self._key}, window, max(time, ifnull((SELECT max(b.time) FROM others b"
+                f" WHERE b.window = a.window AND b.named AND {self._same_key}), -1)) FROM rows a"
+                f" WHERE ({self._key}) IN (SELECT {self._key} FROM rows GROUP BY {self._key} HAVING count(*) > 1)"
+            )
+            self._db.execute(
+                f"INSERT INTO outdated SELECT window, {self._key} FROM versions a WHERE EXISTS (SELECT 1 FROM"
+                f" versions b WHERE {self._same_key} AND (b.time, b.window) > (a.time, a.window))"
+            )
+            self._records, conflicts = self._db.execute(
+                f"SELECT (SELECT count(*) FROM rows a WHERE {self._kept})"
+                " + (SELECT count(DISTINCT line) FROM others WHERE NOT named),"
+                f" (SELECT count(*) FROM others a WHERE named AND {self._kept})"
+            ).fetchone()
         self._rows = self._records + conflicts
         self._is_joined = True
 
@@ -272,11 +267,13 @@ class Spool(AbstractContextManager["Spool"]):
         self._join_windows()
         may_tie = "SELECT EXISTS (SELECT 1 FROM others) OR EXISTS (SELECT 1 FROM outdated)"
         if self._db.execute(may_tie).fetchone() == (0,):
-            return (self._lines_of(page)[position] for page, position in self._db.execute(self._select_places))
+            places = self._db.execute(f"SELECT page, position FROM rows ORDER BY time, {self._key}")
+            return (self._lines_of(page)[position] for page, position in places)
         return self._lines_with_ties()
 
     def _lines_with_ties(self) -> Iterator[bytes]:
-        for _, ties in groupby(self._db.execute(self._select_entries), key=lambda entry: entry[:-2]):
+        entries = self._db.execute(f"SELECT time, {self._key}, page, position FROM entries ORDER BY time, {self._key}")
+        for _, ties in groupby(entries, key=lambda entry: entry[:-2]):
             yield from sorted({self._lines_of(page)[position] for *_, page, position in ties})
 
     def _read_page(self, page: int) -> Sequence[bytes]:

@@ -455,7 +455,7 @@ def test_a_connection_test_does_not_wait_behind_others(hook, sandbox, monkeypatc
     """Where all places are taken, and stay so, it says so."""
     monkeypatch.setattr("airflow_provider_binance_margin.hooks.base._TEST_TIMEOUT", 0.3)
     asked = hook()
-    limit = Limit.of("/sapi/v1/account/apiRestrictions", "IP", "")
+    limit = Limit("/sapi/v1/account/apiRestrictions", "IP", "")
     with ExitStack() as places:
         for _ in range(4):
             places.enter_context(asked.host.in_flight.place(limit, 1, 4))

@@ -534,7 +534,7 @@ def test_an_answer_without_a_known_code_is_never_swallowed(rig, reply, kind, sen
     rig.caller = replace(rig.caller, decode=pages_only)
     error = failure(rig, [reply] * 5)
     assert (type(error), error.status, len(rig.sent)) == (kind, reply.status, sent)
-    code = "" if error.code is None or kind is BinanceTransientError else f", code {error.code}"
+    code = "" if error.code is None else f", code {error.code}"
     assert ("(no answer)" if reply.status is None else f"(HTTP {reply.status}{code})") in str(error)
     if error.code is None and (reply.status or 500) < 500 and reply.status not in (408, 451):
         assert "check the connection's host and any proxy" in str(error)

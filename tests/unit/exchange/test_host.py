@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.exchange.errors import BinanceBannedError, BinanceThrottledError
 from airflow_provider_binance_margin.exchange.host import Host
-from airflow_provider_binance_margin.exchange.rate_limiter import WeightWindow
+from airflow_provider_binance_margin.exchange.rate_limiter import Endpoint, WeightWindow
 
 DAY = 86_400.0
 
@@ -145,7 +145,7 @@ def test_a_share_is_that_of_the_limit_that_counts(clock, kind, limit, share):
     """Address and account have limits of their own; over minutes all of the share is used, in none more."""
     host, sent = Host("https://exchange.test", clock), []
     while clock.mono < 5_000.0 + 600.0:
-        for wait in host.acquire(limit // 1_200, 60.0, kind=kind, share=share):
+        for wait in host.acquire(limit // 1_200, 60.0, Endpoint(kind=kind), share):
             clock.sleep(wait.seconds)
         sent.append(clock.mono)
     weight = limit // 1_200
@@ -156,11 +156,11 @@ def test_a_share_is_that_of_the_limit_that_counts(clock, kind, limit, share):
 def test_accounts_have_limits_of_their_own(clock):
     """What one has used slows no other, on the same endpoint; what an address has used slows all."""
     host = Host("https://exchange.test", clock)
-    host.record_response(200, {"x-sapi-used-uid-weight-1m": "120000"}.get, "/p", account="one")
-    first = [next(host.acquire(100, 60.0, "/p", kind="UID", account=name), None) for name in ("one", "two")]
+    host.record_response(200, {"x-sapi-used-uid-weight-1m": "120000"}.get, Endpoint("/p", account="one"))
+    first = [next(host.acquire(100, 60.0, Endpoint("/p", "UID", name)), None) for name in ("one", "two")]
     assert (first[0] is not None, first[1]) == (True, None)
-    host.record_response(200, {"x-sapi-used-ip-weight-1m": "12000"}.get, "/p", account="one")
-    assert next(host.acquire(100, 60.0, "/p", kind="UID", account="two"), None) is not None
+    host.record_response(200, {"x-sapi-used-ip-weight-1m": "12000"}.get, Endpoint("/p", account="one"))
+    assert next(host.acquire(100, 60.0, Endpoint("/p", "UID", "two")), None) is not None
 
 
 @pytest.mark.parametrize("header", ["", "-1", "1e9", "12,000", "²", "١٢٠٠٠", "9" * 10, "9" * 50, "nan", " "], ids=repr)
@@ -174,23 +174,23 @@ def test_a_used_weight_that_is_no_number_changes_nothing(minutes, header):
 def throttle(minutes, path="", retry_after="30", **headers):
     """A 429, as a call tells the host of it."""
     names = {name.replace("_", "-"): str(value) for name, value in headers.items()}
-    minutes.host.record_response(429, names.get, path)
-    minutes.host.record_throttle(429, retry_after, banned_until_ms=None, path=path)
+    minutes.host.record_response(429, names.get, Endpoint(path))
+    minutes.host.record_throttle(429, retry_after, Endpoint(path), banned_until_ms=None)
     minutes.clock.sleep(float(retry_after or 10))
 
 
 def seconds_for(minutes, n, path=""):
     start = minutes.clock.mono
     for _ in range(n):
-        for wait in minutes.host.acquire(1, 60.0, path):
+        for wait in minutes.host.acquire(1, 60.0, Endpoint(path)):
             minutes.clock.sleep(wait.seconds)
     return minutes.clock.mono - start
 
 
 def test_what_is_used_on_one_endpoint_is_not_taken_for_another(minutes):
     """The exchange counts each endpoint by itself: a word of one neither slows another nor lets it go faster."""
-    minutes.host.record_response(200, {"x-sapi-used-ip-weight-1m": "11400"}.get, "/busy")
-    minutes.host.record_response(200, {"x-sapi-used-ip-weight-1m": "1"}.get, "/idle")
+    minutes.host.record_response(200, {"x-sapi-used-ip-weight-1m": "11400"}.get, Endpoint("/busy"))
+    minutes.host.record_response(200, {"x-sapi-used-ip-weight-1m": "1"}.get, Endpoint("/idle"))
     assert seconds_for(minutes, 1_000, "/idle") == 0.0
     assert seconds_for(minutes, 1, "/busy") >= 30.0
 

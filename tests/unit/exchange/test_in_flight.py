@@ -25,7 +25,7 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.host import Host
 from airflow_provider_binance_margin.exchange.in_flight import InFlight
 from airflow_provider_binance_margin.exchange.messages import Reply, Wait, drive
-from airflow_provider_binance_margin.exchange.rate_limiter import Limit
+from airflow_provider_binance_margin.exchange.rate_limiter import Endpoint, Limit
 from airflow_provider_binance_margin.triggers.client import AsyncClient
 
 PATH = "/sapi/v1/thing"
@@ -129,7 +129,7 @@ def test_ten_thousand_records_cost_a_quarter_of_a_second_more():
     for known in (False, True):
         world = World(latency=0.05)
         if known:
-            world.host.record_response(200, {"x-sapi-used-ip-weight-1m": "400"}.get, PATH)
+            world.host.record_response(200, {"x-sapi-used-ip-weight-1m": "400"}.get, Endpoint(PATH))
         world.work((world.caller(width=16).call({}) for _ in range(100)), 16)
         seconds[known] = world.clock.mono - 5_000.0
         assert world.answered == 100
@@ -169,7 +169,7 @@ def in_flight(host, path=PATH, weight=1, **options):
 
 
 def hear(host, used, status=200, path=PATH, **options):
-    host.record_response(status, {"x-sapi-used-ip-weight-1m": str(used)}.get, path, **options)
+    host.record_response(status, {"x-sapi-used-ip-weight-1m": str(used)}.get, Endpoint(path), **options)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_after_a_429_few_are_in_flight_again_and_fewer_near_its_limit(clock):
     host = Host("https://exchange.test", clock)
     hear(host, 60)
     hear(host, 61, status=429)
-    host.record_throttle(429, "30", banned_until_ms=None, path=PATH)
+    host.record_throttle(429, "30", Endpoint(PATH), banned_until_ms=None)
     hear(host, 60)
     clock.sleep(30)
     places = [in_flight(host)]
@@ -310,7 +310,7 @@ def test_a_cancelled_coroutine_gives_its_place_back(clock):
 
 def test_a_turn_that_was_cancelled_while_it_waited_is_passed_on():
     """Before its block has ended: the next one in line is sent."""
-    in_flight, limit = InFlight(lambda *_: 1), Limit.of(PATH, "IP", "")
+    in_flight, limit = InFlight(lambda *_: 1), Limit(PATH, "IP", "")
     with ExitStack() as first:
         assert first.enter_context(in_flight.place(limit, 1, 4)) is None
         with in_flight.place(limit, 1, 4) as cancelled, in_flight.place(limit, 1, 4) as last:
@@ -437,7 +437,7 @@ def test_a_ban_that_a_thread_hears_of_stops_the_coroutines_that_wait(clock):
 def test_what_is_refused_in_any_case_does_not_wait_for_a_place(clock):
     """A ban, or a wait that is longer than the caller takes, is raised at once."""
     host, _calls = host_in_use(clock)
-    host.record_throttle(429, "30", banned_until_ms=None)
+    host.record_throttle(429, "30", Endpoint(PATH), banned_until_ms=None)
     with pytest.raises(BinanceThrottledError):
         next(Caller(host, KEY, PATH, 1, json.loads, longest_wait=5.0).call({}))
     assert next(Caller(host, KEY, PATH, 1, json.loads).call({})).seconds == math.inf
