@@ -100,7 +100,7 @@ def hour_ago(binance_sandbox):
     return (binance_sandbox.now_ms() - HOUR) // 1000 * 1000
 
 
-@named(EACH)
+@named([DATASETS[name] for name in SAMPLES])
 def test_a_documented_row_is_served_as_it_is(ask, binance_sandbox, dataset):
     """Byte for byte, in the documented order of fields, cross or isolated as it says."""
     sample = SAMPLES[dataset.name]
@@ -122,7 +122,6 @@ def test_a_documented_row_is_served_as_it_is(ask, binance_sandbox, dataset):
 @named(EACH)
 def test_made_up_rows_are_like_the_documented_one(binance_sandbox, dataset, hour_ago):
     """Fields, types and order; each under an id of its own; none of another scope."""
-    sample = json.loads(SAMPLES[dataset.name])
     made = binance_sandbox.add(n=200, at=hour_ago, step_ms=1000, dataset=dataset.name)
     if dataset.pair:
         made += binance_sandbox.add(n=200, at=hour_ago, step_ms=1000, isolated_symbol="ETHUSDT", dataset=dataset.name)
@@ -130,7 +129,6 @@ def test_made_up_rows_are_like_the_documented_one(binance_sandbox, dataset, hour
     for row in made:
         assert [name for name in dataset.fields if name in row] == list(row)
         assert set(dataset.fields) - set(row) <= dataset.optional
-        assert {type(value) for value in map(sample.get, row) if value is not None} <= {str, int, bool}
         assert all(type(value) is dataset.fields[name] for name, value in row.items())
         assert len(str(row[dataset.time])) == (10 if dataset.in_seconds else 13)
     assert len({tuple(row.get(name) for name in dataset.ids) for row in made}) == len(made)
