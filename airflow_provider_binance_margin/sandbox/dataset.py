@@ -38,7 +38,7 @@ class Dataset:
     :param newest_first: the order of the rows.
     :param longest: longest window in ms; `longest_with`, longest one with a filter; None: any.
     :param too_long: the code by which a longer one is refused.
-    :param window: default length of a window in ms.
+    :param window: default length of a window in ms, no more than the longest.
     :param start_alone: a window of which only the start is sent ends "now", "now" with its start moved up to the
         longest window ("clamped"), or after the default length ("forward").
     :param memory: how far back the exchange remembers, in ms; an earlier start is moved up in silence. None: for ever.

@@ -82,9 +82,9 @@ def test_two_declarations_are_all_of_a_dataset(tmp_path):
     declare(tmp_path / PACKAGE / "exchange" / "datasets.py", DECLARATION)
     declare(tmp_path / PACKAGE / "sandbox" / "datasets.py", SERVED)
 
-    chosen = ["-k", "dividend and not each_fault", "-n", "0", "-q", "-p", "no:cacheprovider"]
+    files = [f"tests/integration/test_{name}.py" for name in ("datasets", "sandbox_datasets")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/integration/test_datasets.py", *chosen],
+        [sys.executable, "-m", "pytest", *files, "-k", "dividend", "-n", "0", "-q", "-p", "no:cacheprovider"],
         check=False,
         capture_output=True,
         text=True,
@@ -93,4 +93,4 @@ def test_two_declarations_are_all_of_a_dataset(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-4000:]
-    assert re.search(r"\b1[0-9] passed", done.stdout), done.stdout[-500:]
+    assert re.search(r"\b[6-9][0-9] passed", done.stdout), done.stdout[-500:]
