@@ -23,7 +23,7 @@ class Dataset:
 
     :param fields: names and types of a row's fields, in documented order.
     :param time: the field that is a row's time; ten-digit values of it are seconds.
-    :param ids: the fields that make a row this one and no other; the first is in every row.
+    :param ids: the fields that identify a row, of which one is an integer; the first is in every row.
     :param row: a plausible row but for its time: (seed, isolated pair or "", fields that are given) -> fields.
     :param scope: the isolated pair that a row belongs to, "" for the cross account.
     :param optional: fields that are not in every row.

@@ -7,8 +7,6 @@ import gzip
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from programs import python
 
 pytest.importorskip("duckdb")
 
@@ -502,9 +501,7 @@ def test_the_rule_run_by_hand_finds_the_same(lake, s3, tmp_path):
         file.write_bytes(body)
     [code] = re.findall(r"<!-- run: report -->\n```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
 
-    done = subprocess.run(
-        [sys.executable, "-c", code.replace("s3://my-lake", str(tmp_path))], capture_output=True, text=True, check=True
-    )
+    done = python("-c", code.replace("s3://my-lake", str(tmp_path)))
 
     found = ast.literal_eval(done.stdout)
     names = [name for name in COLUMNS if name != "reason"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+from programs import python
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_provider_binance_margin"
@@ -83,14 +83,6 @@ def test_two_declarations_are_all_of_a_dataset(tmp_path):
     declare(tmp_path / PACKAGE / "sandbox" / "datasets.py", SERVED)
 
     files = [f"tests/integration/test_{name}.py" for name in ("datasets", "sandbox_datasets")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *files, "-k", "dividend", "-n", "0", "-q", "-p", "no:cacheprovider"],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
+    chosen = ["-k", "dividend", "-n", "0", "-q", "-p", "no:cacheprovider"]
+    done = python("-m", "pytest", *files, *chosen, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert re.search(r"\b[6-9][0-9] passed", done.stdout), done.stdout[-500:]

@@ -115,6 +115,7 @@ def test_a_documented_row_is_served_as_it_is(ask, binance_sandbox, dataset):
 
     form = '{"total":1,"rows":[%s]}' if dataset.total_first else '{"rows":[%s],"total":1}'
     assert answer.text == (f"[{sample}]" if dataset.is_list else form % sample)
+    assert answer.headers["Content-Type"] == "application/json;charset=UTF-8"
     assert set(record) <= set(dataset.fields)
     assert set(dataset.fields) - set(record) <= dataset.optional
     assert [name for name in dataset.fields if name in record] == list(record)
@@ -171,19 +172,21 @@ def test_both_ends_belong_to_a_window(ask, binance_sandbox, dataset, hour_ago):
 
 @named(ISOLATED)
 def test_an_isolated_pair_is_asked_for_by_its_parameter(ask, binance_sandbox, dataset, hour_ago):
+    """Letters of any script included."""
+    name = "币安人生USDT"
     binance_sandbox.add(n=3, at=hour_ago, dataset=dataset.name)
-    mine = binance_sandbox.add(n=2, at=hour_ago, isolated_symbol="ETHUSDT", dataset=dataset.name)
+    mine = binance_sandbox.add(n=2, at=hour_ago, isolated_symbol=name, dataset=dataset.name)
     window = {"startTime": hour_ago, "endTime": hour_ago + 9}
 
     assert len(ask.rows(dataset, **window)) == 3
-    assert sorted(map(str, ask.rows(dataset, **window, **{dataset.pair: "ETHUSDT"}))) == sorted(map(str, mine))
+    assert sorted(map(str, ask.rows(dataset, **window, **{dataset.pair: name}))) == sorted(map(str, mine))
     assert ask.rows(dataset, **window, **{dataset.pair: "BTCUSDT"}) == []
     assert code(ask(dataset, **window, **{dataset.pair: "BNBUSDT"})) == (400, -11001)
     assert code(ask(dataset, **window, **{dataset.pair: "NOSUCH"})) == (400, -1121)
     other = "isolatedSymbol" if dataset.pair == "symbol" else "symbol"
-    assert code(ask(dataset, **window, **{other: "ETHUSDT"})) == (400, -1104)
+    assert code(ask(dataset, **window, **{other: name})) == (400, -1104)
     binance_sandbox.settings.change(unfiltered="all")
-    assert len(ask.rows(dataset, **window)) == 5
+    assert len(ask.rows(dataset, **window)) == binance_sandbox.count(hour_ago, hour_ago + 9, dataset=dataset.name) == 5
 
 
 def test_what_has_no_isolated_rows_takes_none(ask, binance_sandbox):
@@ -491,13 +494,13 @@ def test_every_fault_happens_to_each_dataset_or_is_refused(ask, binance_sandbox,
         assert list(row) == [field for field in dataset.fields if field in row]
 
 
-@named([each for each in EACH if each.filters])
+@named(ISOLATED)
 def test_records_that_enter_are_of_what_is_asked_for(ask, binance_sandbox, dataset):
     """Of the pair, and with the value that is filtered by."""
-    pair = {dataset.pair: "ETHUSDT"}
+    wanted = {dataset.pair: "ETHUSDT", **({"asset": "BTC"} if "asset" in dataset.filters else {})}
     binance_sandbox.fault("enter", n=3, dataset=dataset.name)
 
-    assert len(ask.rows(dataset, asset="BTC", **pair)) == 3
+    assert len(ask.rows(dataset, **wanted)) == 3
 
 
 def test_a_fault_that_cannot_happen_is_refused(binance_sandbox):

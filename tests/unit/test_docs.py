@@ -6,13 +6,12 @@ import ast
 import inspect
 import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from programs import python
 
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.exchange.errors import ERRORS
@@ -54,20 +53,10 @@ def site(tmp_path_factory):
     """The site, built as `make docs` builds it."""
     pytest.importorskip("mkdocs")
     target = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    built = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**kept, "NO_MKDOCS_2_WARNING": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    env = {**kept, "NO_MKDOCS_2_WARNING": "1"}
+    python("-m", "mkdocs", "build", "--strict", "--site-dir", target, cwd=ROOT, env=env)
 
-    assert built.returncode == 0, built.stdout
     return {page.relative_to(target).as_posix(): Page(page.read_text()) for page in target.rglob("*.html")}, target
 
 
