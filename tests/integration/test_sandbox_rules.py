@@ -19,6 +19,7 @@ RECORDS = "/sapi/v1/margin/forceLiquidationRec"
 RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
 PAIRS = "/sapi/v1/margin/isolated/account"
 AT = 1_760_000_000_000
+MANDATORY = "Mandatory parameter '{}' was not sent, was empty/null, or malformed."
 
 
 class Asker:
@@ -90,13 +91,7 @@ def test_hex_signatures_may_be_in_capitals(ask, binance_sandbox):
 
 
 @pytest.mark.parametrize(
-    "query",
-    [
-        "{0}&signature=00",
-        "signature={1}&{0}",
-        "{0}&signature={1}%20",
-        "size=1&{0}&signature={1}",
-    ],
+    "query", ["{0}&signature=00", "signature={1}&{0}", "{0}&signature={1}%20", "size=1&{0}&signature={1}"]
 )
 def test_a_signature_is_of_these_bytes_and_comes_last(ask, binance_sandbox, query):
     payload = f"timestamp={binance_sandbox.now_ms()}"
@@ -125,17 +120,12 @@ def test_bytes_that_are_not_percent_encoded_are_not_signed(binance_sandbox):
 @pytest.mark.parametrize(
     ("params", "status", "code", "msg"),
     [
-        ({"size": 101}, 400, -1102, "Mandatory parameter 'size' was not sent, was empty/null, or malformed."),
-        ({"size": 0}, 400, -1102, "Mandatory parameter 'size' was not sent, was empty/null, or malformed."),
-        ({"size": "1e1"}, 400, -1102, "Mandatory parameter 'size' was not sent, was empty/null, or malformed."),
-        ({"current": 0}, 400, -1102, "Mandatory parameter 'current' was not sent, was empty/null, or malformed."),
-        (
-            {"startTime": "1.5"},
-            400,
-            -1102,
-            "Mandatory parameter 'startTime' was not sent, was empty/null, or malformed.",
-        ),
-        ({"timestamp": ""}, 400, -1102, "Mandatory parameter 'timestamp' was not sent, was empty/null, or malformed."),
+        ({"size": 101}, 400, -1102, MANDATORY.format("size")),
+        ({"size": 0}, 400, -1102, MANDATORY.format("size")),
+        ({"size": "1e1"}, 400, -1102, MANDATORY.format("size")),
+        ({"current": 0}, 400, -1102, MANDATORY.format("current")),
+        ({"startTime": "1.5"}, 400, -1102, MANDATORY.format("startTime")),
+        ({"timestamp": ""}, 400, -1102, MANDATORY.format("timestamp")),
         ({"isolatedSymbol": ""}, 400, -1105, "Parameter 'isolatedSymbol' was empty."),
         ({"page": 2}, 400, -1104, "Not all sent parameters were read; read '2' parameter(s) but was sent '3'."),
         ({"recvWindow": 60001}, 400, -1131, "recvWindow must be less than 60000"),
@@ -327,8 +317,7 @@ def test_every_request_is_in_the_log_without_secrets(ask, binance_sandbox):
 
 
 @pytest.mark.parametrize(
-    "garbage",
-    [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"x" * 70_000],
+    "garbage", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"x" * 70_000]
 )
 def test_what_is_no_http_is_a_400_and_the_end(binance_sandbox, garbage):
     with socket.create_connection(httpx.URL(binance_sandbox.url).netloc.decode().split(":")) as peer:
