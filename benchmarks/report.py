@@ -133,10 +133,7 @@ def _criteria(results: dict[str, Any]) -> str:
 
 def _table(runs: list[dict[str, Any]]) -> str:
     empty = {r["contestant"]: r["peak_work"] for r in runs if r["records"] == 0 and "skipped" not in r}
-    rows = [
-        f"| {' | '.join(_COLUMNS)} |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|",
-    ]
+    rows = [f"| {' | '.join(_COLUMNS)} |", "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|"]
     for run in runs:
         name = f"**{run['contestant']}**" if run["contestant"] == OURS else run["contestant"]
         if "skipped" in run:

@@ -11,16 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo_lake import CROSS, Stored, at_the_edges, compare, midnight, s3_client, stored_objects, wanted_rows
-from demo_more import (
-    LIVE_DAG_ID,
-    POLL_SECONDS,
-    REPORT_DAG_ID,
-    damaged_lake,
-    example_dags,
-    live,
-    takeover,
-    wide_run,
-)
+from demo_more import LIVE_DAG_ID, POLL_SECONDS, REPORT_DAG_ID, damaged_lake, example_dags, live, takeover, wide_run
 from demo_screen import Screen
 from local_stack import Backfill, Stack, StackError
 from local_stack.signals import ended_by_signals

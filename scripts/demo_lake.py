@@ -106,11 +106,7 @@ def _read(s3: S3Client, bucket: str, key: str) -> Stored:
 
 
 def compare(
-    days: Sequence[date],
-    scopes: Sequence[str],
-    wanted: Wanted,
-    stored: Mapping[str, Stored],
-    dataset: str = DATASET,
+    days: Sequence[date], scopes: Sequence[str], wanted: Wanted, stored: Mapping[str, Stored], dataset: str = DATASET
 ) -> list[Cell]:
     """One cell for each day of each scope; an object that nobody asked for has one as well."""
     cells = [

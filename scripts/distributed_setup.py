@@ -31,10 +31,7 @@ NOT_HERE = 3
 def missing_packages() -> list[str]:
     """Debian's packages whose programs are not there."""
     postgres = all(map(postgres_program, ("initdb", "postgres")))
-    return [
-        *([] if postgres else ["postgresql"]),
-        *([] if redis_program() else ["redis-server"]),
-    ]
+    return [*([] if postgres else ["postgresql"]), *([] if redis_program() else ["redis-server"])]
 
 
 def install_servers() -> None:

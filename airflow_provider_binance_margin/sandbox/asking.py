@@ -92,6 +92,7 @@ def _window(dataset: Dataset, visit: Visit, filters: Mapping[str, str]) -> tuple
     if longest is None:
         allowed = [dataset.longest_with[name] for name in filters if name in dataset.longest_with]
         longest = max(allowed, default=dataset.longest)
+        default = default if longest is None else min(default, longest)
     start, end = _ends(dataset, visit, default, longest)
     if start > end:
         raise RefusedError(-3011)

@@ -94,10 +94,6 @@ class Book:
         low, high = self._shelf(scope).span(start, end)
         return high - low
 
-    def page(self, scope: str, start: int, end: int, current: int, size: int) -> list[bytes]:
-        """One page of the records in [start, end], newest first."""
-        return self.cut(scope, start, end, (current - 1) * size, current * size)
-
     def cut(self, scope: str, start: int, end: int, first: int, last: int) -> list[bytes]:
         """The records in [start, end] from the place `first` to the place before `last`, counted from the newest."""
         shelf = self._shelf(scope)

@@ -1,4 +1,4 @@
-"""The handles of a sandbox that runs in another process."""
+"""Client of a sandbox that runs in another process."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ BATCH = 10_000
 
 
 class SandboxControl:
-    """Does to the sandbox at `url` what the methods of `Sandbox` of the same names do."""
+    """Remote control of the sandbox at `url`: methods as those of `Sandbox`."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        # a proxy set for this machine has no business between two of its processes
+        # never through a proxy: both processes are on this machine
         self._opener = build_opener(ProxyHandler({}))
 
     def add(self, record: Mapping[str, Any] | None = None, **how: Any) -> list[dict[str, Any]]:
-        """Add one record as given, or made-up ones: the options of `Sandbox.add`."""
+        """Add one record as given, or generated ones: the options of `Sandbox.add`."""
         added: list[dict[str, Any]] = self._call("POST", "records", {"record": record, **how})
         return added
 
     def load(self, records: Iterable[Mapping[str, Any]], **where: str) -> int:
-        """Add complete records, as many as there are, to `dataset` of `account`."""
+        """Add complete records, of any number, to `dataset` of `account`."""
         rest, path = iter(records), "records?" + urlencode(where)
         batches = iter(lambda: list(islice(rest, BATCH)), [])
         return sum(int(self._call("POST", path, batch)["loaded"]) for batch in batches)
 
     def clear(self, **where: str) -> None:
-        """Forget the records of `dataset`, of `account`, or all."""
+        """Delete the records of `dataset`, of `account`, or all."""
         self._call("DELETE", "records?" + urlencode(where))
 
     def records(
@@ -57,19 +57,19 @@ class SandboxControl:
         return int(self._call("GET", "count" + _interval(start_ms, end_ms, isolated_symbol, where))["count"])
 
     def tell(self, kinds: str | Sequence[str] = "all", **how: Any) -> list[Story]:
-        """Let stories happen: the options of `Sandbox.tell`."""
+        """Add stories: the options of `Sandbox.tell`."""
         return [Story(**each) for each in self._call("POST", "stories", {"kinds": kinds, **how})]
 
     def stories(self) -> list[Story]:
-        """The stories that have been told."""
+        """Stories added so far."""
         return [Story(**each) for each in self._call("GET", "stories")]
 
     def fault(self, name: str, **options: Any) -> None:
-        """Let something go wrong."""
+        """Inject a fault."""
         self._call("POST", "faults", {"name": name, **options})
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self._call("DELETE", "faults")
 
     @property
@@ -83,20 +83,20 @@ class SandboxControl:
         return len({entry.connection for entry in self.requests})
 
     def clear_log(self) -> None:
-        """Forget all requests."""
+        """Clear the log of requests."""
         self._call("DELETE", "log")
 
     def settings(self, **changes: Any) -> dict[str, Any]:
-        """Change settings, and tell all of them."""
+        """Change settings; return all of them."""
         told: dict[str, Any] = self._call("POST", "settings", changes)
         return told
 
     def reset(self) -> None:
-        """As new: no records, faults, log, used weight or bans, and default settings."""
+        """Reset records, faults, log, used weight, bans and settings."""
         self._call("POST", "reset")
 
     def health(self) -> dict[str, Any]:
-        """That the sandbox is there, and its clock."""
+        """Status and clock of the sandbox."""
         told: dict[str, Any] = self._call("GET", "health")
         return told
 

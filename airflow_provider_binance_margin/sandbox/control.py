@@ -1,4 +1,4 @@
-"""The same handles for another process: `/sandbox/...` over HTTP, without a key, for programs on this machine.
+"""Control plane: `/sandbox/...` over HTTP, without a key, for programs on this machine.
 
 Web pages in a browser here are kept out: by the Host (a name that was rebound to this address), by Origin and
 Sec-Fetch-Site, and by a content type that a page of another site cannot send unasked.
@@ -24,7 +24,7 @@ PREFIX = "/sandbox/"
 
 
 def control(exchange: Exchange, request: Request) -> Answer:
-    """Do what a request to `/sandbox/...` asks for; what cannot be done is told in a 400."""
+    """Handle a request to `/sandbox/...`; an error is answered with 400."""
     stranger = _stranger(request)
     if stranger:
         return reply({"error": f"the sandbox's control plane refuses this {stranger}"}, 403)

@@ -23,7 +23,7 @@ class Dataset:
 
     :param fields: names and types of a row's fields, in documented order.
     :param time: the field that is a row's time; ten-digit values of it are seconds.
-    :param ids: the fields that make a row this one and no other; the first is in every row.
+    :param ids: the fields that identify a row, of which one is an integer; the first is in every row.
     :param row: a plausible row but for its time: (seed, isolated pair or "", fields that are given) -> fields.
     :param scope: the isolated pair that a row belongs to, "" for the cross account.
     :param optional: fields that are not in every row.
@@ -38,7 +38,7 @@ class Dataset:
     :param newest_first: the order of the rows.
     :param longest: longest window in ms; `longest_with`, longest one with a filter; None: any.
     :param too_long: the code by which a longer one is refused.
-    :param window: default length of a window in ms.
+    :param window: default length of a window in ms, no more than the longest.
     :param start_alone: a window of which only the start is sent ends "now", "now" with its start moved up to the
         longest window ("clamped"), or after the default length ("forward").
     :param memory: how far back the exchange remembers, in ms; an earlier start is moved up in silence. None: for ever.

@@ -266,10 +266,7 @@ LIQUIDATION_LOAN_REPAYMENT = Dataset(
 
 DATASETS = {
     dataset.name: dataset
-    for dataset in (
-        *(FORCE_LIQUIDATION, INTEREST, BORROW, REPAY, TRANSFER, CAPITAL_FLOW),
-        LIQUIDATION_LOAN_REPAYMENT,
-    )
+    for dataset in (FORCE_LIQUIDATION, INTEREST, BORROW, REPAY, TRANSFER, CAPITAL_FLOW, LIQUIDATION_LOAN_REPAYMENT)
 }
 PATHS: dict[str, tuple[Dataset, ...]] = {}
 for _each in DATASETS.values():

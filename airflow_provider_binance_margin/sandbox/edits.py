@@ -75,10 +75,11 @@ def _other_page(scene: Scene, serve: Serve, asked: Any) -> Answer:
 
 
 def add_twin(scene: Scene, serve: Serve) -> Answer:
-    """A second row under the last row's id, which differs in the first field that is neither id nor time."""
+    """A second row under the last row's id, which differs in another field."""
     dataset = scene.dataset
     assert dataset is not None
-    field = next(name for name in ("executedQty", "amount", "interest") if name in dataset.fields)
+    texts = [name for name, kind in dataset.fields.items() if kind is str and name not in dataset.ids]
+    field = next(name for name in ("executedQty", "amount", "interest", *texts) if name in texts)
     return edited(
         scene, serve, lambda page: page["rows"].extend([{**row, field: "0.00000001"} for row in page["rows"][-1:]])
     )

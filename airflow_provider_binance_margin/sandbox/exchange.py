@@ -1,4 +1,4 @@
-"""The exchange itself: accounts, keys, clock and limits, one request at a time, and all that a test may do to it."""
+"""Exchange: accounts, keys, clock and rate limits, and the methods by which a test changes them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ FEW = 1_000
 
 
 class Exchange:
-    """Accounts on one exchange, each with all datasets. Every method may be called from any thread.
+    """Accounts on one exchange, each with all datasets. Thread-safe.
 
-    What is done to records is done to `dataset` of `account` ("main", or "second", whose API key is `keys["second"]`).
+    Methods for records apply to `dataset` of `account` ("main", or "second", whose API key is `keys["second"]`).
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -53,7 +53,7 @@ class Exchange:
         self._log: list[Entry] = []
         self._lock = threading.Lock()
 
-    # what a test may do
+    # for tests
 
     def now_ms(self) -> int:
         """The exchange's clock."""
@@ -68,7 +68,7 @@ class Exchange:
         at: int | None = None,
         **how: Any,
     ) -> list[dict[str, Any]]:
-        """Add one record as given, or made-up ones.
+        """Add one record as given, or generated ones.
 
         Options: `n`, `at` (ms), `step_ms`, `isolated_symbol` (or `symbol` and `isolated`), any field of the dataset.
         """
@@ -94,13 +94,13 @@ class Exchange:
         return records
 
     def load(self, records: Iterable[Mapping[str, Any]], *, dataset: str = DEFAULT, account: str = MAIN) -> int:
-        """Add complete records, as many as there are; their number is returned."""
+        """Add complete records, of any number; return how many."""
         with self._lock:
             book = self._book(dataset, account)
             return book.load(map(book.noted, records))
 
     def clear(self, *, dataset: str | None = None, account: str | None = None) -> None:
-        """Forget the records of a dataset, of an account, or all."""
+        """Delete the records of a dataset, of an account, or all."""
         with self._lock:
             for name in [account] if account else list(self._accounts):
                 books = self._account(name).books
@@ -159,7 +159,7 @@ class Exchange:
         days: int = 30,
         account: str = MAIN,
     ) -> list[Story]:
-        """Let stories happen (`stories.KINDS`), one a day from `first_day` (counted from 1970-01-01), or up to now."""
+        """Add stories (`KINDS`), one a day, from `first_day` (days since 1970-01-01) or over the last `days`."""
         chosen, now = checked_kinds(kinds), self.now_ms()
         first = now // DAY - days if first_day is None else first_day
         told = {story.time // DAY for story in self.stories() if story.account == account}
@@ -176,17 +176,17 @@ class Exchange:
         return new
 
     def stories(self) -> list[Story]:
-        """The stories that have been told: what happened, where and when, and which records say so."""
+        """Stories added so far: kind, scope, time and the ids of their records."""
         with self._lock:
             return list(self._stories)
 
     def fault(self, name: str, **options: Any) -> None:
-        """Let something go wrong: see `mishaps.KINDS` for the names; `times=None` is for ever."""
+        """Inject a fault of `mishaps.KINDS`; `times=None` means forever."""
         with self._lock:
             self._faults.add(name, options)
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
@@ -202,19 +202,19 @@ class Exchange:
         return len({entry.connection for entry in self.requests})
 
     def clear_log(self) -> None:
-        """Forget all requests."""
+        """Clear the log of requests."""
         with self._lock:
             self._log.clear()
 
     def reset(self) -> None:
-        """As new: no records, faults, log, used weight or bans, and default settings."""
+        """Reset records, faults, log, used weight, bans and settings."""
         with self._lock:
             self._accounts.clear()
             self._stories.clear()
             self._faults, self._limits, self._log = Faults(), Limits(), []
             self.settings.change(**vars(Settings()))
 
-    # what the exchange does
+    # requests
 
     def answer(self, request: Request) -> Answer:
         """Answer one request."""

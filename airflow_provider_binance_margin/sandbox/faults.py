@@ -1,7 +1,7 @@
-"""Faults on request: a name out of `mishaps.KINDS`, its options, and when it happens.
+"""Injected faults: a name of `mishaps.KINDS`, its options, and the requests that it applies to.
 
-Faults stand before the exchange in the order in which they were asked for, and one that is never reached is not used
-up: two faults of one request each, "429" and "500", are met by the first and by the second request.
+Faults are applied in the order of injection. One that is not reached is not used up: of "429" and
+"500", for one request each, the first request gets the one and the second request the other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WHEN = ("times", "skip", "path", "current", "dataset")
 
 @dataclass
 class Fault:
-    """A fault and when it happens: to requests for a path, dataset or page, after `skip` of them, `times` times."""
+    """Fault for `times` requests of a path, dataset or page, after the first `skip` of them."""
 
     name: str
     kind: Kind
@@ -38,7 +38,7 @@ class Fault:
     dataset: str | None = None
 
     def takes(self, scene: Scene) -> bool:
-        """True if this request is one of its own; counts it if so."""
+        """True if the fault applies to this request, which is counted then."""
         if self.times == 0 or self.path not in {None, scene.path} or self.current not in {None, scene.current}:
             return False
         if not _fits(self.kind, scene.dataset, self.dataset):

@@ -1,7 +1,7 @@
-"""Faults, by kind: each is a function around the exchange's own answer.
+"""Faults by kind: each is a middleware around the exchange.
 
-It is given the scene (who asks for what) and `serve`, which gives the answer of whatever stands behind it: the next
-fault, in the end the exchange. It may answer without asking, change the records before or after, or change the answer.
+It gets the scene (the request and its account) and `serve`, which returns the answer of the next fault or, at
+last, of the exchange. It may answer without calling that, change records before or after, or change the answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """One kind of fault: what it does, its options, and which answers it can happen to.
+    """Kind of fault: its function, preset options, and the answers that it applies to.
 
     `to` is "any", "signed" (any, but of the default dataset if nothing is said), "records" (answers of a dataset),
     "pages" (of one with pages) or "total" (of one that states it).

@@ -39,11 +39,11 @@ class Sandbox(Exchange):
     :param port: 0 takes a free one.
     :param host: an address of this machine's loopback; no other is served.
     :param home: the folder the keys are kept in; None makes a temporary one, removed at the end.
-    :param seed: the history is a function of the seed and the day.
+    :param seed: seed of the generated history.
     :param start: first UTC day of the history; None starts `days` before today.
-    :param days: length of the history, which in any case ends now; 0 is none.
-    :param stories: the history is not one of forced liquidations alone, but of these stories in all datasets: names out
-        of `stories.KINDS`, or "all".
+    :param days: length of the history, which ends now at the latest; 0 for none.
+    :param stories: fill all datasets with stories instead of forced liquidations alone: names of `stories.KINDS`, or
+        "all".
     :param settings: see `Settings`; all can be changed while the sandbox runs.
     """
 

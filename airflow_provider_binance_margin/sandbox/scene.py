@@ -33,8 +33,9 @@ class Scene:
     @cached_property
     def dataset(self) -> Dataset | None:
         """The dataset that is asked for; None if it is none, or not said which."""
-        sent = dict(PARAMETER.findall(self.query)) if len(PATHS.get(self.path, ())) > 1 else {}
-        for dataset in PATHS.get(self.path, ()):
+        served = PATHS.get(self.path, ())
+        sent = dict(PARAMETER.findall(self.query)) if any(dataset.fixed for dataset in served) else {}
+        for dataset in served:
             if all(sent.get(name.encode()) == value.encode() for name, value in dataset.fixed.items()):
                 return dataset
         return None

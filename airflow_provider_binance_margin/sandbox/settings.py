@@ -26,35 +26,35 @@ MAY_BE_NONE = {"default_window_ms", "max_span_ms", "retention_ms", "total_cap", 
 
 @dataclass
 class Settings:
-    """Behaviour of this exchange where a test wants it otherwise, or where the real one does not say.
+    """Settings of the exchange, for tests and for what Binance does not document.
 
     :param latency: seconds before each answer leaves.
     :param clock_offset_ms: how far the exchange's clock is ahead of this machine's.
-    :param limit: weight an address may use up a minute on one endpoint.
-    :param uid_limit: weight an account may use up a minute on an endpoint whose weight counts for the account.
-    :param minute: length of such a minute in seconds; a shorter one spares a test the waiting.
-    :param strikes: how many requests over the limit are answered with 429 before the address is banned (418).
-    :param ban_seconds: length of such a ban, which holds for all endpoints.
+    :param limit: weight per minute and endpoint for an IP address.
+    :param uid_limit: weight per minute and endpoint for an account, where the endpoint counts by account.
+    :param minute: length of that minute in seconds, shorter in fast tests.
+    :param strikes: number of 429 responses before the address is banned (418).
+    :param ban_seconds: length of a ban, which covers all endpoints.
     :param unfiltered: what a call without an isolated pair returns: "cross" rows or "all".
     :param default_window_ms: the window of a call without `startTime`; None: the dataset's.
-    :param max_span_ms: longest window that may be asked for; a longer one is refused. None: the dataset's.
-    :param retention_ms: how far back the exchange remembers; what is older is not there. None: the dataset's.
-    :param beyond_memory: a window that begins before that is "clamped" in silence, or "refused".
+    :param max_span_ms: longest window; a longer one is refused. None: the dataset's.
+    :param retention_ms: how far back the exchange remembers; older rows are omitted. None: the dataset's.
+    :param beyond_memory: a window that begins before that is "clamped" silently, or "refused".
     :param start_exclusive: a record at `startTime` does not belong to the window.
     :param end_exclusive: a record at `endTime` does not belong to the window.
-    :param window_grain_ms: both ends are cut down to multiples of this: 1000 is a window of whole seconds.
-    :param created_lag_ms: the window is one of times of creation, which lie up to this long before the row's time.
-    :param total_cap: no greater total is stated.
-    :param list_cap: of a window no more rows than these are served, the first in order.
-    :param size_cap: no page has more rows, however many are asked for.
-    :param size_fixed: every page is of so many rows, however many are asked for.
+    :param window_grain_ms: both bounds are truncated to multiples of this: 1000 is a window of whole seconds.
+    :param created_lag_ms: the window filters by time of creation, up to this long before the row's time.
+    :param total_cap: largest total that is stated.
+    :param list_cap: most rows of a window that are served, the first in order.
+    :param size_cap: most rows of a page, whatever is requested.
+    :param size_fixed: number of rows of every page, whatever is requested.
     :param total_of: what a total counts: the rows of the "window", of the "page", or of the "account" at any time.
     :param beyond: what a page beyond the last holds: nothing ("empty"), or the "last" page again.
     :param order: of the rows: "newest" or "oldest" first, or by "id", greatest first. None: the dataset's.
     :param from_id: rows "after" `fromId`, or "from" it on.
-    :param cursor_order: which rows come first after `fromId`: of the least "id" or of the earliest "time".
-    :param mixed_ids: made-up records have ids that do not rise with time.
-    :param time_unit: of made-up transfers: "s" or "ms". None: the dataset's.
+    :param cursor_order: the first rows after `fromId`: those with the smallest "id" or the earliest "time".
+    :param mixed_ids: ids of generated records do not increase with time.
+    :param time_unit: unit of the times of generated transfers: "s" or "ms". None: the dataset's.
     """
 
     latency: float = 0.0

@@ -23,13 +23,7 @@ class Backfill:
     """The runs of one DAG between two dates, both inclusive, in the scheduler's hands."""
 
     def __init__(
-        self,
-        api: AirflowApi,
-        dag_id: str,
-        from_date: datetime,
-        to_date: datetime,
-        *,
-        max_active_runs: int = 4,
+        self, api: AirflowApi, dag_id: str, from_date: datetime, to_date: datetime, *, max_active_runs: int = 4
     ) -> None:
         self._api = api
         self._dag_id = dag_id

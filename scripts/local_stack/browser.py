@@ -19,7 +19,6 @@ from local_stack.processes import Processes, StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 60.0
@@ -175,9 +174,7 @@ class Browser:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _execute(self, code: str, *arguments: str) -> Any:

@@ -15,7 +15,6 @@ from local_stack.watchdog import GRACE, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
 # The child reports itself before it becomes the program: a parent killed before it could do so would leave it behind.
 # The pipe is the shell's standard input and ends there: an end held by the program would keep the watchdog waiting.
@@ -178,7 +177,5 @@ class Processes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

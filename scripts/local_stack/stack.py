@@ -19,7 +19,6 @@ from local_stack.processes import Process, Processes, StackError
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
 
 _START_SECONDS = 60.0
 # what is shut down is thrown away: it need not tidy up for long
@@ -90,9 +89,7 @@ class Stack:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from programs import airflow_environment, python
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -31,23 +30,18 @@ def environment(sandbox_home, s3_client, s3_url, tmp_path_factory):
         bucket = Bucket(s3_client, "any-airflow", s3_url)
         s3_client.create_bucket(Bucket=bucket.name)
         aws = {**bucket.connection(), "extra": json.loads(bucket.connection()["extra"])}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
-        yield {
-            **kept,
+        yield airflow_environment(
+            tmp_path_factory.mktemp("airflow"),
             **sandbox.airflow_env(),
-            "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(aws),
-            "AIRFLOW_VAR_BINANCE_LAKE_BUCKET": bucket.name,
-        }
+            AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
+            AIRFLOW__CORE__TEST_CONNECTION="Enabled",
+            AIRFLOW_CONN_AWS_DEFAULT=json.dumps(aws),
+            AIRFLOW_VAR_BINANCE_LAKE_BUCKET=bucket.name,
+        )
 
 
 def program(environment, *arguments):
-    command = [sys.executable, str(HERE / "airflow_program.py"), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900)
-    assert done.returncode == 0, done.stderr[-5000:]
+    done = python(HERE / "airflow_program.py", *arguments, cwd=ROOT, env=environment)
     return json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
 
 
@@ -108,15 +102,8 @@ print(json.dumps(complaints))
 def complaints(tmp_path_factory):
     """What came of importing each example DAG with every warning of deprecation as an error."""
     warnings = ["-W", "error::DeprecationWarning", "-W", "error::FutureWarning"]
-    done = subprocess.run(
-        [sys.executable, *warnings, "-c", PARSE, *map(str, EXAMPLES)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))},
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
+    done = python(*warnings, "-c", PARSE, *EXAMPLES, env=env)
     return json.loads(done.stdout.splitlines()[-1])
 
 

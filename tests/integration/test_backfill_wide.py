@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -44,14 +43,14 @@ def years(sandbox_home):
 @pytest.mark.slow
 def test_two_years_in_one_task(years, s3, record_property):
     """731 objects with the exact records, no request more than their pages and the confirmation of several take."""
+    from programs import python  # this file is also the program
+
     options = {"s3_bucket": s3.name, "start": "2024-01-01", "end": "2026-01-01", "grain": "day"}
     options["s3_key"] = "{start:%Y-%m-%d}.jsonl"
     env = {**os.environ, **years.airflow_env(), "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(s3.connection())}
-    command = [sys.executable, __file__, json.dumps(options)]
 
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = python(__file__, json.dumps(options), env=env)
 
-    assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     record_property("seconds", told["seconds"])
     midnight = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1000)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import airflow_environment, python
 from versions import has
 
 ROOT = Path(__file__).parents[2]
@@ -29,28 +27,16 @@ def shown(sandbox_home, tmp_path_factory):
     """What each command prints, and its exit status."""
     from airflow_provider_binance_margin.sandbox import Sandbox
 
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
     with Sandbox(days=0, home=sandbox_home) as sandbox:
         wrong = {**sandbox.connection(), "password": "w" * 64}
-        environment = {
-            **kept,
-            "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        environment = airflow_environment(
+            tmp_path_factory.mktemp("airflow"),
+            AIRFLOW__CORE__TEST_CONNECTION="Enabled",
             **sandbox.airflow_env(),
-            "AIRFLOW_CONN_BINANCE_WRONG": json.dumps(wrong),
-        }
-        command = [sys.executable, str(Path(__file__).with_name("airflow_program.py")), "commands"]
-        done = subprocess.run(
-            [*command, json.dumps(list(COMMANDS.values()))],
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-            timeout=900,
+            AIRFLOW_CONN_BINANCE_WRONG=json.dumps(wrong),
         )
-        assert done.returncode == 0, done.stderr[-5000:]
+        program = Path(__file__).with_name("airflow_program.py")
+        done = python(program, "commands", json.dumps(list(COMMANDS.values())), cwd=ROOT, env=environment)
         *said, answers = done.stdout.splitlines()
         outputs = dict(zip(COMMANDS, json.loads(answers), strict=True))
         outputs["everything"] = {"code": 0, "output": "\n".join(said) + done.stderr}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from programs import airflow_environment, python
 
 from airflow_provider_binance_margin.lake.interval import DAY_MS, IntervalError, ms, utc
 from airflow_provider_binance_margin.load_plan import resolve_plan
@@ -66,24 +64,19 @@ def ways_of_fixed(dag="fixed"):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The runs, and when they were made."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
-    environment = {
-        **kept,
-        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dated_runs"),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__API_AUTH__JWT_ISSUER": "test",  # 3.0 makes no token without one
-    }
+    environment = airflow_environment(
+        tmp_path_factory.mktemp("airflow"),
+        AIRFLOW__CORE__DAGS_FOLDER=str(HERE / "dated_runs"),
+        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
+        AIRFLOW__API_AUTH__JWT_ISSUER="test",  # 3.0 makes no token without one
+    )
     ways = [way for dag in DAGS for way in ways_of(dag)]
     ways += ways_of_fixed()
     ways += [["backfill", "create", "--dag-id", dag, "--from-date", DAY, "--to-date", DAY] for dag in NO_BACKFILL]
     ways.append({"dag_id": "bare", "dag_run_id": "before-start", "logical_date": "2024-06-01T00:00:00Z"})
     ways.append(["scheduler", "--num-runs", "2", "--skip-serve-logs"])
-    command = [sys.executable, str(HERE / "airflow_program.py"), "runs", json.dumps(ways)]
     before = datetime.now(UTC)
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=600)
-    assert done.returncode == 0, done.stderr[-5000:]
+    done = python(HERE / "airflow_program.py", "runs", json.dumps(ways), env=environment)
     made = json.loads(done.stdout.splitlines()[-1])
     return SimpleNamespace(**made, before=before, after=datetime.now(UTC))
 

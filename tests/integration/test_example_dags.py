@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from programs import airflow_environment, python
 from versions import PARTITIONS
 
 from airflow_provider_binance_margin.exchange.datasets import DATASETS
@@ -88,22 +86,13 @@ def write_readme_dag(file):
     file.write_text(code)
 
 
-def airflow_environment(home, **more):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
-    return {
-        **kept,
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-        **more,
-    }
+def example_environment(home, **more):
+    folder = {"AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"), "AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+    return airflow_environment(home, **{**folder, **more})
 
 
 def program(environment, *arguments):
-    command = [sys.executable, str(Path(__file__).with_name("airflow_program.py")), *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900)
-    assert done.returncode == 0, done.stderr[-5000:]
+    done = python(Path(__file__).with_name("airflow_program.py"), *arguments, cwd=ROOT, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -129,7 +118,7 @@ def lake(sandbox_home, s3_client, s3_url, tmp_path_factory):
         bucket = Bucket(s3_client, "example-dags", s3_url)
         s3_client.create_bucket(Bucket=bucket.name)
         aws = {**bucket.connection(), "extra": json.loads(bucket.connection()["extra"])}
-        environment = airflow_environment(
+        environment = example_environment(
             tmp_path_factory.mktemp("airflow"),
             **sandbox.airflow_env(),
             AIRFLOW_CONN_AWS_DEFAULT=json.dumps(aws),
@@ -174,13 +163,10 @@ def test_the_readmes_dag_passes_the_documented_test(lake, tmp_path):
     for name, code in re.findall(r"<!-- test: (\S+) -->\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         (tmp_path / name).write_text(code)
     environment = {**lake.environment, "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "pythonpath=dags", "."]
+    options = ["-q", "-p", "no:cacheprovider", "-o", "pythonpath=dags"]
 
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600
-    )
+    done = python("-m", "pytest", *options, ".", cwd=tmp_path, env=environment)
 
-    assert done.returncode == 0, done.stdout[-5000:]
     assert "1 passed" in done.stdout
 
 
@@ -373,11 +359,9 @@ print("parsed")
 
 def test_examples_parse_with_no_network_and_no_optional_package(tmp_path):
     """Parsing an example needs nothing but Airflow and this package, connects to nothing and warns of nothing."""
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, *map(str, FILES)]
+    done = python("-W", "error", "-c", SCRIPT, *FILES, env=example_environment(tmp_path))
 
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=airflow_environment(tmp_path))
-
-    assert "parsed" in done.stdout, done.stderr[-3000:]
+    assert "parsed" in done.stdout
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -10,7 +10,7 @@ from airflow_provider_binance_margin.exchange.datasets import DATASETS
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
 
-REMEMBERED = [name for name, dataset in DATASETS.items() if dataset.memory]
+REMEMBERED = [name for name, dataset in DATASETS.items() if dataset.memory == timedelta(days=90)]
 NOW = datetime.now(UTC)
 MIDNIGHT = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
 MEMORY = timedelta(days=90)
@@ -79,7 +79,7 @@ def test_two_weeks_before(sandbox, audit, day, expires):
     assert [each["start"] for each in found["expiring"]] == ([iso(days_ago(day))] if expires else [])
 
 
-@pytest.mark.parametrize("dataset", [name for name in DATASETS if name not in REMEMBERED])
+@pytest.mark.parametrize("dataset", [name for name, dataset in DATASETS.items() if not dataset.memory])
 def test_what_is_remembered_for_ever_does_not_expire(sandbox, audit, dataset):
     """As far as is documented."""
     found = audit(dataset, 85, 84).result

@@ -336,8 +336,9 @@ def test_what_is_beyond_memory_keeps_no_others_away(sandbox, s3, load):
     forgotten = [name for name in ALL if DATASETS[name].memory is not None]
     assert done.state == "failed"
     assert {each.partition("/")[0] for each in s3} == set(kept)
-    assert len(s3.keys()) == len(kept) * 2 * 2
-    assert all(f"the exchange remembers {name} for 90 days" in str(done.error) for name in forgotten)
+    assert len(s3.keys()) == sum(2 if DATASETS[name].pair_param else 1 for name in kept) * 2
+    remembered = {name: DATASETS[name].memory.days for name in forgotten}
+    assert all(f"the exchange remembers {name} for {n} days" in str(done.error) for name, n in remembered.items())
     assert 'beyond_memory="claim"' in str(done.error)
     assert not [each for each in sandbox.requests if any(each.path == DATASETS[name].path for name in forgotten)]
     assert load(forgotten, [None], interval=days).state == "failed"

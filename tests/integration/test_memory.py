@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -85,15 +84,14 @@ def measure(small, large):
 @pytest.fixture
 def measured(s3, tmp_path):
     """Runs a task in a process of its own against an exchange, and tells what it took; its log is beside it."""
+    from programs import python  # this file is also the program
 
     def run(exchange, small, large):
         # one arena: how much of many is in use is up to the scheduler
         env = {**os.environ, **exchange.airflow_env(), "TMPDIR": str(tmp_path), "MALLOC_ARENA_MAX": "1"}
         env["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(s3.connection())
         arguments = [json.dumps({"s3_bucket": s3.name, **options}) for options in (small, large)]
-        command = [sys.executable, __file__, *arguments]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        done = python(__file__, *arguments, env=env)
         return SimpleNamespace(**json.loads(done.stdout), log=done.stderr)
 
     return run

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import python
 
 from airflow_provider_binance_margin.probe import MOST_REQUESTS, main
 
@@ -139,17 +140,14 @@ def test_it_shows_nothing_of_the_account(probe, sandbox):
 def test_the_command(sandbox, tmp_path):
     """As its owner runs it; a key that is rejected is told of in words."""
     sandbox.add(n=1, at=sandbox.now_ms() - HOUR)
-    command = [sys.executable, "-m", "airflow_provider_binance_margin.probe", "--conn-id", "mine", "--pause", "0"]
+    command = ["-m", "airflow_provider_binance_margin.probe", "--conn-id", "mine", "--pause", "0"]
     env = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW_CONN_MINE": json.dumps(sandbox.connection())}
 
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-    assert done.returncode == 0, done.stderr
-    assert "| is startTime inclusive? | yes |" in done.stdout
+    assert "| is startTime inclusive? | yes |" in python(*command, env=env).stdout
 
     bad = {**sandbox.connection(), "password": "wrong"}
     env["AIRFLOW_CONN_MINE"] = json.dumps(bad)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == 1
     assert "the signature is not valid" in done.stderr

@@ -332,13 +332,6 @@ def test_records_enter_while_one_pages(ask, account, options, page_two, total):
     assert account.count() == 253
 
 
-def test_records_enter_the_pair_that_is_asked_for(ask, account):
-    account.fault("enter", n=2)
-
-    assert ask(isolatedSymbol="ETHUSDT").json()["total"] == 2
-    assert account.count() == 250
-
-
 def test_a_record_leaves_while_one_pages(ask, account):
     account.fault("leave", current=2)
 

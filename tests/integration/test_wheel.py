@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import tomllib
@@ -14,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from programs import run
 
 ROOT = Path(__file__).parents[2]
 NAME = "airflow_provider_binance_margin"
@@ -38,13 +38,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not all(map(find_spec, ("build", "hatchling", "twine", "uv"))), reason="no tools to build with"),
 ]
-
-
-def run(*words, **more):
-    words = [str(word) for word in words]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, **more)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +100,7 @@ def test_a_plain_airflow_finds_it(plain, tmp_path):
     """The connection type, the task's link, and the link to the documentation."""
     env = {**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "True"}
 
-    found = json.loads(run(plain, "-c", SCRIPT, cwd=tmp_path, env=env).splitlines()[-1])
+    found = json.loads(run(plain, "-c", SCRIPT, cwd=tmp_path, env=env).stdout.splitlines()[-1])
 
     assert str(plain.parent.parent) in found["file"]
     assert found["provider"]
@@ -119,7 +112,7 @@ def test_a_plain_airflow_finds_it(plain, tmp_path):
 
 def test_the_examples_parse_there(plain, tmp_path):
     """Without the extras, without a network and without a warning of deprecation."""
-    examples = run(plain, "-c", f"import {NAME} as p; print(p.__path__[0])", cwd=tmp_path).splitlines()[-1]
+    examples = run(plain, "-c", f"import {NAME} as p; print(p.__path__[0])", cwd=tmp_path).stdout.splitlines()[-1]
     files = sorted(Path(examples, "example_dags").glob("*.py"))
     code = f"import runpy\nfor file in {[str(file) for file in files]}: runpy.run_path(file)"
 

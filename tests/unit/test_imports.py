@@ -6,12 +6,12 @@ import ast
 import importlib.util
 import json
 import pkgutil
-import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from programs import python
 
 import airflow_provider_binance_margin as package
 
@@ -65,14 +65,8 @@ def modules():
 @pytest.fixture(scope="module")
 def added(tmp_path_factory):
     """What each module adds to what Airflow has loaded by the time it parses a DAG."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT, json.dumps(modules())],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={"AIRFLOW_HOME": str(tmp_path_factory.mktemp("home")), "PATH": "/usr/bin:/bin"},
-    )
+    env = {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("home")), "PATH": "/usr/bin:/bin"}
+    done = python("-W", "error", "-c", SCRIPT, json.dumps(modules()), cwd=ROOT, env=env)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -151,7 +145,7 @@ def test_provider_info_imports_nothing(tmp_path):
         "from airflow_provider_binance_margin.get_provider_info import get_provider_info; get_provider_info();"
         "print(sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT)
+    done = python("-c", script, cwd=ROOT)
 
     name = package.__name__
     assert str([name, f"{name}.get_provider_info"]) == done.stdout.strip()

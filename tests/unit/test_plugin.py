@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
+from programs import python
 
 import airflow_provider_binance_margin.plugins as package
 
@@ -34,9 +33,8 @@ print(sorted({{"fastapi", "starlette", "airflow.models.xcom"}} & (set(sys.module
 
 def test_what_every_process_imports_is_light(tmp_path):
     """Scheduler, worker and DAG processor load one module of dictionaries, and no FastAPI."""
-    words = [sys.executable, "-W", "error", "-c", LOADED]
     env = {"AIRFLOW_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT, env=env)
+    done = python("-W", "error", "-c", LOADED, cwd=ROOT, env=env)
 
     new, heavy = done.stdout.splitlines()[-2:]
     assert (str([package.__name__, PLUGIN]), "[]") == (new, heavy)

@@ -54,7 +54,7 @@ def test_pages_are_a_sorted_list_cut_into_pieces(times, late, start, length, siz
     inside = [each for each in records if start <= each["updatedTime"] <= start + length]
     expected = sorted(inside, key=lambda record: record["updatedTime"])[::-1]
 
-    pages = [book.page(CROSS, start, start + length, current, size) for current in range(1, 50)]
+    pages = [book.cut(CROSS, start, start + length, n * size, (n + 1) * size) for n in range(49)]
 
     times_of = [unpack(row)["updatedTime"] for page in pages for row in page]
     assert times_of == [record["updatedTime"] for record in expected]
@@ -106,9 +106,9 @@ def test_a_large_book_still_answers():
     book = Book()
     book.load(map(entry, invent(n=200_000, at=0)))
 
-    assert unpack(book.page(CROSS, 0, NEVER, 2000, 100)[-1])["updatedTime"] == 0
-    assert unpack(book.page(CROSS, 0, NEVER, 1, 100)[0])["updatedTime"] == 199_999
-    assert book.page(CROSS, 0, NEVER, 2001, 100) == []
+    assert unpack(book.cut(CROSS, 0, NEVER, 199_900, 200_000)[-1])["updatedTime"] == 0
+    assert unpack(book.cut(CROSS, 0, NEVER, 0, 100)[0])["updatedTime"] == 199_999
+    assert book.cut(CROSS, 0, NEVER, 200_000, 200_100) == []
     assert book.count(CROSS, 1000, 1999) == 1000
 
 

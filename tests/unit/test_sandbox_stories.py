@@ -9,7 +9,7 @@ from airflow_provider_binance_margin.sandbox import Sandbox, SandboxControl
 from airflow_provider_binance_margin.sandbox.__main__ import _parser
 from airflow_provider_binance_margin.sandbox.dataset import DAY
 from airflow_provider_binance_margin.sandbox.datasets import DATASETS
-from airflow_provider_binance_margin.sandbox.stories import KINDS
+from airflow_provider_binance_margin.sandbox.stories import FIRST_IDS, KINDS
 
 FIRST = 20_000
 MINUTES_15 = 900_000
@@ -56,8 +56,8 @@ def test_every_kind_is_told_every_day_has_one(sandbox):
 
 
 def test_records_are_complete_and_each_has_an_id_of_its_own(sandbox):
-    for name, dataset in DATASETS.items():
-        rows = sandbox.records(dataset=name)
+    for name in FIRST_IDS:
+        dataset, rows = DATASETS[name], sandbox.records(dataset=name)
 
         assert len({tuple(row.get(field) for field in dataset.ids) for row in rows}) == len(rows) > 20
         for row in rows:

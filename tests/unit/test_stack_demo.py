@@ -17,11 +17,7 @@ WANTED = {(DAYS[0], CROSS): [ROW, LATE]}
 
 
 def lake(*rows, **more):
-    return {
-        key_of(DAYS[0], CROSS): Stored(rows, "", ""),
-        key_of(DAYS[1], CROSS): Stored((), "", ""),
-        **more,
-    }
+    return {key_of(DAYS[0], CROSS): Stored(rows, "", ""), key_of(DAYS[1], CROSS): Stored((), "", ""), **more}
 
 
 def check(stored, scopes=(CROSS,)):

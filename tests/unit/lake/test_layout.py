@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import locale
-import subprocess
-import sys
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from programs import python
 
 from airflow_provider_binance_margin.lake.interval import Interval
 from airflow_provider_binance_margin.lake.layout import (
@@ -135,9 +134,7 @@ def test_a_key_depends_on_no_workers_environment(environment):
         "from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity; "
         f"print(ascii(render({template!a}, ObjectIdentity('x', Interval({DAY.start}, {DAY.end}), 'a', 'b'))))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**environment}, capture_output=True, text=True, check=True, timeout=60
-    )
+    done = python("-c", code, env={**environment})
 
     assert done.stdout.strip() == ascii(render(template, about()))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import python
 from pyarrow import parquet
 from unit.lake.written import written
 
@@ -218,9 +217,8 @@ for make in (ForceLiquidationToS3Operator, ForceLiquidationAuditOperator):
 
 def test_without_pyarrow_a_parquet_key_is_refused_when_the_dag_is_parsed():
     """With the command that cures it; a template as soon as it is rendered; other formats work."""
-    done = subprocess.run([sys.executable, "-c", WITHOUT_PYARROW], capture_output=True, text=True, check=False)
+    done = python("-c", WITHOUT_PYARROW)
 
-    assert done.returncode == 0, done.stderr
     assert [REFUSAL] * 6 == [line[-len(REFUSAL) :] for line in done.stdout.splitlines() if line.endswith(REFUSAL)]
 
 
@@ -232,6 +230,4 @@ def test_parsing_a_dag_with_a_parquet_key_does_not_import_pyarrow():
         "ForceLiquidationToS3Operator(task_id='t', s3_bucket='b', s3_key='x.parquet')\n"
         "sys.exit(7 if 'pyarrow' in sys.modules else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stderr
+    python("-c", code)

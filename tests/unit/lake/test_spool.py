@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from programs import python
 
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
 from airflow_provider_binance_margin.exchange.paging import Sink
@@ -575,14 +576,7 @@ print(peak() - before, used / raw, lines, distinct, disk(), len(os.listdir(sys.a
 def test_a_great_object_stays_on_disk(tmp_path):
     """300,000 rows take no more memory than 60,000; their temporary file is smaller than they, and gone after."""
     environment = {**os.environ, "SQLITE_TMPDIR": str(tmp_path), "TMPDIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", BIG, str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    done = python("-c", BIG, tmp_path, env=environment, timeout=120)
     kib, share, lines, distinct, left, files = map(float, done.stdout.split())
 
     assert (lines, distinct) == (300_000, 300_000)
