@@ -113,12 +113,10 @@ def _prepare(settings: Settings) -> Callable[[], Transport]:
 
 async def _fetch(conn_id: str) -> Connection:
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+    from asgiref.sync import sync_to_async
 
     try:
-        if hasattr(BaseHook, "aget_connection"):
-            return await BaseHook.aget_connection(conn_id)
-        from asgiref.sync import sync_to_async  # Airflow before 3.1
-
-        return await sync_to_async(BaseHook.get_connection)(conn_id)
+        fetch = getattr(BaseHook, "aget_connection", None) or sync_to_async(BaseHook.get_connection)  # before 3.1
+        return await fetch(conn_id)
     except AirflowNotFoundException:
         raise BinanceConfigError(f"there is no connection {conn_id!r}: create it, or correct the id") from None
