@@ -225,12 +225,10 @@ def _shown(day: Day) -> Day:
     return Day(EMPTY) if day.letter == "c" and not day.records else day
 
 
-def years_of(days: Mapping[int, Day], audit: Audit, *subject: str) -> list[Coverage]:
+def years_of(days: Mapping[int, Day], audit: Audit, dataset: str, account: str, scope: str) -> list[Coverage]:
     """Coverage of one subject's days, a year each."""
-    audits = dict.fromkeys(days, audit)
-    return [
-        Coverage.of(Key(*subject, year), days, audits) for year in sorted({date_of(number).year for number in days})
-    ]
+    audits, years = dict.fromkeys(days, audit), sorted({date_of(number).year for number in days})
+    return [Coverage.of(Key(dataset, account, scope, year), days, audits) for year in years]
 
 
 class AuditedDays:

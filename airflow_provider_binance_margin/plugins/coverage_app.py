@@ -17,7 +17,8 @@ from airflow.utils.session import create_session
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from airflow_provider_binance_margin.plugins.coverage_data import Key, day_data, page_data
+from airflow_provider_binance_margin.lake.coverage import Key
+from airflow_provider_binance_margin.plugins.coverage_data import day_data, page_data
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -39,8 +40,10 @@ def create_app() -> FastAPI:
     """Create the application, one a process."""
     app = FastAPI(title="Binance margin", docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_harden)
-    for path, endpoint in {"/page": _static(_FILES / "page.html"), "/coverage": _coverage, "/day": _day}.items():
-        app.get(path, dependencies=[Depends(requires_access_asset("GET"))])(endpoint)
+    rights = [Depends(requires_access_asset("GET"))]
+    app.get("/page", dependencies=rights)(_static(_FILES / "page.html"))
+    app.get("/coverage", dependencies=rights)(_coverage)
+    app.get("/day", dependencies=rights)(_day)
     for file in _FILES.iterdir():
         if file.suffix != ".html":
             app.get(f"/{file.name}")(_static(file))

@@ -116,7 +116,8 @@ async def _fetch(conn_id: str) -> Connection:
     from asgiref.sync import sync_to_async
 
     try:
-        fetch = getattr(BaseHook, "aget_connection", None) or sync_to_async(BaseHook.get_connection)  # before 3.1
-        return await fetch(conn_id)
+        fetch: Any = getattr(BaseHook, "aget_connection", None) or sync_to_async(BaseHook.get_connection)
+        connection: Connection = await fetch(conn_id)  # asynchronous since Airflow 3.1
     except AirflowNotFoundException:
         raise BinanceConfigError(f"there is no connection {conn_id!r}: create it, or correct the id") from None
+    return connection

@@ -17,6 +17,7 @@ from airflow_provider_binance_margin.lake.coverage import (
     Audit,
     Coverage,
     Day,
+    Key,
     date_of,
     day_number,
     years_of,
@@ -140,7 +141,7 @@ class Lake:
         return days_of(self.page(**more))
 
     def day(self, day, readable=("audits",), **subject):
-        from airflow_provider_binance_margin.plugins.coverage_data import Key, day_data
+        from airflow_provider_binance_margin.plugins.coverage_data import day_data
 
         return day_data(self.session, set(readable), Key(*{**LAKE, **subject}.values(), day.year), day)
 
