@@ -21,12 +21,12 @@ COVERAGE = "coverage"
 
 
 class CoverageLink(BaseOperatorLink):
-    """Opens the page, for roles to which the menu does not show plugins too."""
+    """Link to the page, for roles whose menu does not show plugins too."""
 
     name = "Coverage"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
-        """The address."""
+        """Build the page's URL."""
         return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}/binance-margin/page"
 
 

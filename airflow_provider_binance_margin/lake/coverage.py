@@ -192,7 +192,7 @@ class Coverage(msgspec.Struct, frozen=True):
         return max((audit for _, _, audit in self.audits), default=None)
 
     def by_day(self) -> dict[int, Day]:
-        """Verdicts by day number, without the days not audited."""
+        """Verdicts by day number, of the days audited or loaded."""
         base, records, days = first_of(self.year), iter(self.records), {}
         for n, letter in enumerate(self.letters):
             count = 0 if letter in _NUMBERLESS else next(records)

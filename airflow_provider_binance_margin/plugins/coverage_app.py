@@ -78,13 +78,13 @@ def _day(user: GetUserDep, dataset: _Name, account: _Name, scope: _Name, day: da
 
 @contextmanager
 def _readable(user: Any) -> Iterator[tuple[Session, set[str]]]:
-    """A session, and the ids of the DAGs that the user may read."""
+    """Open a session; yield it with the ids of the DAGs that the user may read."""
     with create_session() as session:
         yield session, set(get_auth_manager().get_authorized_dag_ids(user=user, session=session))
 
 
 def _may_trigger(session: Session, user: Any, dag_id: str) -> bool:
-    """As the public API decides when a run is asked for; DAGs have teams since Airflow 3.2."""
+    """Check the right to start a run as the public API does; DAGs have teams since Airflow 3.2."""
     named = hasattr(DagModel, "get_team_name")
     team = {"team_name": DagModel.get_team_name(dag_id, session=session)} if named else {}
     return get_auth_manager().is_authorized_dag(

@@ -58,7 +58,7 @@ class Years(NamedTuple):
 
 
 def page_data(session: Session, readable: set[str], now: datetime) -> dict[str, Any]:
-    """All that the page draws but a day's details, of the DAGs with the ids in `readable`."""
+    """Data of the page, but for the details of a day, from the DAGs with the ids in `readable`."""
     years = _years(session, readable)
     lakes = _with_loads(session, years.by_key, readable)
     audits = [audit for year in years.by_key.values() if (audit := year.last_audit) and audit.dag_id in readable]
@@ -77,7 +77,7 @@ def page_data(session: Session, readable: set[str], now: datetime) -> dict[str, 
 
 
 def _place(key: Key) -> tuple[int, str, bool, Key]:
-    """Datasets in their own order, the cross account before pairs."""
+    """Sort key: datasets in their own order, the cross account before pairs."""
     known = list(DATASETS)
     return known.index(key.dataset) if key.dataset in known else len(known), key.account, key.scope != CROSS, key
 
@@ -89,7 +89,7 @@ def _shown(year: Coverage) -> dict[str, Any]:
 
 
 def day_data(session: Session, readable: set[str], key: Key, day: date) -> dict[str, Any] | None:
-    """A day's audit, objects and loads; None for a day that is not known to this user."""
+    """Audit, objects and loads of one day; None for a day that is not known to this user."""
     year, number = _years(session, readable, only=key).by_key.get(key), day_number(day)
     audit = year.audit_by_day().get(number) if year else None
     bounds = Interval(number * DAY_MS, (number + 1) * DAY_MS)
@@ -117,7 +117,7 @@ def _link(dag_id: str, run_id: str, task_id: str, map_index: int | None, when: d
 
 
 def _objects(audit: Audit, key: Key, day: Interval) -> list[str]:
-    """URLs of a day's objects; the template where nobody knows their intervals."""
+    """URLs of a day's objects; the key template where their intervals are not known."""
     grain: Any = audit.grain
     if grain not in GRAINS:
         return [audit.place]
