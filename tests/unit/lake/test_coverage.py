@@ -175,6 +175,7 @@ def test_five_years_of_one_lake_are_small():
         {"year": 0},
         {"year": 10**30},
         {"days": "c9999999"},
+        {"days": "Z365", "records": [1] * 365},
         {"days": ".999" * 200},
         {"totals": []},
         {"totals": {"0": "1"}},
