@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, BaseOperatorLink, conf
+from msgspec.structs import replace
 
-from airflow_provider_binance_margin.lake.coverage import SUBJECT, Audit, AuditedDays, CoverageError, merge
+from airflow_provider_binance_margin.lake.coverage import Audit, AuditedDays, Coverage, CoverageError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
@@ -19,12 +21,12 @@ COVERAGE = "coverage"
 
 
 class CoverageLink(BaseOperatorLink):
-    """Opens the page, for roles to which the menu does not show plugins too."""
+    """Link to the page, for roles whose menu does not show plugins too."""
 
     name = "Coverage"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
-        """The address."""
+        """Build the page's URL."""
         return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}/binance-margin/page"
 
 
@@ -41,28 +43,25 @@ def record(context: Context, task: BaseOperator, audited: AuditedDays, place: tu
     loads = {"start", "end"} <= set(context.get("params") or ())
     map_index = -1 if ti.map_index is None else ti.map_index
     audit = Audit(audited.began, ti.dag_id, ti.run_id, ti.task_id, map_index, loads, *place)
-    names = [asset.name for asset in assets]
-    values = [{**value, "asset": names} for value in audited.values(audit)]
+    years = [replace(year, asset=[asset.name for asset in assets]) for year in audited.years(audit)]
     stores: Any = context.get("asset_state_store")
     if assets and stores is not None:
         try:
-            for value in values:
-                for asset in assets:
-                    _store(stores[asset], value)
+            for year, asset in product(years, assets):
+                _store(stores[asset], year)
         except Exception as error:  # noqa: BLE001 - whatever a state store's backend raises
             log.warning("Coverage kept as an XCom, since the asset's state store refused it: %s", error)
         else:
             return
-    if values:
-        ti.xcom_push(COVERAGE, values)
+    if years:
+        ti.xcom_push(COVERAGE, [year.value for year in years])
 
 
-def _store(store: Any, value: dict[str, Any]) -> None:
-    key = "/".join([COVERAGE, *(str(value[name]) for name in (*SUBJECT, "year"))])
-    known = store.get(key)
-    try:
-        merged = merge(known, value) if known else value
-    except CoverageError:
-        log.warning("Coverage under %s replaced: what is there was not written by an audit.", key)
-        merged = value
-    store.set(key, merged | {"asset": value["asset"]})
+def _store(store: Any, year: Coverage) -> None:
+    key = "/".join([COVERAGE, *map(str, year.key)])
+    if known := store.get(key):
+        try:
+            year = Coverage.read(known).merge(year)
+        except CoverageError:
+            log.warning("Coverage under %s replaced: what is there was not written by an audit.", key)
+    store.set(key, year.value)

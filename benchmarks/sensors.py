@@ -66,13 +66,17 @@ def different(count: int, hosts: int) -> list[Awaitable[Any]]:
 
 def ours(count: int, hosts: int, step: int = 0) -> list[Awaitable[Any]]:
     """This package's trigger; those of one host ask the same, unless their windows begin apart."""
-    from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationTrigger  # noqa: PLC0415
+    from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryTrigger  # noqa: PLC0415
 
     start = int(time.time() * 1000) - 3_600_000
     options: dict[str, Any] = {"end": None, "isolated_symbol": None, "min_records": 1, "settle": 60.0}
     options |= {"max_span": 604_800.0, "poke_interval": POLL}
     return [
-        drain(ForceLiquidationTrigger(binance_conn_id=f"host_{n % hosts}", start=start + n * step, **options).run())
+        drain(
+            MarginHistoryTrigger(
+                dataset="force_liquidation", binance_conn_id=f"host_{n % hosts}", start=start + n * step, **options
+            ).run()
+        )
         for n in range(count)
     ]
 
@@ -217,8 +221,8 @@ def main() -> None:
     print("| trigger                              | requests | late ms |  99 % | worst | CPU s | MiB more | MiB |")
     print("|" + "|".join("-" * width for width in (38, 10, 9, 7, 7, 7, 10, 5)) + "|")
     print(row("HttpSensorTrigger", told["http"]))
-    print(row("ForceLiquidationTrigger, all differ", told["different"]))
-    print(row("ForceLiquidationTrigger, all alike", told["alike"]))
+    print(row("MarginHistoryTrigger, all differ", told["different"]))
+    print(row("MarginHistoryTrigger, all alike", told["alike"]))
     print(row("ForceLiquidationEventTrigger, 1 conn", told["watchers"]))
     theirs = told["http"]
     for kind in ("different", "alike"):

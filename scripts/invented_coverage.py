@@ -23,18 +23,18 @@ def remember(api: AirflowApi, dag_id: str, asset: str) -> int:
     :param dag_id: of the DAG that shall have audited
     :param asset: the lake's, by its name
     """
-    today, chance = datetime.now(UTC).date(), random.Random(5)  # noqa: S311 - data, no secret
+    now, chance = datetime.now(UTC), random.Random(5)  # noqa: S311 - data, no secret
     number = next(each["id"] for each in api.api("GET", "assets")["assets"] if each["name"] == asset)
-    began = f"{today}T00:00:00.000+00:00"
+    today, began = now.date(), now.replace(hour=0, minute=0, second=0, microsecond=0)
     audit = Audit(began, dag_id, "manual", "audit", loads=True, place="s3://lake/{start}.csv", grain="day")
     numbers = range(day_number(date(today.year - YEARS + 1, 3, 11)), day_number(today))
     stored = 0
     for dataset in DATASETS:
         for scope in SCOPES:
             days = {day: invented(chance) for day in numbers}
-            for value in years_of(days, audit, dataset=dataset, account="binance_default", scope=scope):
-                key = quote(f"coverage/{dataset}/binance_default/{scope}/{value['year']}", safe="")
-                api.api("PUT", f"assets/{number}/state-store/{key}", {"value": value | {"asset": [asset]}})
+            for year in years_of(days, audit, dataset, "binance_default", scope):
+                key = quote("/".join(["coverage", *map(str, year.key)]), safe="")
+                api.api("PUT", f"assets/{number}/state-store/{key}", {"value": year.value | {"asset": [asset]}})
                 stored += 1
     return stored
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import cache
@@ -14,16 +14,16 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_asset
 from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
-from fastapi import Depends, FastAPI, HTTPException, Query
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from airflow_provider_binance_margin.plugins.coverage_data import Key, day_data, page_data
+from airflow_provider_binance_margin.lake.coverage import Key
+from airflow_provider_binance_margin.plugins.coverage_data import day_data, page_data
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 _FILES = Path(__file__).parent / "page"
-_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEADERS = {
     # nothing from elsewhere, no inline script or style, framed by Airflow's UI alone
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -37,28 +37,27 @@ _Name = Annotated[str, Query(max_length=250)]
 
 @cache
 def create_app() -> FastAPI:
-    """The application, one a process."""
+    """Create the application, one a process."""
     app = FastAPI(title="Binance margin", docs_url=None, redoc_url=None, openapi_url=None)
+    app.middleware("http")(_harden)
     rights = [Depends(requires_access_asset("GET"))]
-    app.get("/page", dependencies=rights)(_page)
+    app.get("/page", dependencies=rights)(_static(_FILES / "page.html"))
     app.get("/coverage", dependencies=rights)(_coverage)
     app.get("/day", dependencies=rights)(_day)
     for file in _FILES.iterdir():
-        if file.suffix in _TYPES:
+        if file.suffix != ".html":
             app.get(f"/{file.name}")(_static(file))
     return app
 
 
-def _page() -> Response:
-    return FileResponse(_FILES / "page.html", media_type="text/html; charset=utf-8", headers=_HEADERS)
+async def _harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    response.headers.update(_HEADERS)
+    return response
 
 
-def _static(file: Path) -> Any:
-    def serve() -> Response:
-        headers = {**_HEADERS, "Cache-Control": "no-cache"}
-        return FileResponse(file, media_type=_TYPES[file.suffix], headers=headers)
-
-    return serve
+def _static(file: Path) -> Callable[[], Response]:
+    return lambda: FileResponse(file)
 
 
 def _coverage(user: GetUserDep) -> Response:
@@ -66,7 +65,7 @@ def _coverage(user: GetUserDep) -> Response:
         data = page_data(session, readable, datetime.now(UTC))
         for dag_id, dag in data["dags"].items():
             dag["may_load"] = _may_trigger(session, user, dag_id)
-    return JSONResponse(data, headers=_HEADERS)
+    return JSONResponse(data)
 
 
 def _day(user: GetUserDep, dataset: _Name, account: _Name, scope: _Name, day: date) -> Response:
@@ -74,18 +73,18 @@ def _day(user: GetUserDep, dataset: _Name, account: _Name, scope: _Name, day: da
         data = day_data(session, readable, Key(dataset, account, scope, day.year), day)
     if data is None:
         raise HTTPException(404, "Nothing is known of this day")
-    return JSONResponse(data, headers=_HEADERS)
+    return JSONResponse(data)
 
 
 @contextmanager
 def _readable(user: Any) -> Iterator[tuple[Session, set[str]]]:
-    """A session, and the ids of the DAGs that the user may read."""
+    """Open a session; yield it with the ids of the DAGs that the user may read."""
     with create_session() as session:
         yield session, set(get_auth_manager().get_authorized_dag_ids(user=user, session=session))
 
 
 def _may_trigger(session: Session, user: Any, dag_id: str) -> bool:
-    """As the public API decides when a run is asked for; DAGs have teams since Airflow 3.2."""
+    """Check the right to start a run as the public API does; DAGs have teams since Airflow 3.2."""
     named = hasattr(DagModel, "get_team_name")
     team = {"team_name": DagModel.get_team_name(dag_id, session=session)} if named else {}
     return get_auth_manager().is_authorized_dag(

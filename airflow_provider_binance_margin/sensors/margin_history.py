@@ -147,7 +147,7 @@ class MarginHistorySensor(BaseSensorOperator):
         return outcome
 
     def _final(self, error: Exception) -> Exception:
-        """The error that fails the task: `soft_fail` and `never_fail` are for records that do not come."""
+        """Make the error that fails the task: `soft_fail` and `never_fail` are for records that do not come."""
         self.soft_fail = self.never_fail = False  # which Airflow reads next
         return task_error(error)
 
@@ -252,7 +252,6 @@ class MarginHistorySensor(BaseSensorOperator):
             memory=None if self._counter is None else self._counter.memory,
         )
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self._time_left())
-        raise AssertionError("defer raises")
 
     def _time_left(self) -> timedelta:
         timeout = timedelta(seconds=self.timeout)

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_provider_binance_margin.exchange.errors import BinanceIncompleteError
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
-from airflow_provider_binance_margin.lake.coverage import Subject, names_of, subject_of
+from airflow_provider_binance_margin.lake.coverage import Subject
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.transfers.object_loader import MOST_INCOMPLETE, ObjectResult, Refusal
@@ -52,7 +52,7 @@ class Progress:
 
     def add(self, result: ObjectResult, identity: ObjectIdentity) -> None:
         """Count one object."""
-        subject = subject_of(identity)
+        subject = Subject.of(identity)
         self.done += 1
         self.records += result.records
         self.records_of[identity.dataset] += result.records
@@ -75,7 +75,7 @@ class Progress:
             if len(self.named) < _MOST_NAMED:
                 self.named[result.key] = result
             if result.requests:
-                tags = names_of(subject)
+                tags = subject._asdict()
                 send_metric("incr", "objects", 1, tags)
                 send_metric("incr", "records", result.records, tags)
                 if result.symbols:
@@ -92,7 +92,7 @@ class Progress:
     def send_lags(self, now: float) -> None:
         """Send how far the last loaded interval of each subject ends before the exchange's time (s since 1970)."""
         for subject, end in self.ends.items():
-            send_metric("gauge", "lag", now - end / 1000, names_of(subject))
+            send_metric("gauge", "lag", now - end / 1000, subject._asdict())
 
     def log_objects(self) -> None:
         """Log what was loaded since the last time, a line each; Airflow's UI folds the lines of several."""

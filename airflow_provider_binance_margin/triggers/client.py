@@ -113,12 +113,11 @@ def _prepare(settings: Settings) -> Callable[[], Transport]:
 
 async def _fetch(conn_id: str) -> Connection:
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+    from asgiref.sync import sync_to_async
 
     try:
-        if hasattr(BaseHook, "aget_connection"):
-            return await BaseHook.aget_connection(conn_id)
-        from asgiref.sync import sync_to_async  # Airflow before 3.1
-
-        return await sync_to_async(BaseHook.get_connection)(conn_id)
+        fetch: Any = getattr(BaseHook, "aget_connection", None) or sync_to_async(BaseHook.get_connection)
+        connection: Connection = await fetch(conn_id)  # asynchronous since Airflow 3.1
     except AirflowNotFoundException:
         raise BinanceConfigError(f"there is no connection {conn_id!r}: create it, or correct the id") from None
+    return connection

@@ -1,18 +1,11 @@
-"""Triggers of forced liquidations."""
+"""Trigger of forced liquidations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from airflow_provider_binance_margin.exchange.datasets import FORCE_LIQUIDATION
-from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryEventTrigger, MarginHistoryTrigger
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class ForceLiquidationTrigger(MarginHistoryTrigger):
-    """Wait for forced liquidations: `MarginHistoryTrigger` of ``force_liquidation``."""
-
-    dataset: str = field(default=FORCE_LIQUIDATION.name, init=False)
+from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryEventTrigger
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -244,11 +244,9 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
         """
         try:
             state = await self._call_store("get", self._state_key())
-        except ValueError:
-            raise
         except Exception as error:
             self._unread += 1
-            if self._unread < _READ_TRIES:
+            if isinstance(error, ValueError) or self._unread < _READ_TRIES:
                 raise
             raise ValueError(f"{type(error).__name__} at each of {self._unread} polls") from None
         return None if state is None else read_state(state, now)
@@ -275,6 +273,8 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
         self._warned = type(error).__name__
 
     async def _call_store(self, verb: str, *args: Any) -> Any:
+        from asgiref.sync import sync_to_async
+
         store = getattr(self, "asset_state_store", None)
         if store is None:
             if verb == "get":
@@ -284,11 +284,8 @@ class MarginHistoryEventTrigger(_DatasetTrigger, BaseEventTrigger):
                 )
             return None
         try:
-            if hasattr(store, f"a{verb}"):
-                return await getattr(store, f"a{verb}")(*args)
-            from asgiref.sync import sync_to_async  # Airflow 3.3.0 and 3.3.1
-
-            return await sync_to_async(getattr(store, verb))(*args)
+            call = getattr(store, f"a{verb}", None) or sync_to_async(getattr(store, verb))  # 3.3.0 and 3.3.1
+            return await call(*args)
         except ValueError as error:
             if type(error) is not ValueError:  # a subclass: the state cannot be decoded
                 raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,6 @@ from airflow_provider_binance_margin.exchange.paging import HOUR_MS
 from airflow_provider_binance_margin.failures import name_connection
 
 if TYPE_CHECKING:
-    from airflow_provider_binance_margin.exchange.counter import RecordCounter
     from airflow_provider_binance_margin.exchange.dataset import Dataset
     from airflow_provider_binance_margin.exchange.scope import Scope
     from airflow_provider_binance_margin.triggers.client import AsyncClient
@@ -42,22 +41,14 @@ _OLDEST_MS = 1_498_867_200_000
 _LONGEST_PAUSE = 600.0
 
 
-@dataclass
-class _Counts:
-    """Counts from other bases made since a poll, or the errors that prevented them."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    known: dict[int, PollResult | BinanceError] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class PollResult:
-    """Result of one poll, with the counts from other bases, which all holders of it share."""
+    """Result of one poll, and what was counted from other bases since."""
 
     base: int  # start of the count, in ms
     total: int  # records since then
     newest: int | None  # time of the newest record, in ms
-    counts: _Counts = field(default_factory=_Counts, compare=False, repr=False)
+    others: dict[int, asyncio.Task[PollResult]] = field(default_factory=dict, compare=False, repr=False)
 
     def is_news_after(self, earlier: PollResult) -> bool:
         """True if a record has appeared since an earlier result of the same base."""
@@ -117,18 +108,13 @@ class RecordPoller:
 
     async def count(self, base: int, now: PollResult) -> PollResult:
         """Count from another base, later than `now`: once for all triggers that start with that result."""
-        async with now.counts.lock:
-            counted = now.counts.known.get(base)
-            if counted is None:
-                try:
-                    async with self.connect() as client:
-                        counted = await self.base(client, base).count()
-                except BinanceError as error:
-                    counted = error
-                now.counts.known[base] = counted
-        if isinstance(counted, BinanceError):
-            raise counted
-        return counted
+        if base not in now.others:
+            now.others[base] = asyncio.create_task(self._count(base))
+        return await asyncio.shield(now.others[base])
+
+    async def _count(self, base: int) -> PollResult:
+        async with self.connect() as client:
+            return await self.counting(client, base)()
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncClient]:
@@ -138,24 +124,16 @@ class RecordPoller:
         async with open_client(await fetch_settings(self.conn_id)) as client:
             yield client
 
-    def base(self, client: AsyncClient, ms: int) -> _Base:
-        """Start to count from a moment; no window closes, and is counted no more, while records may still be late."""
-        window = (self.dataset, self.scope, ms, None)
+    def counting(self, client: AsyncClient, base: int) -> Callable[[], Awaitable[PollResult]]:
+        """Make the count from a base; a window closes, and is counted no more, once no record of it may be late."""
+        window = (self.dataset, self.scope, base, None)
         counter = client.settings.counter(*window, settle=LATE_MS / 1000, max_span=self.max_span)
-        return _Base(ms, counter, client)
 
+        async def count() -> PollResult:
+            counted = await client.drive(counter.poll())
+            return PollResult(base, counted.total, counted.newest_time)
 
-@dataclass(frozen=True)
-class _Base:
-    """Moment (ms) that records are counted from."""
-
-    ms: int
-    counter: RecordCounter
-    client: AsyncClient
-
-    async def count(self) -> PollResult:
-        count = await self.client.drive(self.counter.poll())
-        return PollResult(self.ms, count.total, count.newest_time)
+        return count
 
 
 class _Polls:
@@ -164,8 +142,8 @@ class _Polls:
     def __init__(self, poller: RecordPoller, client: AsyncClient, last: PollResult | None) -> None:
         self._client = client
         self._last = last
-        self._base_at = partial(poller.base, client)
-        self._base = self._base_at(last.base if last else self._late())
+        self._counting = partial(poller.counting, client)
+        self._count = self._counting(last.base if last else self._late())
 
     def _late(self) -> int:
         """Earliest time (ms) of a record that may still appear, by the exchange's clock."""
@@ -173,10 +151,10 @@ class _Polls:
 
     async def poll(self) -> list[PollResult]:
         """Count; and, where the base moves, count the same from the new one."""
-        now = await self._base.count()
-        if self._last is None and self._base.ms > self._late():  # this machine's clock was ahead: the answer set it
-            self._base = self._base_at(self._late())
-            now = await self._base.count()
+        now = await self._count()
+        if self._last is None and now.base > self._late():  # this machine's clock was ahead: the answer set it
+            self._count = self._counting(self._late())
+            now = await self._count()
         last, self._last = self._last, now
         ms = self._better_base(now)
         if ms is None or (last is not None and last.base == now.base and now.is_news_after(last)):
@@ -192,12 +170,12 @@ class _Polls:
 
     async def _move(self, now: PollResult, ms: int) -> list[PollResult]:
         """Count from the new base, then from the old again: if that is unchanged, nothing slipped in between."""
-        base = self._base_at(ms)
-        moved, again = await base.count(), await self._base.count()
+        count = self._counting(ms)
+        moved, again = await count(), await self._count()
         if again != now or moved.newest not in (now.newest, None):
             self._last = again
             return [again]
-        self._base, self._last = base, moved
+        self._count, self._last = count, moved
         return [moved]
 
 

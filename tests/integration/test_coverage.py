@@ -8,7 +8,7 @@ import httpx
 import pytest
 from versions import needs
 
-from airflow_provider_binance_margin.lake.coverage import Day, audits_of, date_of, decode
+from airflow_provider_binance_margin.lake.coverage import Coverage, Day, date_of
 
 STORES = needs("airflow.sdk.execution_time.context.AssetStateStoreAccessors")
 DAY = timedelta(days=1)
@@ -52,7 +52,7 @@ def _loaded(operator, options, run_task, sandbox):
 
 
 def by_date(*values):
-    return {str(date_of(number)): day for value in values for number, day in decode(value).items()}
+    return {str(date_of(number)): day for value in values for number, day in Coverage.read(value).by_day().items()}
 
 
 COMPLETE = {
@@ -72,7 +72,7 @@ def test_the_state_store_holds_a_value_a_year(audit, api, lake, s3):
     assert (done.state, "coverage" in done.xcom) == ("success", False), done.error
     assert [("lake", key) for key in KEYS] == list(api.asset_state)
     assert by_date(*api.asset_state.values()) == COMPLETE
-    ((_, _, by),) = audits_of(api.asset_state["lake", KEYS[1]])
+    ((_, _, by),) = Coverage.read(api.asset_state["lake", KEYS[1]]).audits
     assert (by.dag_id, by.run_id, by.task_id, by.map_index) == ("a_dag", f"run {FIRST}", "audit", 0)
     assert (by.place, by.loads) == (f"s3://{s3.name}/{{start:%Y-%m-%d}}.jsonl.gz", False)
 
@@ -88,7 +88,7 @@ def test_an_audit_of_some_days_leaves_the_others(audit, api, lake, s3):
 
     assert done.result["counts"]["missing"] == 1
     assert by_date(*api.asset_state.values()) == COMPLETE | {"2026-01-01": Day("m", 0, 3)}
-    spans = audits_of(api.asset_state["lake", KEYS[1]])
+    spans = Coverage.read(api.asset_state["lake", KEYS[1]]).audits
     assert [(1, f"run {NEW_YEAR}"), (1, f"run {FIRST}")] == [(last - first + 1, by.run_id) for first, last, by in spans]
 
 

@@ -8,15 +8,25 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from versions import has, needs
 
-from airflow_provider_binance_margin.lake.coverage import LETTERS, Audit, Day, date_of, day_number, decode, years_of
+from airflow_provider_binance_margin.lake.coverage import (
+    LETTERS,
+    Audit,
+    Coverage,
+    Day,
+    Key,
+    date_of,
+    day_number,
+    years_of,
+)
 
 COOKIES = needs("airflow.api_fastapi.auth.managers.base_auth_manager.COOKIE_NAME_JWT_TOKEN")
 STORE = has("airflow.models.asset_state_store")
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-AUDIT = Audit("2026-11-27T02:00:00.000+00:00", "audits", "run", "audit", -1)._replace(
+AUDIT = Audit(datetime(2026, 11, 27, 2, tzinfo=UTC), "audits", "run", "audit", -1)._replace(
     loads=True, place="s3://lake/{start:%Y-%m-%d}.csv", grain="day"
 )
 LAKE = {"dataset": "interest", "account": "main", "scope": "cross"}
@@ -81,8 +91,8 @@ class Lake:
         self.session, self.asset, self.runs = session, asset, 0
 
     def store(self, days, audit=AUDIT, **subject):
-        for value in years_of(days, audit, **{**LAKE, **subject}):
-            self.put(value | {"asset": ["lake"]})
+        for year in years_of(days, audit, *{**LAKE, **subject}.values()):
+            self.put(year.value | {"asset": ["lake"]})
 
     def put(self, value, key=None):
         """As a state store has it; an XCom where there is none."""
@@ -97,18 +107,18 @@ class Lake:
         self.session.flush()
         return None
 
-    def push(self, key, value, dag_id="audits"):
+    def push(self, key, value, dag_id="audits", when=NOW):
         from airflow.models.xcom import XComModel
 
         self.runs += 1
         row = {"dag_run_id": self.runs, "task_id": "t", "map_index": -1, "key": key, "dag_id": dag_id}
-        _insert(self.session, XComModel, **row, run_id=str(self.runs), value=value, timestamp=NOW)
+        _insert(self.session, XComModel, **row, run_id=str(self.runs), value=value, timestamp=when)
 
-    def report(self, result, dag_id="audits", operator="LiquidationReportOperator"):
+    def report(self, result, dag_id="audits", operator="LiquidationReportOperator", when=NOW):
         """What a task returned."""
         from airflow.models.taskinstance import TaskInstance
 
-        self.push("return_value", result, dag_id)
+        self.push("return_value", result, dag_id, when)
         row = {"dag_id": dag_id, "run_id": str(self.runs), "task_id": "t", "map_index": -1, "operator": operator}
         _insert(self.session, TaskInstance, **row, executor_config={}, dag_version_id=None)
 
@@ -131,14 +141,15 @@ class Lake:
         return days_of(self.page(**more))
 
     def day(self, day, readable=("audits",), **subject):
-        from airflow_provider_binance_margin.plugins.coverage_data import Key, day_data
+        from airflow_provider_binance_margin.plugins.coverage_data import day_data
 
         return day_data(self.session, set(readable), Key(*{**LAKE, **subject}.values(), day.year), day)
 
 
 def days_of(page):
     """The page's days by date, as its script reads them."""
-    return {str(date_of(n)): day for value in page["lakes"] for n, day in decode({"v": 1, **value}).items()}
+    years = msgspec.convert([{"audits": [], **value} for value in page["lakes"]], list[Coverage])
+    return {str(date_of(n)): day for year in years for n, day in year.by_day().items()}
 
 
 def number(text):
@@ -184,7 +195,8 @@ def test_what_was_loaded_since_is_laid_over(lake, letter):
     lake.tell(date(2026, 1, 1), 1, scope="BTCUSDT")
     lake.tell(date(2026, 1, 1), 1, dag_id="secret")
 
-    cross = {str(date_of(n)): day.letter for n, day in decode({"v": 1, **lake.page()["lakes"][0]}).items()}
+    page = lake.page()
+    cross = {day: found.letter for day, found in days_of({"lakes": page["lakes"][:1]}).items()}
 
     assert cross == dict(zip([f"2026-01-0{n}" for n in range(1, 6)], [letter, "+", "c", "+", letter], strict=True))
 
@@ -211,10 +223,10 @@ def test_a_year_that_was_loaded_and_never_audited_is_there(lake):
 
 def test_xcoms_are_laid_over_each_other(lake):
     """Where there is no state store: the newest on top, whatever the order of their rows."""
-    later = AUDIT._replace(began="2026-11-27T03:00:00.000+00:00", run_id="later")
+    later = AUDIT._replace(began=AUDIT.began + timedelta(hours=1), run_id="later")
     days = {number(f"2026-01-0{n}"): Day("m") for n in (1, 2)}
-    lake.push("coverage", years_of({number("2026-01-02"): Day("c", 9, 9)}, later, **LAKE))
-    lake.push("coverage", years_of(days, AUDIT, **LAKE))
+    lake.push("coverage", [y.value for y in years_of({number("2026-01-02"): Day("c", 9, 9)}, later, *LAKE.values())])
+    lake.push("coverage", [year.value for year in years_of(days, AUDIT, *LAKE.values())])
 
     assert {"2026-01-01": Day("m"), "2026-01-02": Day("c", 9, 9)} == lake.days()
     assert [lake.day(date(2026, 1, n))["audit"]["run_id"] for n in (1, 2)] == ["run", "later"]
@@ -235,6 +247,24 @@ def test_a_reader_sees_what_its_dags_have_told(lake):
     assert lake.day(date(2026, 1, 1), scope="BTCUSDT") is lake.day(date(2026, 1, 1), readable=()) is None
 
 
+def test_many_entries_of_others_hide_nothing(lake, monkeypatch):
+    """As many of the newest as are read at most may be of DAGs that this user does not see."""
+    from airflow_provider_binance_margin.plugins import coverage_data
+
+    for limit in ("_MOST_EVENTS", "_MOST_XCOMS"):
+        monkeypatch.setattr(coverage_data, limit, 3)
+    event = {"scope": "x", "level": "certain", "first_time": "2026-01-01T00:00:00Z"}
+    lake.store({number("2026-01-01"): Day("m", 0, 1)})
+    lake.tell(date(2026, 1, 1), 1)
+    lake.report({"account": "main", "events": [event]})
+    for minute in range(4):
+        lake.tell(date(2026, 1, 1), 1, when=NOW + timedelta(minutes=minute), dag_id="secret")
+        lake.report({"account": "main", "events": [event]}, dag_id="secret", when=NOW + timedelta(minutes=minute))
+
+    assert (lake.days()["2026-01-01"].letter, len(lake.page()["liquidations"])) == ("+", 1)
+    assert ["load"] == [load["run_id"] for load in lake.day(date(2026, 1, 1))["loads"]]
+
+
 @pytest.mark.skipif(not STORE, reason="this Airflow has no state store")
 @pytest.mark.parametrize("value", [{"__airflow_state_ref__": "s3://x"}, "text", None, [1]])
 def test_what_a_backend_keeps_elsewhere_is_told(lake, value):
@@ -245,11 +275,13 @@ def test_what_a_backend_keeps_elsewhere_is_told(lake, value):
 
 
 @pytest.mark.parametrize(
-    "damage", [{"days": "?"}, {"year": None}, {"audits": []}, {"audits": [[0, 0, "then", "audits", "r", "t"]]}]
+    "damage",
+    [{"days": "?"}, {"year": None}, {"audits": []}, {"audits": [[20454, 20454, ["then", "audits", "r", "t"]]]}],
 )
 def test_a_value_that_was_edited_is_left_out(lake, damage):
     """The others are shown."""
-    (value,) = years_of({number("2026-01-01"): Day("e")}, AUDIT, **LAKE)
+    (year,) = years_of({number("2026-01-01"): Day("e")}, AUDIT, *LAKE.values())
+    value = year.value
     lake.put(value | damage, "coverage/interest/main/cross/2026") if STORE else lake.push("coverage", [value | damage])
     lake.store({number("2025-01-01"): Day("e")})
 

@@ -21,10 +21,8 @@ from airflow_provider_binance_margin.hooks.binance import BinanceHook
 from airflow_provider_binance_margin.lake.coverage import LETTERS
 from airflow_provider_binance_margin.operators.margin_history_audit import MarginHistoryAuditOperator
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import MarginHistoryToS3Operator
-from airflow_provider_binance_margin.triggers.force_liquidation import (
-    ForceLiquidationEventTrigger,
-    ForceLiquidationTrigger,
-)
+from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
+from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryTrigger
 
 pytest.importorskip("statsd")
 
@@ -134,7 +132,9 @@ def by_hook(sandbox):
 def by_sensor(sandbox):
     end = {"end": None, "settle": 60.0, "max_span": None, "isolated_symbol": None, "min_records": 1}
     start = sandbox.now_ms() - 1000
-    trigger = ForceLiquidationTrigger(binance_conn_id="binance_default", start=start, poke_interval=0.3, **end)
+    trigger = MarginHistoryTrigger(
+        dataset="force_liquidation", binance_conn_id="binance_default", start=start, poke_interval=0.3, **end
+    )
     asyncio.run(first_event(trigger, sandbox))
 
 

@@ -16,10 +16,8 @@ from versions import needs
 
 from airflow_provider_binance_margin.exchange.errors import BinanceRequestError
 from airflow_provider_binance_margin.sensors.force_liquidation import ForceLiquidationSensor
-from airflow_provider_binance_margin.triggers.force_liquidation import (
-    ForceLiquidationEventTrigger,
-    ForceLiquidationTrigger,
-)
+from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
+from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryTrigger
 
 RECORDS = "/sapi/v1/margin/forceLiquidationRec"
 MODES = ("poke", "reschedule", "deferrable")
@@ -283,7 +281,8 @@ def test_a_pair_that_is_none_is_refused_by_each_way_in(symbol):
     with pytest.raises(BinanceRequestError, match="isolated_symbol must be a pair"):
         ForceLiquidationEventTrigger(isolated_symbol=symbol)
     with pytest.raises(BinanceRequestError, match="isolated_symbol must be a pair"):
-        ForceLiquidationTrigger(
+        MarginHistoryTrigger(
+            dataset="force_liquidation",
             binance_conn_id="c",
             start=1,
             end=None,
@@ -565,7 +564,7 @@ def test_the_triggerer_backs_off_up_to_the_longest_wait():
     """Of a deferred sensor; of the others Airflow itself sees to that."""
     window = {"start": 1, "end": None, "isolated_symbol": None, "min_records": 1, "settle": 60.0, "max_span": 604_800.0}
     pace = {"poke_interval": 0.4, "exponential_backoff": True, "max_wait": 1.2}
-    trigger = ForceLiquidationTrigger(binance_conn_id="binance_default", **window, **pace)
+    trigger = MarginHistoryTrigger(dataset="force_liquidation", binance_conn_id="binance_default", **window, **pace)
 
     assert [0.4, 0.8, 1.2, 1.2] == [trigger._interval(polls) for polls in range(4)]
 

@@ -30,10 +30,8 @@ from airflow_provider_binance_margin.exchange.scope import Scope
 from airflow_provider_binance_margin.hooks import hosts
 from airflow_provider_binance_margin.triggers import client, shared_stream
 from airflow_provider_binance_margin.triggers.client import fetch_settings
-from airflow_provider_binance_margin.triggers.force_liquidation import (
-    ForceLiquidationEventTrigger,
-    ForceLiquidationTrigger,
-)
+from airflow_provider_binance_margin.triggers.force_liquidation import ForceLiquidationEventTrigger
+from airflow_provider_binance_margin.triggers.margin_history import MarginHistoryTrigger
 
 RECORDS = "/sapi/v1/margin/forceLiquidationRec"
 OPTIONS = {
@@ -49,7 +47,9 @@ OPTIONS = {
 
 @pytest.fixture
 def make(sandbox, known):  # noqa: F811
-    return lambda **options: ForceLiquidationTrigger(**{**OPTIONS, "start": sandbox.now_ms() - 3_600_000, **options})
+    return lambda **options: MarginHistoryTrigger(
+        dataset="force_liquidation", **{**OPTIONS, "start": sandbox.now_ms() - 3_600_000, **options}
+    )
 
 
 async def first(trigger):
@@ -76,10 +76,20 @@ def look(what, make_all):
 @pytest.mark.parametrize(
     "trigger",
     [
-        ForceLiquidationTrigger(**OPTIONS, start=1),
-        ForceLiquidationTrigger(**{**OPTIONS, "isolated_symbol": "币安人生USDT", "end": 2}, start=1, not_before=5.5),
-        ForceLiquidationTrigger(**OPTIONS, start=1, exponential_backoff=True, max_wait=7.0),
-        ForceLiquidationTrigger(**OPTIONS, start=1, memory={"asked": "x", "until": 5, "total": 2, "newest": "{}"}),
+        MarginHistoryTrigger(dataset="force_liquidation", **OPTIONS, start=1),
+        MarginHistoryTrigger(
+            dataset="force_liquidation",
+            **{**OPTIONS, "isolated_symbol": "币安人生USDT", "end": 2},
+            start=1,
+            not_before=5.5,
+        ),
+        MarginHistoryTrigger(dataset="force_liquidation", **OPTIONS, start=1, exponential_backoff=True, max_wait=7.0),
+        MarginHistoryTrigger(
+            dataset="force_liquidation",
+            **OPTIONS,
+            start=1,
+            memory={"asked": "x", "until": 5, "total": 2, "newest": "{}"},
+        ),
         ForceLiquidationEventTrigger(),
         ForceLiquidationEventTrigger(since="2026-01-01", name="a", isolated_symbol="BTCUSDT", poll_interval=5),
     ],

@@ -261,10 +261,12 @@ def test_what_was_edited_is_text(lived, visit):
     """Names of a stored value are shown, and nothing of them is run."""
     asset = next(each["id"] for each in lived.api.api("GET", "assets")["assets"] if each["name"] == "lake")
     evil = "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
-    audit = Audit(f"{TODAY:%Y-%m-%d}T02:00:00.000+00:00", "lake_audit", evil, evil)._replace(place=evil, grain="day")
-    (value,) = years_of({day_number(TODAY.date()): Day("m", 0, 1)}, audit, dataset=evil, account=evil, scope=evil)
+    audit = Audit(TODAY.replace(hour=2, minute=0, second=0, microsecond=0), "lake_audit", evil, evil)._replace(
+        place=evil, grain="day"
+    )
+    (year,) = years_of({day_number(TODAY.date()): Day("m", 0, 1)}, audit, evil, evil, evil)
     key = quote("/".join(["coverage", evil, evil, evil, str(TODAY.year)]), safe="")
-    lived.api.api("PUT", f"assets/{asset}/state-store/{key}", {"value": value})
+    lived.api.api("PUT", f"assets/{asset}/state-store/{key}", {"value": year.value})
     try:
         browser = visit("admin")
         browser.open(f"{lived.url}/binance-margin/page?dataset={quote(evil)}")

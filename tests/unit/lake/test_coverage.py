@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import get_args
 
 import pytest
@@ -18,21 +18,19 @@ from airflow_provider_binance_margin.lake.coverage import (
     LETTERS,
     Audit,
     AuditedDays,
+    Coverage,
     CoverageError,
     Day,
-    audits_of,
     day_number,
-    decode,
     first_of,
-    merge,
     years_of,
 )
 from airflow_provider_binance_margin.lake.interval import Interval, cut
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 
 SUBJECT = {"dataset": "interest", "account": "main", "scope": "币安人生USDT"}
-AUDIT = Audit("2026-11-27T10:00:00.000+00:00", "audit", "manual__1", "look", 3)
-LATER = AUDIT._replace(began="2026-11-28T10:00:00.000+00:00", run_id="manual__2")
+AUDIT = Audit(datetime(2026, 11, 27, 10, tzinfo=UTC), "audit", "manual__1", "look", 3)
+LATER = AUDIT._replace(began=datetime(2026, 11, 28, 10, tzinfo=UTC), run_id="manual__2")
 FIRST = day_number(date(2025, 12, 30))
 IDENTITY = ObjectIdentity(interval=Interval(0, 1), **SUBJECT)
 HOUR = DAY_MS // 24
@@ -48,15 +46,23 @@ def collected(*findings):
     audited = AuditedDays()
     for each in findings:
         audited.add(IDENTITY, each)
-    return read(json.loads(json.dumps(list(audited.values(AUDIT)))))
+    return read(read_again(audited.years(AUDIT)))
 
 
 def stored(days, audit=AUDIT):
-    return json.loads(json.dumps(years_of(days, audit, **SUBJECT)))
+    return read_again(years_of(days, audit, *SUBJECT.values()))
 
 
-def read(values):
-    return {number: day for value in values for number, day in decode(value).items()}
+def read_again(years):
+    """The same, by way of the store's JSON."""
+    years = list(years)
+    again = [Coverage.read(json.loads(json.dumps(year.value))) for year in years]
+    assert again == years
+    return again
+
+
+def read(years):
+    return {number: day for year in years for number, day in year.by_day().items()}
 
 
 def test_every_verdict_has_a_letter_of_its_own():
@@ -70,7 +76,7 @@ def test_no_finding_is_left_out():
 
     values = stored(found)
 
-    assert [2025, 2026, 2027] == [value["year"] for value in values]
+    assert [2025, 2026, 2027] == [year.year for year in values]
     assert read(values) == found == {FIRST + n: Day("s", n, n + 1) for n in range(700)}
 
 
@@ -92,23 +98,20 @@ def test_what_is_stored_is_what_was_found(found):
     values = stored(found)
 
     assert read(values) == found
-    assert {n for value in values for first, last, _ in audits_of(value) for n in range(first, last + 1)} == set(found)
-    assert all(audit == AUDIT for value in values for _, _, audit in audits_of(value))
+    assert {n: audit for year in values for n, audit in year.audit_by_day().items()} == dict.fromkeys(found, AUDIT)
 
 
 @given(days, days)
 def test_a_later_audit_replaces_its_days_and_no_others(found, again):
     """Of a year that both know; the others' audits stay with their days."""
-    newer = {value["year"]: value for value in stored(again, LATER)}
+    newer = {year.year: year for year in stored(again, LATER)}
 
-    for value in stored(found):
-        if value["year"] in newer:
-            merged = merge(value, newer[value["year"]])
-            in_year = {n: d for n, d in (found | again).items() if decode(value).keys() | decode(merged).keys() >= {n}}
-            assert decode(merged) == {n: d for n, d in in_year.items() if n in decode(merged)}
-            assert set(decode(merged)) == set(decode(value)) | set(decode(newer[value["year"]]))
-            by_day = {n: audit for first, last, audit in audits_of(merged) for n in range(first, last + 1)}
-            assert by_day == {n: LATER if n in again else AUDIT for n in decode(merged)}
+    for year in stored(found):
+        if year.year in newer:
+            later = newer[year.year]
+            merged = year.merge(later)
+            assert merged.by_day() == year.by_day() | later.by_day()
+            assert merged.audit_by_day() == {n: LATER if n in again else AUDIT for n in merged.by_day()}
 
 
 def test_a_complete_day_without_records_is_empty():
@@ -122,7 +125,7 @@ def test_datasets_accounts_and_scopes_are_kept_apart():
     for changes in ({}, {"dataset": "transfer"}, {"account": "second"}, {"scope": "cross"}):
         audited.add(replace(IDENTITY, **changes), finding("short", 1, 2))
 
-    found = [tuple(value[name] for name in SUBJECT) for value in audited.values(AUDIT)]
+    found = [year.key[:3] for year in audited.years(AUDIT)]
 
     assert sorted(found) == sorted(
         tuple({**SUBJECT, **changes}.values())
@@ -154,9 +157,9 @@ def test_five_years_of_one_lake_are_small():
     audited = AuditedDays()
     for n, hour in enumerate(cut(bounds, "hour")):
         audited.add(IDENTITY, Finding(hour, "k", "short" if n % 48 else "complete", 12_345, 12_346))
-    (value,) = audited.values(AUDIT)
+    (year,) = audited.years(AUDIT)
 
-    assert len(json.dumps(value)) < 16_000
+    assert len(json.dumps(year.value)) < 16_000
 
 
 @pytest.mark.parametrize(
@@ -170,14 +173,25 @@ def test_five_years_of_one_lake_are_small():
         {"records": []},
         {"year": "x"},
         {"year": 0},
+        {"year": 10**30},
+        {"days": "c9999999"},
+        {"days": "Z365", "records": [1] * 365},
+        {"days": "s", "records": [1] * 365},
+        {"days": ".999" * 200},
         {"totals": []},
+        {"totals": {"0": "1"}},
+        {"audits": []},
         {"audits": [[1]]},
+        {"audits": [[FIRST, 10**9, [AUDIT.began.isoformat(), "d", "r", "t"]]]},
+        {"audits": [[FIRST, first_of(2026), [AUDIT.began.isoformat(), "d", "r", "t"]]]},
+        {"audits": [[FIRST, FIRST - 1, [AUDIT.began.isoformat(), "d", "r", "t"]]]},
+        {"audits": [[FIRST, FIRST, ["2026-11-27T10:00:00", "d", "r", "t"]]]},
+        {"audits": [[FIRST, FIRST, ["then", "d", "r", "t"]]]},
     ],
 )
 def test_what_is_no_coverage_is_refused(damaged):
     """Somebody may have edited it."""
-    (value,) = stored({FIRST: Day("s", 1, 2)})
-    value = {**value, **damaged} if damaged else {}
+    (year,) = stored({FIRST: Day("s", 1, 2)})
 
     with pytest.raises(CoverageError):
-        _ = decode(value), audits_of(value)
+        Coverage.read({**year.value, **damaged} if damaged else {})
