@@ -21,8 +21,10 @@ from serving import forward, s3_error
 from urllib3 import HTTPResponse
 
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
+from airflow_provider_binance_margin.lake.interval import Interval
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run
 from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
-from airflow_provider_binance_margin.transfers.object_store import ObjectStore, Payload
+from airflow_provider_binance_margin.transfers.object_store import ObjectStore, write_body
 
 SSE_C_KEY = "0123456789abcdef0123456789abcdef"
 
@@ -480,7 +482,10 @@ def test_aws_is_not_put_to_the_test(monkeypatch, host):
     store = ObjectStore(S3Hook(), "a-bucket", {})
     store._client.meta.events.register("before-send.s3", answer)
 
-    assert store.put("x", Payload(io.BytesIO(b"four"), "text/plain", {}), lambda _: None) == 4
+    identity, run = ObjectIdentity("interest", Interval(0, 1), "cross", "a"), Run("run", 0)
+    stated = {"records": 1, "total": 1, "proof": "total", "first": 0, "last": 0, "fetched_at": 1}
+    with write_body("x.jsonl", [b"{}"], {}) as body:
+        assert store.put("x.jsonl", body, lambda _: None, identity=identity, run=run, **stated) == len(b"{}\n")
     assert asked == ["HEAD", "HEAD", "PUT"]
 
 
