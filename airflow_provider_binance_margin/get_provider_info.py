@@ -49,6 +49,10 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
     """Return the metadata in the form of Airflow's provider.yaml."""
     package = "airflow_provider_binance_margin"
     names = ("margin_history", "force_liquidation")
+
+    def modules(*paths: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        return [{"integration-name": "Binance", "python-modules": [f"{package}.{path}" for path in paths]}]
+
     return {
         "package-name": "airflow-provider-binance-margin",
         "name": "Binance Margin",
@@ -60,7 +64,7 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
                 "tags": ["service"],
             }
         ],
-        "hooks": [{"integration-name": "Binance", "python-modules": [f"{package}.hooks.binance"]}],
+        "hooks": modules("hooks.binance"),
         "transfers": [
             {
                 "source-integration-name": "Binance",
@@ -69,17 +73,9 @@ def get_provider_info():  # type: ignore[no-untyped-def]  # noqa: ANN201 - a typ
             }
             for name in names
         ],
-        "sensors": [{"integration-name": "Binance", "python-modules": [f"{package}.sensors.{n}" for n in names]}],
-        "triggers": [{"integration-name": "Binance", "python-modules": [f"{package}.triggers.{n}" for n in names]}],
-        "operators": [
-            {
-                "integration-name": "Binance",
-                "python-modules": [
-                    *(f"{package}.operators.{name}_audit" for name in names),
-                    f"{package}.operators.liquidation_report",
-                ],
-            }
-        ],
+        "sensors": modules(*(f"sensors.{name}" for name in names)),
+        "triggers": modules(*(f"triggers.{name}" for name in names)),
+        "operators": modules(*(f"operators.{name}_audit" for name in names), "operators.liquidation_report"),
         "connection-types": [
             {
                 "connection-type": "binance",

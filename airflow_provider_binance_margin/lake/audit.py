@@ -8,12 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
 
 from airflow_provider_binance_margin.lake.interval import Interval, iso, join, ms, parse
-from airflow_provider_binance_margin.lake.object_metadata import (
-    ObjectIdentity,
-    is_intact,
-    stated_number,
-    stated_records,
-)
+from airflow_provider_binance_margin.lake.object_metadata import Existing, ObjectIdentity
 
 #: "complete": as many records as the exchange states. "missing", "short" and "corrupt": to be loaded again, as is what
 #: does not state its account, which is missing since nobody knows whose it is. "foreign":
@@ -71,36 +66,30 @@ def _gap(interval: Interval, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judge(  # noqa: PLR0911 - one for each verdict
-    identity: ObjectIdentity,
-    metadata: Mapping[str, str] | None,
-    total: int,
-    *,
-    size: int,
-    expect_empty: bool,
-    fresh_ms: int,
+    identity: ObjectIdentity, existing: Existing | None, total: int, *, expect_empty: bool, fresh: float
 ) -> Verdict:
     """The verdict on one object by what it states about itself.
 
     :param total: records the exchange states
     :param expect_empty: whether an interval without records has an object
-    :param fresh_ms: an empty object fetched later than this after its interval's end proves nothing
+    :param fresh: an empty object fetched later than this (s) after its interval's end proves nothing
     """
-    if metadata is None:
+    if existing is None:
         return "missing" if total or expect_empty else "complete"
+    metadata, records = existing.metadata, existing.records
     if not identity.describes(metadata):
         return "missing" if identity.may_describe(metadata) else "foreign"
-    if not is_intact(metadata, size):
+    if not existing.is_intact:
         return "corrupt"
-    records = stated_records(metadata)
     # what the exchange counted twice when the object was proved, it may go on counting twice
-    proved = stated_number(metadata, "total") if records else 0
+    proved = existing.stated("total") if records else 0
     differs = total not in (records, proved or records)
     if differs and records < total:
         return "short"
-    if stated_number(metadata, "not-final"):
+    if existing.stated("not-final"):
         return "unfinished"
     fetched = _fetched_at(metadata)
-    is_late = fetched is None or fetched - identity.interval.end > fresh_ms
+    is_late = fetched is None or fetched - identity.interval.end > fresh * 1000
     if metadata.get("proof") == "claim" or (is_late and not records):
         return "claim"
     return "long" if differs else "complete"

@@ -21,6 +21,30 @@ _CROSS_BEFORE = "account"
 
 
 @dataclass(frozen=True)
+class Existing:
+    """An object that is there."""
+
+    etag: str  # its version, for a conditional put
+    size: int
+    metadata: Mapping[str, str]  # names in lower case
+
+    @property
+    def records(self) -> int:
+        """Number of distinct records it states; 0 where it states none."""
+        return self.stated("records") or 0
+
+    @property
+    def is_intact(self) -> bool:
+        """True for as many bytes as it states, or where it states none."""
+        return self.stated("body-size") in (None, self.size)
+
+    def stated(self, name: str) -> int | None:
+        """A number that it states about itself; None where it does not."""
+        number = self.metadata.get(name, "")
+        return int(number) if _NUMBER.fullmatch(number) else None
+
+
+@dataclass(frozen=True)
 class ObjectIdentity:
     """Identity of an object: two objects are one and the same exactly if this is equal."""
 
@@ -139,22 +163,6 @@ def object_metadata(
         **({} if not_final is None else {"not-final": str(not_final)}),
         "provider-version": provider_version,
     }
-
-
-def stated_records(metadata: Mapping[str, str]) -> int:
-    """Number of distinct records an object states; 0 where it states none."""
-    return stated_number(metadata, "records") or 0
-
-
-def stated_number(metadata: Mapping[str, str], name: str) -> int | None:
-    """A number that an object states about itself; None where it does not."""
-    number = metadata.get(name, "")
-    return int(number) if _NUMBER.fullmatch(number) else None
-
-
-def is_intact(metadata: Mapping[str, str], size: int) -> bool:
-    """True for an object of as many bytes as it states, or that states none."""
-    return stated_number(metadata, "body-size") in (None, size)
 
 
 def whose(metadata: Mapping[str, str]) -> str:

@@ -19,11 +19,13 @@ import msgspec
 from airflow_provider_binance_margin.exchange.datasets import DATASETS, dataset_of
 from airflow_provider_binance_margin.exchange.scope import CROSS
 from airflow_provider_binance_margin.failures import KNOWN_ERRORS, LakeError, ObjectStaysError, task_error
+from airflow_provider_binance_margin.lake.audit import judge
 from airflow_provider_binance_margin.lake.interval import DAY_MS, GRAINS, Grain, Interval, iso, join, ms, parse, widen
 from airflow_provider_binance_margin.lake.layout import LayoutError, checked_account, render, suffix_of, target_of
-from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, stated_records, whose
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, whose
 from airflow_provider_binance_margin.lake.rows import read_rows
 from airflow_provider_binance_margin.load_plan import LoadPlan, resolve_plan
+from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.bounded_map import bounded_map
 from airflow_provider_binance_margin.transfers.lake_operator import BaseLakeOperator, check_key
 from airflow_provider_binance_margin.transfers.margin_history_to_s3 import run_of
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     import duckdb
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_binance_margin.lake.object_metadata import Run
-    from airflow_provider_binance_margin.transfers.object_store import Existing, ObjectStore
+    from airflow_provider_binance_margin.lake.object_metadata import Existing, Run
+    from airflow_provider_binance_margin.transfers.object_store import ObjectStore
 
 DATASET = "liquidation_report"
 LEVELS = ("certain", "takeover", "candidate")
@@ -182,7 +184,8 @@ class LiquidationReportOperator(BaseLakeOperator):
         """Judge one object by what it states about itself, and copy the rows it holds."""
         identity, existing = task.identity, store.head(task.key)
         metadata = existing.metadata if existing else {}
-        verdict: str = task.verdict(existing, stated_records(metadata), expect_empty=True, fresh=self.fresh)
+        records = existing.records if existing else 0
+        verdict: str = judge(identity, existing, records, expect_empty=True, fresh=seconds(self.fresh))
         if existing and verdict not in _UNREAD:
             if verdict == "complete" and metadata.get("proof") not in _PROVED:
                 verdict = "claim"
@@ -206,7 +209,7 @@ class LiquidationReportOperator(BaseLakeOperator):
 
         fetched = parse(report.fetched_at(identity.scope, identity.interval))
         with write_body(key, map(msgspec.json.encode, rows), COLUMNS) as body:
-            store.put_body(
+            store.put(
                 key,
                 body,
                 refuse_foreign,

@@ -9,10 +9,9 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_binance_margin.coverage import CoverageLink, record
 from airflow_provider_binance_margin.exchange.errors import BinanceConfigError, BinanceRequestError
-from airflow_provider_binance_margin.lake.audit import FAULTS, Finding, ranges_of, report, series_in_words
+from airflow_provider_binance_margin.lake.audit import FAULTS, Finding, judge, ranges_of, report, series_in_words
 from airflow_provider_binance_margin.lake.coverage import AuditedDays
-from airflow_provider_binance_margin.lake.object_metadata import stated_records
-from airflow_provider_binance_margin.load_plan import LoadPlan, load_before
+from airflow_provider_binance_margin.load_plan import load_before
 from airflow_provider_binance_margin.metrics import send_metric
 from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.bounded_map import bounded_map, thread_pools
@@ -73,34 +72,7 @@ class MarginHistoryAuditOperator(LakeOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Audit the run's interval and return the report."""
-        return self._audit(self.plan(context))
-
-    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
-        """Tell what was found, store it for the page, and fail if it is to."""
-        self._tell(result)
-        place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
-        record(context, self, self._audited, place)
-        for subject, verdict, number in self._audited.counts():
-            send_metric("gauge", f"audit.{verdict}", number, subject)
-        if "rejected" in result:
-            raise AirflowFailException(
-                f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "
-                "verdicts on the rest are in the log"
-            )
-        counts = result["counts"]
-        found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in FAULTS if counts[verdict])
-        if self.on_gap == "fail" and found:
-            expiring = "".join(
-                f", the first before {first['load_before']}: the exchange forgets it then"
-                for first in result["expiring"][:1]
-            )
-            raise AirflowFailException(
-                f"The lake is not complete from {result['start']} to {result['end']}: {found} of {result['checked']} "
-                f"intervals. The log lists them; load them again{expiring}"
-            )
-        return result
-
-    def _audit(self, plan: LoadPlan) -> dict[str, Any]:
+        plan = self.plan(context)
         bucket, template = self.target()
         series, account = self.series(), self.known_account()
         hook, store = self.connect(bucket)
@@ -133,17 +105,43 @@ class MarginHistoryAuditOperator(LakeOperator):
             result["rejected"] = sorted(rejected.values())[:_MOST_REJECTED]
         return {**self.summary(plan, store.bucket), **result}
 
+    def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        """Tell what was found, store it for the page, and fail if it is to."""
+        self._tell(result)
+        place = f"s3://{result['bucket']}/{self.target()[1]}", self.grain or ""
+        record(context, self, self._audited, place)
+        for subject, verdict, number in self._audited.counts():
+            send_metric("gauge", f"audit.{verdict}", number, subject)
+        if "rejected" in result:
+            raise AirflowFailException(
+                f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "
+                "verdicts on the rest are in the log"
+            )
+        counts = result["counts"]
+        found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in FAULTS if counts[verdict])
+        if self.on_gap == "fail" and found:
+            expiring = "".join(
+                f", the first before {first['load_before']}: the exchange forgets it then"
+                for first in result["expiring"][:1]
+            )
+            raise AirflowFailException(
+                f"The lake is not complete from {result['start']} to {result['end']}: {found} of {result['checked']} "
+                f"intervals. The log lists them; load them again{expiring}"
+            )
+        return result
+
     def _look(
         self, hook: BinanceHook, store: ObjectStore, task: ObjectTask, reader: Reader, arguments: dict[str, Any]
     ) -> Finding:
         """One interval: one look at the object, one question to the exchange."""
         existing = store.head(task.key)
         total = reader.count(*task.identity.interval)
-        verdict = task.verdict(existing, total, expect_empty=self.on_empty == "write", fresh=self.fresh)
+        expect_empty, fresh = self.on_empty == "write", seconds(self.fresh)
+        verdict = judge(task.identity, existing, total, expect_empty=expect_empty, fresh=fresh)
         if existing and self.verify_content and verdict not in ("foreign", "missing", "corrupt"):
             intact = store.sha256(task.key, existing.etag) == existing.metadata.get("body-sha256")
             verdict = verdict if intact else "corrupt"
-        records = stated_records(existing.metadata) if existing else None
+        records = existing.records if existing else None
         reason = "what is there does not state its account" if existing and verdict == "missing" else ""
         interval = task.identity.interval
         expires = load_before(hook.exchange_time(), interval.start, task.series.dataset)

@@ -20,10 +20,10 @@ from airflow_provider_binance_margin.exchange.errors import (
 from airflow_provider_binance_margin.exchange.paging import Reader, Reading
 from airflow_provider_binance_margin.failures import LakeError, ObjectStaysError
 from airflow_provider_binance_margin.lake.fields import FieldError
-from airflow_provider_binance_margin.lake.object_metadata import CROSS, Run, is_intact, stated_records, whose
+from airflow_provider_binance_margin.lake.object_metadata import CROSS, Existing, Run, whose
 from airflow_provider_binance_margin.lake.spool import Spool, temporary_storage
 from airflow_provider_binance_margin.load_plan import LoadPlan, is_beyond_memory
-from airflow_provider_binance_margin.transfers.object_store import Body, Existing, ObjectStore, write_body
+from airflow_provider_binance_margin.transfers.object_store import Body, ObjectStore, write_body
 from airflow_provider_binance_margin.transfers.object_tasks import ObjectTask
 from airflow_provider_binance_margin.transfers.series import Series, concerns_one_series
 
@@ -78,7 +78,7 @@ class ObjectLoader:
             if self.store.is_connected or self.run.may_have_written or not self.replace:
                 existing = self._look(task)
                 if existing and self._is_done(task, existing):
-                    return ObjectResult(task.key, stated_records(existing.metadata), size=existing.size)
+                    return ObjectResult(task.key, existing.records, size=existing.size)
                 is_new = existing is None
             if task.series not in self.rejected:
                 with (
@@ -119,7 +119,7 @@ class ObjectLoader:
 
     def _is_done(self, task: ObjectTask, existing: Existing) -> bool:
         trusted = not self.replace or self.run.wrote(existing.metadata)
-        return trusted and task.identity.describes(existing.metadata) and is_intact(existing.metadata, existing.size)
+        return trusted and task.identity.describes(existing.metadata) and existing.is_intact
 
     def _draft(self, task: ObjectTask, spool: Spool, drafts: ExitStack) -> tuple[Body, Counter[str]]:
         """Write the object's bytes, and count its symbols; those of rows that were not confirmed are thrown away."""
@@ -134,13 +134,13 @@ class ObjectLoader:
         self._warn(task, spool, reading)
         if not reading.records and self.on_empty != "write":
             existing = self._look(task)
-            if not existing or (is_intact(existing.metadata, existing.size) and not stated_records(existing.metadata)):
+            if not existing or (existing.is_intact and not existing.records):
                 return ObjectResult(None, 0, reading.requests)
         dataset = task.series.dataset
         first, last = spool.times()
         is_claim = is_beyond_memory(asked_at, task.identity.interval.start, dataset)
         body, symbols = spool.draft or self._draft(task, spool, drafts)
-        size = self.store.put_body(
+        size = self.store.put(
             task.key,
             body,
             lambda now: self._refuse_to_replace(task, now, reading.records, body.written.records),
@@ -176,7 +176,7 @@ class ObjectLoader:
         self._refuse_foreign(task, existing)
         if existing is None:
             return
-        known = stated_records(existing.metadata)
+        known = existing.records
         seen = f"{self._url(task)} holds {known} records, and the exchange now answers {records}"
         if not task.identity.describes(existing.metadata):
             if known > rows:
@@ -190,7 +190,7 @@ class ObjectLoader:
                 self._url(task),
             )
         elif known > records and not self.allow_shrink:
-            if is_intact(existing.metadata, existing.size):
+            if existing.is_intact:
                 raise ObjectStaysError(
                     seen,
                     f"{_FORGOTTEN}set replace=False to keep it and count it as done. Set allow_shrink=True only if the "

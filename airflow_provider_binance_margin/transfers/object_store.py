@@ -28,7 +28,7 @@ from airflow_provider_binance_margin import __version__
 from airflow_provider_binance_margin.failures import LakeError, StoreError
 from airflow_provider_binance_margin.lake.formats import FORMATS, Written, write_rows
 from airflow_provider_binance_margin.lake.layout import suffix_of
-from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
+from airflow_provider_binance_margin.lake.object_metadata import Existing, ObjectIdentity, Run, object_metadata
 from airflow_provider_binance_margin.lake.spool import temporary_storage
 
 if TYPE_CHECKING:
@@ -87,15 +87,6 @@ _REFUSED = {
     "301": "is refused, since the bucket is in another region",
     "InvalidBucketName": "fails, since the bucket's name is not valid",
 }
-
-
-@dataclass(frozen=True)
-class Existing:
-    """An object that is there."""
-
-    etag: str  # its version, for a conditional put
-    size: int
-    metadata: Mapping[str, str]  # names in lower case
 
 
 @dataclass(frozen=True)
@@ -201,36 +192,7 @@ class ObjectStore:
         metadata = {name.lower(): value for name, value in answer["Metadata"].items()}
         return Existing(answer["ETag"], answer["ContentLength"], metadata)
 
-    def put(self, key: str, payload: Payload, judge: Callable[[Existing | None], None], *, is_new: bool = False) -> int:
-        """Put an object, if what is there at that moment may be replaced.
-
-        :param judge: is shown what is there, and raises if it must stay
-        :param is_new: there was nothing when it was last looked for: a store whose conditions count is not asked again
-        :return: the size put
-        :raises LakeError: when the store refuses for good
-        :raises StoreError: when it failed, or others keep writing to the key
-        """
-        seen = set()
-        is_new = is_new and self._conditional and "IfNoneMatch" in self._heeded
-        for number in range(_TRIES):
-            existing = None if is_new and not number else self.head(key)
-            judge(existing)
-            seen.add(existing and existing.etag)
-            condition = {"IfMatch": existing.etag} if existing else {"IfNoneMatch": "*"}
-            if self._put(key, payload, condition if self._conditional else {}):
-                size = payload.body.seek(0, 2)
-                self._prove(key, payload, size, condition)
-                return size
-        what = f"s3://{self.bucket}/{key}"
-        if len(seen) > 1:
-            raise StoreError(f"{what} was changed by somebody else at each of {_TRIES} tries to write it")
-        raise StoreError(
-            f"PUT {what} was refused at each of {_TRIES} tries as if its ETag had changed, which it has not: another "
-            "write to the key is under way, or the store, or a gateway before it, does not understand If-Match and "
-            "If-None-Match"
-        )
-
-    def put_body(
+    def put(
         self,
         key: str,
         body: Body,
@@ -241,7 +203,15 @@ class ObjectStore:
         run: Run,
         **stated: Any,
     ) -> int:
-        """Put written rows with their metadata (`stated` is what `object_metadata` takes besides), as `put` does."""
+        """Put written rows with their metadata, if what is there at that moment may be replaced.
+
+        :param judge: is shown what is there, and raises if it must stay
+        :param stated: what `object_metadata` takes beside what the body tells
+        :return: the size put
+        :raises LakeError: when the store refuses for good
+        :raises StoreError: when it failed, or others keep writing to the key
+        """
+        seen = set()
         with temporary_storage():
             size = body.file.tell()
             body.file.seek(0)
@@ -256,7 +226,23 @@ class ObjectStore:
                 **stated,
             )
             payload = Payload(cast("IO[bytes]", body.file), FORMATS[suffix_of(key)], metadata)
-            return self.put(key, payload, judge, is_new=is_new)
+            is_new = is_new and self._conditional and "IfNoneMatch" in self._heeded
+            for number in range(_TRIES):
+                existing = None if is_new and not number else self.head(key)
+                judge(existing)
+                seen.add(existing and existing.etag)
+                condition = {"IfMatch": existing.etag} if existing else {"IfNoneMatch": "*"}
+                if self._put(key, payload, condition if self._conditional else {}):
+                    self._prove(key, payload, size, condition)
+                    return size
+        what = f"s3://{self.bucket}/{key}"
+        if len(seen) > 1:
+            raise StoreError(f"{what} was changed by somebody else at each of {_TRIES} tries to write it")
+        raise StoreError(
+            f"PUT {what} was refused at each of {_TRIES} tries as if its ETag had changed, which it has not: another "
+            "write to the key is under way, or the store, or a gateway before it, does not understand If-Match and "
+            "If-None-Match"
+        )
 
     def sha256(self, key: str, etag: str, copy: IO[bytes] | None = None) -> str:
         """Checksum of an object's bytes, all of which are read (into `copy`); StoreError if it has changed since."""

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
-from airflow_provider_binance_margin.lake.audit import Verdict, judge
 from airflow_provider_binance_margin.lake.layout import LayoutError, render
 from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity
 from airflow_provider_binance_margin.load_plan import LoadPlan
-from airflow_provider_binance_margin.options import seconds
 from airflow_provider_binance_margin.transfers.series import Series
-
-if TYPE_CHECKING:
-    from airflow_provider_binance_margin.transfers.object_store import Existing
 
 
 @dataclass(frozen=True)
@@ -26,14 +19,6 @@ class ObjectTask:
     series: Series
     identity: ObjectIdentity
     key: str
-
-    def verdict(
-        self, existing: Existing | None, total: int, *, expect_empty: bool, fresh: timedelta | float
-    ) -> Verdict:
-        """Judge what is under the key; see `lake.audit.judge`."""
-        metadata, size = (existing.metadata, existing.size) if existing else (None, 0)
-        fresh_ms = int(seconds(fresh) * 1000)
-        return judge(self.identity, metadata, total, size=size, expect_empty=expect_empty, fresh_ms=fresh_ms)
 
 
 def object_tasks(plan: LoadPlan, template: str, all_series: Iterable[Series], account: str) -> Iterator[ObjectTask]:

@@ -21,8 +21,10 @@ from serving import forward, s3_error
 from urllib3 import HTTPResponse
 
 from airflow_provider_binance_margin.hooks.binance import BinanceHook
+from airflow_provider_binance_margin.lake.interval import Interval
+from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run
 from airflow_provider_binance_margin.operators.force_liquidation_audit import ForceLiquidationAuditOperator
-from airflow_provider_binance_margin.transfers.object_store import ObjectStore, Payload
+from airflow_provider_binance_margin.transfers.object_store import ObjectStore, write_body
 
 SSE_C_KEY = "0123456789abcdef0123456789abcdef"
 
@@ -305,6 +307,14 @@ def test_an_object_that_appears_meanwhile_is_noticed(operator, run_task, s3, s3_
     assert s3.get("x.jsonl") == b"theirs"
 
 
+def put_a_row(store, key, judge, **options):
+    """An object of one row, put as the operator does."""
+    identity, run = ObjectIdentity("interest", Interval(0, 1), "cross", "a"), Run("run", 0)
+    stated = {"records": 1, "total": 1, "proof": "total", "first": 0, "last": 0, "fetched_at": 1}
+    with write_body(key, [b"{}"], {}) as body:
+        assert store.put(key, body, judge, identity=identity, run=run, **stated, **options) == len(b"{}\n")
+
+
 @pytest.mark.parametrize("counts", [True, False], ids=["conditions-count", "conditions-are-ignored"])
 def test_what_was_not_there_is_put_without_another_look(api, s3, s3_proxy, monkeypatch, counts):
     """Where the store refuses a put over what has appeared meanwhile; elsewhere it is looked for right before."""
@@ -317,13 +327,13 @@ def test_what_was_not_there_is_put_without_another_look(api, s3, s3_proxy, monke
 
     s3_proxy(meddle)
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(api.conns["aws_default"]))
-    store, payload = ObjectStore(S3Hook(), s3.name, {}), Payload(io.BytesIO(b"ours"), "text/plain", {})
-    store.put("first", payload, seen.append, is_new=True)  # by which the store is put to the test
+    store = ObjectStore(S3Hook(), s3.name, {})
+    put_a_row(store, "first.jsonl", seen.append, is_new=True)  # by which the store is put to the test
     asked.clear()
 
-    store.put("second", payload, seen.append, is_new=True)
-    s3.put("third", b"of another")
-    store.put("third", payload, seen.append, is_new=True)
+    put_a_row(store, "second.jsonl", seen.append, is_new=True)
+    s3.put("third.jsonl", b"of another")
+    put_a_row(store, "third.jsonl", seen.append, is_new=True)
 
     by_way = ["PUT", "PUT", "HEAD", "PUT"] if counts else ["HEAD", "PUT", "HEAD", "PUT"]
     assert asked == [*by_way, "PUT"]  # by which If-Match is put to the test
@@ -525,10 +535,10 @@ def test_aws_is_not_put_to_the_test(monkeypatch, host):
     store = ObjectStore(S3Hook(), "a-bucket", {})
     store._client.meta.events.register("before-send.s3", answer)
 
-    assert store.put("x", Payload(io.BytesIO(b"four"), "text/plain", {}), lambda _: None) == 4
+    put_a_row(store, "x.jsonl", lambda _: None)
     assert asked == ["HEAD", "HEAD", "PUT"]
 
-    assert store.put("x", Payload(io.BytesIO(b"four"), "text/plain", {}), lambda _: None, is_new=True) == 4
+    put_a_row(store, "x.jsonl", lambda _: None, is_new=True)
     assert asked[3:] == ["PUT"]
 
 

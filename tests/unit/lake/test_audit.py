@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.lake.audit import FAULTS, TO_BE_LOADED, Finding, judge, report
 from airflow_provider_binance_margin.lake.interval import Interval
-from airflow_provider_binance_margin.lake.object_metadata import ObjectIdentity, Run, object_metadata
+from airflow_provider_binance_margin.lake.object_metadata import Existing, ObjectIdentity, Run, object_metadata
 
 DAY = 86_400_000
 FIRST = (datetime(2026, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
@@ -46,7 +46,8 @@ def proof(records=50, fetched=DAY, rows=None, total=None):
 
 
 def judged(metadata, total, *, size=SIZE, expect_empty=True):
-    return judge(SUBJECT, metadata, total, size=size, expect_empty=expect_empty, fresh_ms=7 * DAY)
+    existing = None if metadata is None else Existing("", size, metadata)
+    return judge(SUBJECT, existing, total, expect_empty=expect_empty, fresh=7 * DAY / 1000)
 
 
 # -- verdicts --------------------------------------------------------------------------------------------------------

@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_binance_margin.lake.interval import Interval
 from airflow_provider_binance_margin.lake.object_metadata import (
+    Existing,
     ObjectIdentity,
     Run,
-    is_intact,
     object_metadata,
-    stated_number,
-    stated_records,
     whose,
 )
 
@@ -225,12 +223,12 @@ def test_unknown_clears_are_never_taken_for_known_ones():
 )  # fmt: skip
 def test_how_many_records_an_object_says_it_holds(text, expected):
     """What is no number says nothing."""
-    assert stated_records({"records": text}) == expected
+    assert Existing("", 0, {"records": text}).records == expected
 
 
 def test_an_object_without_a_number_says_nothing():
     """It may be replaced by anything."""
-    assert stated_records({}) == 0
+    assert Existing("", 0, {}).records == 0
 
 
 @pytest.mark.parametrize(
@@ -293,13 +291,13 @@ def test_what_differs_is_named():
 )
 def test_a_number_that_is_none_is_not_taken_for_one(stated, number):
     """Somebody may have edited it."""
-    assert stated_number({"total": stated}, "total") == number
-    assert stated_number({}, "total") is None
+    assert Existing("", 0, {"total": stated}).stated("total") == number
+    assert Existing("", 0, {}).stated("total") is None
 
 
 def test_an_object_has_as_many_bytes_as_it_says():
     """One that does not say so is given the benefit of the doubt."""
-    assert is_intact(metadata(), 4711)
-    assert not is_intact(metadata(), 4710)
-    assert is_intact({}, 5)
-    assert is_intact({"body-size": "?"}, 5)
+    assert Existing("", 4711, metadata()).is_intact
+    assert not Existing("", 4710, metadata()).is_intact
+    assert Existing("", 5, {}).is_intact
+    assert Existing("", 5, {"body-size": "?"}).is_intact
