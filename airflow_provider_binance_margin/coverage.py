@@ -63,5 +63,5 @@ def _store(store: Any, year: Coverage) -> None:
         try:
             year = Coverage.read(known).merge(year)
         except CoverageError:
-            log.warning("Coverage under %s replaced: what is there was not written by an audit.", key)
+            log.warning("Coverage under %s replaced: the stored value was not written by an audit.", key)
     store.set(key, year.value)

@@ -1,4 +1,4 @@
-"""Errors as a task raises them: short, and final ones as AirflowFailException."""
+"""Conversion of errors for Airflow: final ones become AirflowFailException, tracebacks stay short."""
 
 from __future__ import annotations
 

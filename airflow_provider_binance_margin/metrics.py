@@ -38,7 +38,7 @@ def send_metric(
     tags: Mapping[str, str],
     stats: Callable[[], Any] = task_stats,
 ) -> None:
-    """Send one metric, with tags of the characters that names of metrics have; whatever fails there fails no task."""
+    """Send one metric; tag values are restricted to safe characters, and an error of the client is only logged."""
     try:
         clean = {tag: quote(value, safe="").replace("%", "_") for tag, value in tags.items()}
         getattr(stats(), kind)(f"binance_margin.{name}", number, tags=clean)

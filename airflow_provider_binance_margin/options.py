@@ -45,7 +45,7 @@ def name_map_index(context: Context) -> None:
 
 
 def check_dataset(dataset: Any, isolated_symbol: Any, filters: Any) -> None:
-    """Check, while the DAG is parsed, literal options by the endpoint's; all others are checked where the task runs."""
+    """Validate literal options against the dataset when the DAG is parsed; templates wait until the task runs."""
     try:
         if is_plain(isolated_symbol):
             checked_symbol(isolated_symbol)

@@ -21,7 +21,7 @@ else:
 
 
 class BinanceRetryPolicy(RetryPolicy):
-    """Fail at once on a final error, retry a throttled call when the exchange allows it, all else as the task says.
+    """Fail at once on a final error, retry a throttled call when the exchange allows it, leave the rest to `retries`.
 
     It is the default of the package's operators and sensors; tasks that call the hook can be given it:
     ``@task(retries=5, retry_policy=BinanceRetryPolicy())``.

@@ -1,4 +1,4 @@
-"""Register of what the exchange has asked an address to wait for: throttling (429) and bans (418, 403)."""
+"""Register of throttling (429) and bans (418, 403) of an IP address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS = re.compile(r"\+?(\d+\.?\d*|\.\d+)\s*(?:s|secs?|seconds?)?", re.IGNORE
 
 
 class BanRegister:
-    """Moment before which nothing may be sent to a host, and why."""
+    """Earliest time of the next request to a host, and the reason for the wait."""
 
     def __init__(self, clock: Clock, server_clock: ServerClock) -> None:
         self._clock = clock
@@ -87,7 +87,7 @@ class BanRegister:
         left = max(self.not_before - self._clock.monotonic(), 0.0)
         status, code = self._said
         if self._is_ban:
-            text = f"the exchange has shut this address out for {left:.0f} s (418 or 403): no request is sent before"
+            text = f"the exchange has banned this IP address for {left:.0f} s (418, 403): no request is sent until then"
             raise BinanceBannedError(text, retry_after=left, code=code, status=status)
         text = f"the exchange asks to wait {left:.0f} s (429)"
         raise BinanceThrottledError(text, retry_after=left, code=code, status=status)

@@ -64,7 +64,7 @@ class Caller(Generic[T]):
         return Endpoint(self.path, self.kind, sha256(self.credentials.api_key.encode()).hexdigest()[:16])
 
     def call(self, params: Mapping[str, Any]) -> Call[T]:
-        """Make one call, tried until it is answered, refused for good, or `attempts` have failed; None is not sent."""
+        """Make one call: retry transient errors up to `attempts` times. Parameters that are None are not sent."""
         attempt, resynced = 1, False
         measured: float | _Refusal | None = None
         while True:
@@ -134,7 +134,7 @@ class Caller(Generic[T]):
         return Request(url, {"X-MBX-APIKEY": self.credentials.api_key})
 
     def _judge(self, reply: Reply, sent_at: float) -> T | _Refusal:
-        """The answer, or a refusal with what it asks for; the host takes note of what either says."""
+        """Answer or refusal of one reply; used weight, throttling and clock are recorded on the host."""
         status = reply.status
         record = partial(self.host.record_response, status, reply.header, self._endpoint, sent_at=sent_at)
         if status == 200 and self.path == _TIME_PATH and reply.is_cached:  # noqa: PLR2004
@@ -175,16 +175,16 @@ class Caller(Generic[T]):
         yield Wait(pause, refusal.info.text)
 
     def _untimely(self, refusal: _Refusal, measured: float | _Refusal | None) -> _Refusal:
-        """A refused timestamp, with what is known of why setting the clock did not help."""
+        """Rejected timestamp, with the reason why the new clock offset did not help."""
         if isinstance(measured, _Refusal) and measured.is_throttled:
             return measured
         if isinstance(measured, _Refusal):
-            text = f"requests are refused for their timestamp, and the clock could not be set: {measured.info.text}"
+            text = f"timestamps are rejected, and the clock offset could not be measured: {measured.info.text}"
         else:
             text = (
-                "requests are refused for their timestamp even after the server's time was taken over: the way to the "
-                f"exchange takes longer than recv_window ({self.recv_window} ms), or its clock jumps. Its time took "
-                f"{measured:.1f} s to come: raise recv_window, or look for a slow proxy"
+                "timestamps are rejected although the clock offset was just measured: the network takes longer than "
+                f"recv_window ({self.recv_window} ms), or the exchange's clock jumps. The time request took "
+                f"{measured:.1f} s: raise recv_window, or look for a slow proxy"
             )
         return replace(refusal, info=ErrorInfo(ErrorAction.RESYNC, text))
 

@@ -1,4 +1,4 @@
-"""Counter of records: one request of one row a poll, as a generator, the same for pokes and for triggers.
+"""Record counter: one request of one row per poll, as a generator that sensors and triggers share.
 
 A ledger states no total: there it is one request of as many rows as it shows, and more only where those are too few.
 """
@@ -119,7 +119,7 @@ class RecordCounter:
         return now is not None and not seconds_until_settled(end, self.settle, now)
 
     def _present_end(self) -> int:
-        """The end of what has begun, by the clock that requests are signed with: it bounds what is asked for only."""
+        """End of the window so far, by the clock that signs requests; it limits the request only."""
         present = self.caller.host.server_ms() + 1
         return present if self.end is None else min(self.end, present)
 

@@ -33,7 +33,7 @@ class Record(NamedTuple):
     """One row of the exchange."""
 
     time: int | None  # ms since 1970 (UTC), None where the row has none, or none that a calendar has
-    key: tuple[KeyValue, ...]  # what makes it this record and no other, None for a value that the row lacks
+    key: tuple[KeyValue, ...]  # values of the record key, None where the row lacks one
     line: bytes  # one line of JSON, with the exchange's own literals
 
 
@@ -69,7 +69,7 @@ def _number(literal: str) -> Decimal:
     return number
 
 
-#: Refuses, with a ValueError, what a later reader would stumble over: a name twice, numbers beyond what Python reads.
+#: Rejects, with a ValueError, JSON that other readers cannot parse: duplicate names, numbers out of range.
 _STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_number)
 
 

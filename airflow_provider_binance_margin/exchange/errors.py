@@ -11,7 +11,7 @@
     └── BinanceRequestError          the request itself is refused: asking again cannot help
         └── BinanceSpanError         the window asked for is too long (or its dates are refused)
 
-Texts are our own: an answer's body, an address, a URL or a header is never quoted.
+Messages are this package's own and never quote a body, address, URL or header.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BinanceIncompleteError(BinanceTransientError):
 
 
 class BinanceClockError(BinanceTransientError):
-    """Requests are refused for their timestamp: they are long on their way, or the server's time cannot be had."""
+    """Timestamps are rejected: the network is too slow, or the clock offset cannot be measured."""
 
 
 class BinanceThrottledError(BinanceTransientError):
@@ -58,7 +58,7 @@ class BinanceThrottledError(BinanceTransientError):
 
 
 class BinanceBannedError(BinanceThrottledError):
-    """The exchange has shut this address out (418) or its firewall has (403) until ``retry_after`` has passed."""
+    """IP ban by the exchange (418) or block by its firewall (403), for `retry_after` seconds."""
 
 
 class BinanceConfigError(BinanceError):
@@ -70,7 +70,7 @@ class BinanceCredentialError(BinanceConfigError):
 
 
 class BinanceRequestError(BinanceError):
-    """The exchange refuses what is asked for; the same request will be refused again."""
+    """The exchange rejects the request; repeating it cannot help."""
 
 
 class BinanceSpanError(BinanceRequestError):
@@ -105,13 +105,13 @@ _DATES = "the exchange refuses the dates of the window"
 
 #: code -> meaning. Names and classes follow the exchange's margin error table; texts are ours.
 ERRORS: dict[int, ErrorInfo] = {
-    -1000: ErrorInfo(ErrorAction.RETRY, "the exchange had an unknown error"),
+    -1000: ErrorInfo(ErrorAction.RETRY, "the exchange had an unknown internal error"),
     -1001: ErrorInfo(ErrorAction.RETRY, "the exchange had an internal error"),
     -1002: ErrorInfo(ErrorAction.KEY, f"the key is not authorised: {_KEY_HELP}"),
     -1003: ErrorInfo(ErrorAction.THROTTLE, "too many requests from this address"),
     -1004: ErrorInfo(ErrorAction.RETRY, "the exchange is busy"),
-    -1006: ErrorInfo(ErrorAction.RETRY, "the exchange got an unexpected answer inside"),
-    -1007: ErrorInfo(ErrorAction.RETRY, "the exchange timed out inside"),
+    -1006: ErrorInfo(ErrorAction.RETRY, "a backend of the exchange sent an unexpected response"),
+    -1007: ErrorInfo(ErrorAction.RETRY, "a backend of the exchange timed out"),
     -1008: ErrorInfo(ErrorAction.RETRY_SLOWLY, "the exchange is overloaded"),
     -1015: ErrorInfo(ErrorAction.THROTTLE, "too many orders from this account"),
     -1016: ErrorInfo(

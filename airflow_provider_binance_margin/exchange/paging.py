@@ -275,7 +275,7 @@ class _Window:
         alike = " twice alike" if agreed else ""
         raise BinanceIncompleteError(
             f"{self} was read {READINGS} times and never agreed with its total{alike}"
-            f": {seen}. Records are moving, or the exchange counts otherwise; try later, or set require_total=False to "
+            f": {seen}. Records move, or the exchange counts differently; try later, or set require_total=False to "
             "accept two equal readings instead"
         )
 

@@ -89,7 +89,7 @@ class WeightWindow:
         self._refilled_at = self._slow_until = now
 
     def record_used(self, used: int, now: float, since_1970: float, sent_at: float, *, accepted: bool) -> None:
-        """Take over what an answer states; one that was not refused disproves a lower limit."""
+        """Record the used weight of a response; an accepted one beyond the assumed limit lifts that."""
         minute, passed = divmod(since_1970, _MINUTE)
         if self._heard_at == -math.inf:
             self._minute = minute  # until now by this machine's clock
@@ -133,7 +133,7 @@ class WeightWindow:
 
         Few, and as many as the square root of what was accepted in a minute; light calls are doubled with the first
         answer, and again each time that four times as many were accepted, from 64 on. Of the room below the limit they
-        are no more than a share: so a limit that nobody has told of is not run into by many at once.
+        are at most a fixed share, so that few requests at once can hit a limit that is not yet known.
         """
         accepted = self._accepted if now - self._accepted_at < _MEMORY else 0
         light = self._documented // (_COLD_PART * weight)

@@ -28,12 +28,12 @@ class Scope(NamedTuple):
     filters: tuple[tuple[str, str], ...] = ()  # the endpoint's own further filters, sorted pairs of name and value
 
     def __str__(self) -> str:
-        """As ``cross``, ``BTCUSDT`` or ``cross.asset-BTC``: what no pair can be called, since names are lower case."""
+        """As ``cross``, ``BTCUSDT`` or ``cross.asset-BTC``. No pair looks like that: filter names are lower case."""
         return ".".join([self.isolated_symbol or CROSS, *(f"{name}-{value}" for name, value in self.filters)])
 
 
 def scope_of(dataset: Dataset, isolated_symbol: object = None, filters: object = None) -> Scope:
-    """Check what a user gave, or templates rendered, against the endpoint; BinanceRequestError with the cure."""
+    """Validate pair and filters against the dataset; BinanceRequestError names the option and the remedy."""
     symbol = checked_symbol(isolated_symbol)
     if symbol is not None and dataset.pair_param is None:
         raise BinanceRequestError(f"{dataset.name} is of the cross account only: leave isolated_symbol out")
@@ -54,7 +54,7 @@ def scope_of(dataset: Dataset, isolated_symbol: object = None, filters: object =
 def checked_symbol(value: object) -> str | None:
     """Return the pair as the exchange spells it, or None for the account itself.
 
-    :raises BinanceRequestError: for anything that no pair is called, an empty text and the text ``None`` included
+    :raises BinanceRequestError: for anything but the name of a pair, such as an empty string or ``"None"``
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""Clock of the exchange, as its answers tell it."""
+"""Server clock: the exchange's time, estimated from its responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ServerClock:
         return int(self._clock.time() * 1000) + self._offset_ms
 
     def set(self, server_ms: int, *, sent_at: float) -> None:
-        """Take over the server's time, asked for at `sent_at` (our clock) and just received."""
+        """Set the offset from a server time requested at `sent_at` (local clock) and just received."""
         self._offset_ms = server_ms - int((sent_at + self._clock.time()) / 2 * 1000)
         self._offset_set_at = self._clock.monotonic()
         self._date = (server_ms / 1000, self._offset_set_at)
@@ -45,11 +45,11 @@ class ServerClock:
         return self._offset_set_at is not None and self._clock.monotonic() - self._offset_set_at > _OFFSET_AGE
 
     def doubt(self) -> None:
-        """Have the offset measured anew before the next signature."""
+        """Mark the offset as stale: it is measured again before the next signature."""
         self._offset_set_at = -math.inf
 
     def record_date(self, date: str | None) -> None:
-        """Take over the ``Date`` of a success that no cache has kept."""
+        """Record the ``Date`` of a successful response, unless it came from a cache."""
         if (seconds := http_date(date)) is not None:
             self._date = (seconds, self._clock.monotonic())
 

@@ -27,7 +27,7 @@ def diagnose(ask: Callable[[], Mapping[str, Any]]) -> tuple[bool, str]:
     try:
         flags = ask()
     except BinanceBannedError as error:
-        return False, f"The exchange has shut this machine's address out for now: {error}"
+        return False, f"The exchange has banned this machine's IP address: {error}"
     except BinanceThrottledError as error:
         return False, f"The exchange asks to wait: {error}"
     except BinanceError as error:

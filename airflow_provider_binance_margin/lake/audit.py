@@ -1,4 +1,4 @@
-"""Audit: an object's metadata held against the exchange's total, one verdict per interval."""
+"""Audit: compares an object's metadata with the exchange's total, one verdict per interval."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def suffix_of(key: str) -> str:
 
 
 def check_template(template: str) -> None:
-    """Refuse, by a LayoutError, a key template that could never be filled: for its suffix, or a brace not ours."""
+    """Reject, with a LayoutError, a key template with an unknown suffix or field."""
     suffix_of(template)
     rest = _FIELD.sub("", template)
     if "{" in rest or "}" in rest:
@@ -66,7 +66,7 @@ def checked_account(value: object) -> str:
 
 
 def check_bucket(bucket: str) -> None:
-    """Refuse, by a LayoutError, what is more than a bucket's name."""
+    """Reject, with a LayoutError, anything but a bucket name."""
     if "/" in bucket and not bucket.startswith("arn:"):
         raise LayoutError(
             f"s3_bucket must be the bucket's name alone, not {bucket!r}: folders belong into s3_key, which also takes "

@@ -80,7 +80,7 @@ class ObjectIdentity:
 
 @dataclass(frozen=True)
 class Run:
-    """One task of one run since it was last cleared: all its tries, and nothing else's."""
+    """Identity of a task run: all tries of one task since it was last cleared."""
 
     run_id: str
     clear_number: int | None  # how often the run was cleared, where Airflow says so

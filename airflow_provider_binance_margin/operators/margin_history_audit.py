@@ -51,7 +51,7 @@ class MarginHistoryAuditOperator(LakeOperator):
     """
 
     operator_extra_links = (CoverageLink(),)
-    #: whether the operator that loads its gaps is told the dataset
+    #: whether gaps name their dataset
     names_dataset: ClassVar[bool] = True
     _audited: AuditedDays
 
@@ -114,7 +114,7 @@ class MarginHistoryAuditOperator(LakeOperator):
             send_metric("gauge", f"audit.{verdict}", number, subject)
         if "rejected" in result:
             raise AirflowFailException(
-                f"The exchange refuses to answer for some of what is audited: {'; '.join(result['rejected'])}. The "
+                f"The exchange refuses some of the audited datasets or scopes: {'; '.join(result['rejected'])}. The "
                 "verdicts on the rest are in the log"
             )
         counts = result["counts"]
@@ -133,7 +133,7 @@ class MarginHistoryAuditOperator(LakeOperator):
     def _look(
         self, hook: BinanceHook, store: ObjectStore, task: ObjectTask, reader: Reader, arguments: dict[str, Any]
     ) -> Finding:
-        """One interval: one look at the object, one question to the exchange."""
+        """Audit one interval: HEAD its object, and request the exchange's total."""
         existing = store.head(task.key)
         total = reader.count(*task.identity.interval)
         expect_empty, fresh = self.on_empty == "write", seconds(self.fresh)

@@ -186,7 +186,7 @@ class MarginHistorySensor(BaseSensorOperator):
             try:
                 counter.recall(store.get(_state_key(context)))
             except Exception as error:  # noqa: BLE001 - counting anew costs only requests
-                self.log.warning("Task state not read (%s): the count starts anew.", type(error).__name__)
+                self.log.warning("Task state not read (%s): counting from the start.", type(error).__name__)
         self._saved = counter.memory
 
     def _save(self, context: Context, counter: RecordCounter) -> None:
@@ -272,7 +272,7 @@ class MarginHistorySensor(BaseSensorOperator):
             if self._time_left() < timedelta(seconds=self.timeout):
                 raise AirflowTaskTimeout(f"Timeout: execution_timeout of {self.execution_timeout}") from None
             if self.soft_fail or self.never_fail:  # which Airflow 3.0 does not check here
-                raise AirflowSkipException("Skipping, as soft_fail or never_fail says.") from None
+                raise AirflowSkipException("Skipping the task, since soft_fail or never_fail is set.") from None
             raise
         except AirflowSkipException as skipped:
             cause = skipped.__cause__

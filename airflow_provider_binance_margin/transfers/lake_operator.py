@@ -112,7 +112,7 @@ class BaseLakeOperator(BaseOperator):
             raise ValueError(f"max_workers must be from 1 to {_MOST_WORKERS}, not {max_workers!r}")
 
     def check_place(self, *keys: Any) -> None:
-        """Refuse, while the DAG is parsed, a bucket or key that could never be; templates come later."""
+        """Reject an invalid bucket or key when the DAG is parsed; templates are validated when rendered."""
         for key in keys:
             if isinstance(key, str) and is_plain(key):
                 check_key(key)
@@ -133,7 +133,7 @@ class BaseLakeOperator(BaseOperator):
         return ObjectStore(s3, bucket, self.s3_extra_args or {})
 
     def tell_outlets(self, context: Context, extra: dict[str, Any]) -> list[Any]:
-        """Hand the outlets' events what happened; return these events."""
+        """Add the result to the outlets' asset events and return these events."""
         events = [context["outlet_events"][outlet] for outlet in self.outlets if isinstance(outlet, Asset)]
         for event in events:
             event.extra = extra
@@ -229,7 +229,7 @@ class LakeOperator(BaseLakeOperator):
         raise NotImplementedError
 
     def execute_complete(self, context: Context, event: Any = None, waits: int = 0) -> Any:  # noqa: ARG002 - a moment
-        """Start anew after a wait: nothing rides in what was deferred but how often that was in vain."""
+        """Restart after a deferral: the only state carried over is the number of waits without progress."""
         self._waits = waits
         return self.execute(context)
 

@@ -124,7 +124,7 @@ class MarginHistoryToS3Operator(LakeOperator):
         return bool(self._run and self._run.is_known and self._progress and self._progress.requests)
 
     def conclude(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
-        """Tell the outlets, or skip."""
+        """Add the result to the outlets' events, or skip the task."""
         counts = ", ".join(f"{name}: {result[name]}" for name in ("objects", "requests", "bytes"))
         self.log.info("Loaded %d records to %s (%s)", result["records"], result["uri"], counts)
         if not result["records"] and self.on_empty == "skip":

@@ -186,7 +186,7 @@ class ObjectLoader:
                     "place.",
                 )
             log.warning(
-                "%s does not state its account, so it is loaded again: it was written before accounts were told apart.",
+                "%s does not state its account (written by an early version) and is loaded again.",
                 self._url(task),
             )
         elif known > records and not self.allow_shrink:

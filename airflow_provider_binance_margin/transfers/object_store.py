@@ -47,7 +47,7 @@ _OF_A_HEAD = ("SSECustomerAlgorithm", "SSECustomerKey", "SSECustomerKeyMD5", "Re
 #: of a put with a condition; NoSuchKey is said of an object that has gone since it was looked at
 _CHANGED_MEANWHILE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey", "404")
 _KNOWS_NO_CONDITIONS = ("NotImplemented", "501")
-#: what no object that was just put fulfils
+#: conditions that a put to an existing object must fail
 _FALSE_CONDITIONS = {"IfMatch": f'"{"0" * 32}"', "IfNoneMatch": "*"}
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _NO_BUCKET = ("404", "NoSuchBucket", "NotFound")
@@ -169,7 +169,7 @@ class ObjectStore:
                         f"HEAD s3://{self.bucket}/ {reason}: create it, or correct s3_bucket and the AWS connection's "
                         "endpoint_url and region_name"
                     ) from None
-                log.debug("HEAD of the bucket %s was answered %s, which proves nothing.", self.bucket, code)
+                log.debug("HEAD of bucket %s returned %s: its existence could not be checked.", self.bucket, code)
             except ParamValidationError:
                 raise LakeError(f"s3://{self.bucket}/ is no bucket that S3 could have: correct s3_bucket") from None
             except BotoCoreError as error:
@@ -293,10 +293,10 @@ class ObjectStore:
         with self._lock:
             told, self._told = self._told, True
         if not told:
-            log.warning("The store knows no conditional put: two runs writing one key at once are not noticed.")
+            log.warning("The store does not support conditional puts: two runs writing one key at once go unnoticed.")
 
     def _prove(self, key: str, payload: Payload, size: int, condition: Mapping[str, str]) -> None:
-        """Hold a store other than AWS's to its word, once: an object is as it was sent, and conditions count."""
+        """Check once, for a store other than AWS, that objects are stored as sent and that conditions are enforced."""
         with self._lock:
             open_ = self._unproved & {"ContentLength", *(condition if self._conditional else ())}
             self._unproved -= open_

@@ -59,7 +59,7 @@ class Progress:
         self.requests += result.requests
         if result.refused is not None:
             if self.expected > 1 and len(self.refused) < _MOST_KEYS and result.refused not in self.refused:
-                log.error("Not loaded, the others are: %s", result.refused)
+                log.error("Object not loaded, continuing with the others: %s", result.refused)
             self.refused.append(result.refused)
             self.incomplete += isinstance(result.refused, BinanceIncompleteError)
             if self.incomplete > MOST_INCOMPLETE and not self.has_several_series:

@@ -87,7 +87,7 @@ class RecordPoller:
 
     @property
     def key(self) -> Hashable:
-        """What it asks, and how often: pollers with equal keys are one."""
+        """Key of the poll: pollers with the same connection, dataset, scope and interval share one."""
         return ("polls", self.dataset.name, self.conn_id, self.scope, self.poll_interval, self.max_span)
 
     async def run(self, publish: Callable[[PollResult], None]) -> None:
@@ -203,5 +203,5 @@ class _Trouble:
     def is_over(self) -> None:
         """Log the recovery, if polls have failed."""
         if self._kind:
-            log.info("Poll succeeded again: what appeared meanwhile is announced now.")
+            log.info("Poll succeeded again: records that have appeared meanwhile are announced.")
             self._kind, self._times = "", 0

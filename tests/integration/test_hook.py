@@ -562,8 +562,8 @@ def test_a_connection_that_does_not_work(hook, waits, key, changes, says):
     ("fault", "options", "says"),
     [
         ("-1021", {"path": None}, "timestamp"),
-        ("418", {"retry_after": 900}, "shut this machine's address out"),
-        ("403", {}, "shut this machine's address out"),
+        ("418", {"retry_after": 900}, "banned this machine's IP address"),
+        ("403", {}, "banned this machine's IP address"),
         ("429", {"retry_after": 60}, "asks to wait"),
         ("html", {}, "could not be read"),
         ("500", {}, "exchange failed"),

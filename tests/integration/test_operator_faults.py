@@ -132,7 +132,7 @@ def test_a_ban_ends_everything_at_once(operator, run_task, sandbox, s3, day, fau
     expected = "up_for_retry" if policy else "failed"
     assert (expected, expected, 1) == (done.state, again.state, len(sandbox.requests))
     assert s3.keys() == []
-    told = re.search(r"shut this address out for (\d+) s", str(done.error))
+    told = re.search(r"banned this IP address for (\d+) s", str(done.error))
     assert seconds - 1 - took <= int(told[1]) <= seconds + 2
     if policy:
         assert seconds - took <= final["retry_delay_seconds"] <= seconds + 3
@@ -148,7 +148,7 @@ def test_a_ban_stops_what_is_side_by_side(operator, run_task, sandbox, day):
 
     done = run_task(operator(), interval=day.interval, retries=3)
 
-    assert "shut this address out" in str(done.error)
+    assert "banned this IP address" in str(done.error)
     assert len(sandbox.requests) <= 10 + 8
 
 

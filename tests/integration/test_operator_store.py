@@ -467,7 +467,7 @@ def test_a_store_without_conditions_gets_a_plain_put_and_one_warning(
     assert done.state == "success", done.error
     assert len(s3.keys()) == 24
     assert puts.count(None) == 24
-    warnings = [r for r in caplog.records if "knows no conditional put" in r.getMessage()]
+    warnings = [r for r in caplog.records if "does not support conditional puts" in r.getMessage()]
     assert len(warnings) == 1
 
 
@@ -514,7 +514,7 @@ def test_a_store_that_ignores_conditions_in_silence(
     assert done.state == "success", done.error
     assert sandbox.records(*day.ms) == [row for key in sorted(s3) for row in rows(s3.get(key))]
     assert len(puts) == 25
-    warnings = [r for r in caplog.records if "knows no conditional put" in r.getMessage()]
+    warnings = [r for r in caplog.records if "does not support conditional puts" in r.getMessage()]
     assert len(warnings) == warned
 
 

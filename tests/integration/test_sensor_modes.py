@@ -498,8 +498,8 @@ def test_a_dead_host_is_waited_for(sense, sandbox, told):
     ("fault", "words", "backoff"),
     [
         ("429", "asks to wait", True),
-        ("418", "shut this address out", False),
-        ("403", "shut this address out", False),
+        ("418", "banned this IP address", False),
+        ("403", "banned this IP address", False),
     ],
     ids=["429 with backoff", "418", "403"],
 )

@@ -39,8 +39,8 @@ def frames(error):
 
 
 FAULTS = {
-    "ban": ("418", {"retry_after": 120}, "shut this address out"),
-    "firewall": ("403", {}, "shut this address out"),
+    "ban": ("418", {"retry_after": 120}, "banned this IP address"),
+    "firewall": ("403", {}, "banned this IP address"),
     "key": ("error", {"code": -2015, "status": 401}, "the key, this address"),
     "region": ("451", {}, "does not serve this machine's region"),
     "refused": ("error", {"code": -1130, "status": 400}, "not valid"),

@@ -28,7 +28,7 @@ def failing(error):
     [
         (
             BinanceBannedError("until then", retry_after=9.0),
-            "The exchange has shut this machine's address out for now: until then",
+            "The exchange has banned this machine's IP address: until then",
         ),
         (BinanceThrottledError("a while", retry_after=9.0), "The exchange asks to wait: a while"),
         (BinanceTransientError("no answer"), "The connection does not work: no answer."),

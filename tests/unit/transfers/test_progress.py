@@ -202,7 +202,7 @@ def test_a_reason_is_logged_at_once_where_there_are_others(caplog, expected):
     progress = Progress("lake", expected)
     progress.add(refused(LakeError("foreign")), identity())
 
-    assert caplog.messages == ["Not loaded, the others are: foreign"] * (expected > 1)
+    assert caplog.messages == ["Object not loaded, continuing with the others: foreign"] * (expected > 1)
 
 
 def test_a_reason_is_logged_once_and_a_hundred_at_most(caplog):
@@ -211,7 +211,7 @@ def test_a_reason_is_logged_once_and_a_hundred_at_most(caplog):
     for error in (same, same, *(LakeError(str(number)) for number in range(200))):
         progress.add(refused(error), identity())
 
-    assert caplog.messages[0] == "Not loaded, the others are: the same"
+    assert caplog.messages[0] == "Object not loaded, continuing with the others: the same"
     assert len(caplog.messages) == len(set(caplog.messages)) == 99  # of a hundred, one came twice
 
 
