@@ -178,7 +178,7 @@ class Coverage(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> Key:
-        """What it is about."""
+        """Subject and year."""
         return Key(self.dataset, self.account, self.scope, self.year)
 
     @property

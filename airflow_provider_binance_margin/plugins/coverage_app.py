@@ -41,7 +41,7 @@ def create_app() -> FastAPI:
     app = FastAPI(title="Binance margin", docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_harden)
     rights = [Depends(requires_access_asset("GET"))]
-    app.get("/page", dependencies=rights)(_static(_FILES / "page.html"))
+    app.get("/page", dependencies=rights)(lambda: FileResponse(_FILES / "page.html"))
     app.get("/coverage", dependencies=rights)(_coverage)
     app.get("/day", dependencies=rights)(_day)
     for file in _FILES.iterdir():
@@ -52,12 +52,13 @@ def create_app() -> FastAPI:
 
 async def _harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
-    response.headers.update(_HEADERS)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
     return response
 
 
 def _static(file: Path) -> Callable[[], Response]:
-    return lambda: FileResponse(file)
+    return lambda: FileResponse(file, headers={"Cache-Control": "no-cache"})
 
 
 def _coverage(user: GetUserDep) -> Response:

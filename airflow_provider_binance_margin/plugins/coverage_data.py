@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from itertools import islice, product
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import airflow
@@ -145,7 +146,7 @@ def _years(session: Session, readable: set[str], only: Key | None = None) -> Yea
         except CoverageError as error:
             log.warning("Coverage left out: %s", error)
     by_key: dict[Key, Coverage] = {}
-    for year in sorted(found, key=lambda each: max(span.audit for span in each.audits)):
+    for year in sorted(found, key=attrgetter("last_audit")):
         if only not in (None, year.key):
             continue
         if readable.isdisjoint(span.audit.dag_id for span in year.audits):

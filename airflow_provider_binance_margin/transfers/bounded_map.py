@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 A = TypeVar("A")
 
-#: objects side by side: at first, so that one cut short by a ban has some of them done; and at most
+#: objects side by side: at first, so that a run cut short by a ban has some of them done; and at most
 OBJECTS_AT_ONCE, MOST_OBJECTS_AT_ONCE = 4, 8
 
 

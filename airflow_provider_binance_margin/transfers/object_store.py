@@ -125,7 +125,7 @@ class ObjectStore:
         self._told = self._bucket_seen = False
         self._connected: S3Client | None = None
         self._unproved: set[str] = set()
-        self._heeded: set[str] = set()  # conditions that are known to count
+        self._keeps_existing = False  # known to refuse a put with If-None-Match over what is there
         self._lock, self._connecting = threading.Lock(), threading.Lock()
 
     @property
@@ -143,9 +143,8 @@ class ObjectStore:
         with self._connecting:
             if self._connected is None:
                 self._connected = _connect(self._hook)
-                is_proved = is_aws(self._connected.meta.endpoint_url)
-                self._unproved = set() if is_proved else {"ContentLength", *_FALSE_CONDITIONS}
-                self._heeded = {*_FALSE_CONDITIONS} if is_proved else set()
+                self._keeps_existing = is_aws(self._connected.meta.endpoint_url)
+                self._unproved = set() if self._keeps_existing else {"ContentLength", *_FALSE_CONDITIONS}
             return self._connected
 
     def check_bucket(self) -> None:
@@ -226,7 +225,7 @@ class ObjectStore:
                 **stated,
             )
             payload = Payload(cast("IO[bytes]", body.file), FORMATS[suffix_of(key)], metadata)
-            is_new = is_new and self._conditional and "IfNoneMatch" in self._heeded
+            is_new = is_new and self._conditional and self._keeps_existing
             for number in range(_TRIES):
                 existing = None if is_new and not number else self.head(key)
                 judge(existing)
@@ -309,8 +308,7 @@ class ObjectStore:
             except BotoCoreError:
                 continue
             except ClientError as error:
-                if _code(error) in _CHANGED_MEANWHILE:
-                    self._heeded.add(name)
+                self._keeps_existing |= name == "IfNoneMatch" and _code(error) in _CHANGED_MEANWHILE
                 continue
             self._tell_unconditional()
 

@@ -552,6 +552,7 @@ def test_days_are_asked_for_one_by_one(client, lake, query, status):
 def test_answers_forbid_whatever_is_not_their_own(client, lake, path):
     """No inline script, no other host, no framing by others, no guessing of types."""
     answer = client(Rights()).get(f"/{path}")
+    assert answer.headers["cache-control"] == ("no-cache" if "." in path else "no-store")
     policy = answer.headers["content-security-policy"]
 
     assert answer.status_code == 200

@@ -317,7 +317,7 @@ def put_a_row(store, key, judge, **options):
 
 @pytest.mark.parametrize("counts", [True, False], ids=["conditions-count", "conditions-are-ignored"])
 def test_what_was_not_there_is_put_without_another_look(api, s3, s3_proxy, monkeypatch, counts):
-    """Where the store refuses a put over what has appeared meanwhile; elsewhere it is looked for right before."""
+    """A store that refuses a put over what has appeared meanwhile is not asked; any other is, right before."""
     asked, seen = [], []
 
     def meddle(handler):
@@ -341,7 +341,7 @@ def test_what_was_not_there_is_put_without_another_look(api, s3, s3_proxy, monke
 
 
 def test_of_new_objects_each_is_looked_for_once(operator, run_task, s3, s3_proxy, day):
-    """What another writes before the put is noticed all the same."""
+    """One HEAD for each; an object that another writes before the put is noticed all the same."""
     asked = []
 
     def meddle(handler):
